@@ -1,0 +1,133 @@
+"""What a run is: dataset, model, acquisition function, seed, protocol and recipe. Checked on creation."""
+
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any
+
+from alpt_lib.acquisition import ACQUISITION_FUNCTIONS
+
+CHOICES = {
+    "acquisition": tuple(ACQUISITION_FUNCTIONS),
+    "seed_set": ("balanced", "random"),
+    "optimizer": ("sgd", "adamw"),
+    "stopping": ("loss_ratio", "early_stopping", "fixed_steps"),
+    "augment": ("none", "flip", "crop_flip"),
+}
+
+
+class ConfigError(ValueError):
+    """A setting that is unknown, of the wrong type, or outside its range; the message lists what is valid."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How labels are spent (paper, section 2)."""
+
+    seed_set_size: int = 40  # labels before the first round (Waterbirds, Treeperson: 40; iWildCam: 182)
+    seed_set: str = "balanced"  # "balanced" over classes, or "random"
+    budget: int = 320  # labels acquired after the seed set (released code: 320; iWildCam 1,456)
+    query_batch_size: int = 5  # labels per round (released code: 5; iWildCam 20)
+    eval_every: int = 1  # evaluate every n-th round (released code: 2); the last is always evaluated
+    pool_subsample: int = 0  # score only this many random pool rows a round; 0 scores all (iWildCam: 12,000)
+    pool_size: int = 0  # keep only this many random pool rows in all; 0 keeps all
+
+    def __post_init__(self):
+        _check_fields(self)
+        for name in ("seed_set_size", "query_batch_size", "eval_every"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1; got {getattr(self, name)}")
+        for name in ("budget", "pool_subsample", "pool_size"):
+            _require(getattr(self, name) >= 0, f"{name} must be 0 or more; got {getattr(self, name)}")
+
+    @property
+    def n_rounds(self) -> int:
+        """Acquisition rounds after the seed set; the last may be smaller than a full query batch."""
+        return -(-self.budget // self.query_batch_size)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is fine-tuned on one labelled set (paper, section 2 and Appendix B; the released BiT-HyperRule)."""
+
+    optimizer: str = "sgd"
+    lr: float = 0.003  # BiT-HyperRule
+    momentum: float = 0.9  # SGD only
+    weight_decay: float = 0.0
+    warmup_steps: int = 100  # linear warm-up, in steps
+    decay_steps: tuple[int, ...] = ()  # lr is divided by 10 at each (BiT-HyperRule: 200, 300, 400)
+    max_steps: int = 500  # hard stop
+    train_batch_size: int = 32
+    stopping: str = "loss_ratio"  # the paper's rule; or "early_stopping" on a validation split, or "fixed_steps"
+    loss_ratio: float = 0.001  # stop when the training loss falls to this share of its first value
+    check_every: int = 5  # early stopping: steps between checks
+    patience: int = 5  # early stopping: checks without improvement
+    validation_split: str = "val"  # early stopping only
+    freeze_batch_norm: bool = False  # keep batch-norm statistics as pretrained
+    augment: str = "none"  # "none", "flip" or "crop_flip" (paper: random crop and flip)
+    resize: int = 0  # px, side after resizing; 0 takes the dataset's image_size
+    crop: int = 0  # px, side of the random crop (train) and of evaluation images; 0 takes resize
+
+    def __post_init__(self):
+        object.__setattr__(self, "decay_steps", tuple(self.decay_steps))
+        _check_fields(self)
+        _require(self.lr > 0, f"lr must be positive; got {self.lr}")
+        _require(0 < self.loss_ratio < 1, f"loss_ratio must lie between 0 and 1; got {self.loss_ratio}")
+        for name in ("max_steps", "train_batch_size", "check_every", "patience"):
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1; got {getattr(self, name)}")
+        _require(self.crop <= self.resize or not self.resize, f"crop {self.crop} exceeds resize {self.resize}")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: everything that decides its rows. Its hash, with the data's and the weights', is the run id."""
+
+    dataset: str  # folder of the manifest
+    model: str  # concrete model name, see models.MODELS ("-np": not pretrained)
+    acquisition: str
+    seed: int
+    weights: str | None = None  # local weights file or folder; None takes the model's own
+    protocol: Protocol = field(default_factory=Protocol)
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def __post_init__(self):
+        _check_fields(self)
+        _require(self.seed >= 0, f"seed must be 0 or more; got {self.seed}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def override(base: Any, changes: dict[str, Any], what: str) -> Any:
+    """A copy of a config dataclass with some fields replaced.
+
+    Raises:
+        ConfigError: a key that is no field (all fields are listed), or a value of the wrong type or range.
+    """
+    if not isinstance(changes, dict):
+        raise ConfigError(f"{what} takes a mapping such as {{{fields(base)[0].name}: ...}}; got {changes!r}")
+    known = [f.name for f in fields(base)]
+    for key in changes:
+        if key not in known:
+            raise ConfigError(unknown(f"{what} setting", key, known))
+    return type(base)(**{**{f.name: getattr(base, f.name) for f in fields(base)}, **changes})
+
+
+def unknown(what: str, value: Any, known: list[str] | tuple[str, ...]) -> str:
+    """One line for an unknown name: what was asked, the nearest known name, all known names."""
+    near = get_close_matches(str(value), [str(k) for k in known], n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"unknown {what} {value!r}{hint}; known: {', '.join(map(str, known))}"
+
+
+def _check_fields(config: Any) -> None:
+    for f in fields(config):
+        value = getattr(config, f.name)
+        kind = {int: int, float: (int, float), bool: bool, str: str}.get(f.type)
+        if kind and (not isinstance(value, kind) or (isinstance(value, bool) and f.type is not bool)):
+            raise ConfigError(f"{f.name} must be {f.type.__name__}; got {value!r} ({type(value).__name__})")
+        if f.name in CHOICES and value not in CHOICES[f.name]:
+            raise ConfigError(unknown(f.name, value, CHOICES[f.name]))
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)

@@ -1,0 +1,251 @@
+"""A dataset is a folder with a manifest and a description; read and checked once, images decoded once.
+
+    folder/manifest.csv (or .parquet)   path or text, label, split, and any attributes the model never sees
+    folder/dataset.yaml                 classes, subgroups, image size, default model, protocol and recipe
+"""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+from tqdm.auto import tqdm
+
+from alpt_lib.config import unknown
+from alpt_lib.paths import cache_folder, home
+
+POOL = "pool"
+
+
+class DataError(ValueError):
+    """Something is wrong with a dataset folder; the message says what was found and what to do."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """dataset.yaml: what the columns mean and how the dataset is used by default."""
+
+    name: str
+    classes: list[str]
+    modality: str = "image"  # image | text
+    title: str = ""
+    description: str = ""
+    subgroups: list[str] = field(default_factory=list)  # columns whose joined values name a subgroup
+    minority: list[str] | None = None  # subgroups that disambiguate; None: those under half their even share of the pool
+    latent: list[str] = field(default_factory=list)  # further attributes whose upsampling is reported
+    percentile_over: str | None = None  # attribute whose values get a 10th-percentile accuracy (Amazon: reviewer)
+    eval_splits: list[str] | None = None  # None: every split but the pool
+    image_size: int = 224  # px
+    max_tokens: int = 512
+    figure_metrics: list[str] = field(default_factory=lambda: ["accuracy"])
+    default_model: str = "bit-m"
+    protocol: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+    licence: str = ""
+    generator: dict[str, Any] = field(default_factory=dict)
+
+
+class Dataset:
+    """A checked dataset folder. `frame` holds the pool and the evaluation splits, in manifest order."""
+
+    def __init__(self, folder: Path, description: Description, frame: pd.DataFrame):
+        self.folder, self.description = folder, description
+        self.classes = list(description.classes)
+        used = [POOL, *(description.eval_splits or sorted(set(frame["split"]) - {POOL}))]
+        self.eval_splits = used[1:]
+        self._rows = {split: frame[frame["split"] == split].reset_index(drop=True) for split in used}
+
+    @property
+    def name(self) -> str:
+        return self.description.name
+
+    def rows(self, split: str) -> pd.DataFrame:
+        """Manifest rows of one split; row number = index in every stored table."""
+        if split not in self._rows:
+            raise DataError(f"{self.name}: {unknown('split', split, list(self._rows))}")
+        return self._rows[split]
+
+    def labels(self, split: str) -> np.ndarray:
+        """(n,) int64 class numbers."""
+        return pd.Categorical(self.rows(split)["label"], categories=self.classes).codes.astype(np.int64)
+
+    def subgroup(self, split: str) -> np.ndarray:
+        """(n,) str subgroup names such as `landbird/water`; "all" where the description names no columns."""
+        columns = self.description.subgroups
+        if not columns:
+            return np.full(len(self.rows(split)), "all", dtype=object)
+        return self.rows(split)[columns].astype(str).agg("/".join, axis=1).to_numpy(dtype=object)
+
+    @cached_property
+    def pool_shares(self) -> pd.Series:
+        """Share of each subgroup in the pool."""
+        return pd.Series(self.subgroup(POOL)).value_counts(normalize=True)
+
+    @cached_property
+    def minority(self) -> list[str]:
+        """The described minority subgroups, else those with less than half of an even share of the pool."""
+        if self.description.minority is not None:
+            return list(self.description.minority)
+        shares = self.pool_shares
+        return sorted(shares.index[shares < 0.5 / len(shares)])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of everything that decides what a run sees: rows, labels, attributes, file sizes, classes, subgroups."""
+        digest = hashlib.sha256()
+        for split, rows in self._rows.items():
+            digest.update(f"{split}\n{rows.to_csv(index=False)}".encode())
+            if self.description.modality == "image":
+                sizes = [os.stat(self.folder / path).st_size for path in rows["path"]]
+                digest.update(np.array(sizes, dtype=np.int64).tobytes())
+        d = self.description
+        digest.update(repr((d.classes, d.modality, d.subgroups, self.minority, d.percentile_over)).encode())
+        return digest.hexdigest()[:16]
+
+    def images(self, split: str, size: int) -> np.ndarray:
+        """(n, size, size, 3) uint8, memory-mapped: decoded and resized once, then shared by every process.
+
+        Raises:
+            DataError: unreadable images, all of them named.
+        """
+        target = cache_folder() / f"{self.name}_{self.fingerprint}_{split}_{size}.npy"
+        if not target.exists():
+            _decode(self.folder, self.rows(split)["path"].tolist(), size, target, f"{self.name} {split}")
+        return np.load(target, mmap_mode="r")
+
+    def texts(self, split: str) -> list[str]:
+        return self.rows(split)["text"].tolist()
+
+
+def _decode(folder: Path, paths: list[str], size: int, target: Path, what: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.stem}.{os.getpid()}.partial.npy")
+    array = np.lib.format.open_memmap(partial, mode="w+", dtype=np.uint8, shape=(len(paths), size, size, 3))
+    broken: list[str] = []
+
+    def read(i: int) -> None:
+        try:
+            with Image.open(folder / paths[i]) as image:
+                image = image.convert("RGB")
+                if image.size != (size, size):
+                    image = image.resize((size, size), Image.Resampling.BILINEAR)
+                array[i] = np.asarray(image)
+        except (OSError, ValueError, SyntaxError):
+            broken.append(paths[i])
+
+    try:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            list(tqdm(threads.map(read, range(len(paths))), total=len(paths), desc=f"decode {what}", unit="image",
+                      leave=False, disable=len(paths) < 3000))
+        array.flush()
+        if broken:
+            raise DataError(f"{what}: {len(broken)} image(s) cannot be read (truncated or no image): "
+                            f"{', '.join(sorted(broken)[:5])}; replace or drop them from the manifest")
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def locate(name: str, tier: str = "mini") -> Path:
+    """Folder of a dataset given by name (data/<tier>/<name>) or by path.
+
+    Raises:
+        DataError: neither exists; lists the names that do.
+    """
+    path = Path(name).expanduser()
+    if (path / "dataset.yaml").exists() or path.is_absolute() or len(path.parts) > 1:
+        return path.resolve()
+    tier_folder = home() / "data" / tier
+    if (tier_folder / name).is_dir():
+        return tier_folder / name
+    known = sorted(p.name for p in tier_folder.glob("*") if (p / "dataset.yaml").exists())
+    raise DataError(f"{unknown('dataset', name, known)}; or give the path of a folder with manifest.csv and dataset.yaml")
+
+
+@lru_cache(maxsize=8)
+def load(folder: Path) -> Dataset:
+    """Read and check a dataset folder.
+
+    Raises:
+        DataError: what is missing or wrong, with the first offending rows.
+    """
+    folder = Path(folder)
+    description = _read_description(folder)
+    frame = _read_manifest(folder)
+    _check_columns(folder, frame, description)
+    _check_rows(folder, frame, description)
+    return Dataset(folder, description, frame)
+
+
+def _read_description(folder: Path) -> Description:
+    file = folder / "dataset.yaml"
+    if not file.exists():
+        raise DataError(f"{file} is missing: a dataset folder needs dataset.yaml (name, classes, ...) and manifest.csv")
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is not valid yaml: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not content.get("classes"):
+        raise DataError(f"{file} must be a mapping with at least `classes: [...]`")
+    known = [f.name for f in fields(Description)]
+    for key in content:
+        if key not in known:
+            raise DataError(f"{file}: {unknown('key', key, known)}")
+    content = {"name": folder.name, **content}
+    content["classes"] = [str(c) for c in content["classes"]]
+    if content.get("modality", "image") not in ("image", "text"):
+        raise DataError(f"{file}: modality must be image or text; got {content['modality']!r}")
+    return Description(**content)
+
+
+def _read_manifest(folder: Path) -> pd.DataFrame:
+    for name, read in (("manifest.parquet", pd.read_parquet), ("manifest.csv", _read_csv)):
+        if (folder / name).exists():
+            try:
+                return read(folder / name).astype({"label": str}, errors="ignore")
+            except (ValueError, OSError, KeyError) as error:
+                raise DataError(f"{folder / name} cannot be read: {error}") from error
+    raise DataError(f"manifest missing: no manifest.csv or manifest.parquet in {folder}")
+
+
+def _read_csv(file: Path) -> pd.DataFrame:
+    return pd.read_csv(file, dtype=str, keep_default_na=False)
+
+
+def _check_columns(folder: Path, frame: pd.DataFrame, d: Description) -> None:
+    content = "path" if d.modality == "image" else "text"
+    derived = [*d.subgroups, *d.latent, *([d.percentile_over] if d.percentile_over else [])]
+    for column in [content, "label", "split", *derived]:
+        if column not in frame.columns:
+            raise DataError(f"{folder.name}: column {column!r} missing from the manifest; it has {', '.join(frame.columns)}")
+
+
+def _check_rows(folder: Path, frame: pd.DataFrame, d: Description) -> None:
+    splits = set(frame["split"])
+    wanted = {POOL, *(d.eval_splits or [])}
+    if wanted - splits:
+        raise DataError(f"{folder.name}: split {sorted(wanted - splits)[0]!r} missing; the manifest has {sorted(splits)}")
+    if splits == {POOL}:
+        raise DataError(f"{folder.name}: no evaluation split; the manifest has only {POOL!r}")
+    outside = frame[~frame["label"].isin(d.classes)]
+    if len(outside):
+        raise DataError(f"{folder.name}: {len(outside)} label(s) outside the classes {d.classes}, first {outside['label'].iloc[0]!r}"
+                        f" in row {outside.index[0]}")
+    used = frame[frame["split"].isin([POOL, *(d.eval_splits or splits)])]
+    if d.modality == "image":
+        missing = [path for path in used["path"] if not (folder / path).is_file()]
+        if missing:
+            raise DataError(f"{folder.name}: {len(missing)} of {len(used)} image files missing, first {folder / missing[0]}")
+    if d.minority is not None and d.subgroups:
+        names = set(frame[d.subgroups].astype(str).agg("/".join, axis=1))
+        for name in d.minority:
+            if name not in names:
+                raise DataError(f"{folder.name}: {unknown('minority subgroup', name, sorted(names))}")

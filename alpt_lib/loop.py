@@ -1,0 +1,128 @@
+"""The active-learning loop (paper, section 2)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pandas as pd
+
+from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, select
+from alpt_lib.config import ConfigError, RunConfig
+from alpt_lib.datasets import POOL, Dataset
+from alpt_lib.metrics import accuracy_rows
+from alpt_lib.pool import Pool
+from alpt_lib.training import Learner
+
+
+@dataclass
+class Round:
+    """One round: the labels it added, what the model trained on all of them scores, what it asks for next."""
+
+    round: int
+    n_labels: int
+    query: list[int]  # pool rows to be labelled for the next round, most wanted first; empty in the last
+    scores: list[float]  # their acquisition scores
+    metrics: list[dict[str, Any]] = field(default_factory=list)  # metric, split, subgroup, value, n_examples
+    fit: dict[str, Any] | None = None  # None where nothing needed to be trained
+
+
+def active_learning(data: Dataset, learner: Learner, config: RunConfig, *, history: list[list[int]] = (),
+                    shared: dict | None = None, observe: Callable[[int], list[dict]] | None = None) -> Iterator[Round]:
+    """Fine-tune on the seed set, then acquire a query batch a round until the budget is spent (paper, section 2).
+
+    Args:
+        data: pool and evaluation splits. learner: the initial model. config: acquisition function, seed, protocol.
+        history: query batches of rounds already done; they are replayed, not trained again.
+        shared: a dict kept between arms that differ in the acquisition function only; the seed-set fit is done once.
+        observe: called after each fit with the round, adds metric rows (linear probes).
+    Yields:
+        one Round per round, the seed set's being round 0.
+    """
+    protocol = config.protocol
+    check(data, config)
+    pool = start_pool(data, config)
+    for done in history:
+        pool.acquire(np.array(done))
+    for round_ in range(len(history), protocol.n_rounds + 1):
+        is_last = round_ == protocol.n_rounds
+        evaluated = is_last or round_ % protocol.eval_every == 0
+        result = Round(round_, len(pool.labelled), [], [])
+        if evaluated or config.acquisition != "random":  # the random arm asks nothing of a model
+            learner.reset()
+            key = "seed set" if round_ == 0 and shared is not None else None
+            if key and key in shared:
+                learner.model.load_state_dict(shared[key][0])
+                result.fit = shared[key][1]
+            else:
+                result.fit = asdict(learner.fit(pool.labelled, stream(config.seed, "training", round_)))
+                if key:
+                    shared[key] = ({k: v.clone() for k, v in learner.model.state_dict().items()}, result.fit)
+        if evaluated:
+            result.metrics = evaluate(data, learner) + (observe(round_) if observe else [])
+        if not is_last:
+            batch, scores = query(learner, pool, config, round_)
+            pool.acquire(batch)
+            result.query, result.scores = batch.tolist(), scores.tolist()
+        yield result
+
+
+def start_pool(data: Dataset, config: RunConfig) -> Pool:
+    """The pool with its seed set labelled: the same for every model and acquisition function of a seed."""
+    pool = Pool(data.labels(POOL), len(data.classes))
+    protocol = config.protocol
+    pool.acquire(pool.seed_set(protocol.seed_set_size, protocol.seed_set, stream(config.seed, "seed set")))
+    return pool
+
+
+def query(learner: Learner, pool: Pool, config: RunConfig, round_: int) -> tuple[np.ndarray, np.ndarray]:
+    """The next query batch and its scores: score the unlabelled pool, take the highest (paper, eq. 1)."""
+    rng = stream(config.seed, "acquisition", round_)
+    protocol, candidates = config.protocol, pool.unlabelled
+    if protocol.pool_subsample:  # released iWildCam code: a fresh random part of the pool each round
+        candidates = np.sort(rng.permutation(candidates)[: protocol.pool_subsample])
+    is_random = config.acquisition == "random"
+    probs = np.empty((len(candidates), 0)) if is_random else learner.predict_probs(POOL, candidates)
+    scores = ACQUISITION_FUNCTIONS[config.acquisition](probs, rng)
+    remaining = protocol.seed_set_size + protocol.budget - len(pool.labelled)
+    best = select(scores, min(protocol.query_batch_size, remaining), rng)
+    return candidates[best], scores[best]
+
+
+def evaluate(data: Dataset, learner: Learner) -> list[dict[str, Any]]:
+    """All accuracies on all evaluation splits."""
+    rows = []
+    for split in data.eval_splits:
+        correct = learner.predict_probs(split).argmax(axis=1) == data.labels(split)
+        rows.append(accuracy_rows(
+            correct, data.rows(split), subgroup=data.subgroup(split), minority=data.minority,
+            percentile_over=data.description.percentile_over, train_weights=data.pool_shares,
+        ).assign(split=split))
+    return pd.concat(rows).to_dict("records")
+
+
+def check(data: Dataset, config: RunConfig) -> None:
+    """Refuse a protocol that this dataset cannot serve, before anything is trained.
+
+    Raises:
+        ConfigError: what was asked, what there is.
+    """
+    protocol, n_pool = config.protocol, len(data.rows(POOL))
+    asked = protocol.seed_set_size + protocol.budget
+    if asked > n_pool:
+        raise ConfigError(f"{data.name}: asked for {asked} labels (seed set {protocol.seed_set_size} + budget {protocol.budget}) "
+                          f"but the pool holds {n_pool}")
+    if 0 < protocol.pool_subsample < protocol.query_batch_size:
+        raise ConfigError(f"pool_subsample {protocol.pool_subsample} is smaller than query_batch_size {protocol.query_batch_size}")
+    if config.recipe.stopping == "early_stopping":
+        data.rows(config.recipe.validation_split)
+    try:
+        start_pool(data, config)
+    except ValueError as error:
+        raise ConfigError(f"{data.name}: {error}") from error
+
+
+def stream(seed: int, name: str, round_: int = 0) -> np.random.Generator:
+    """The run's random stream of this name: independent of every other, and of what was drawn before."""
+    return np.random.default_rng([seed, crc32(name.encode()), round_])

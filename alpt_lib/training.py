@@ -1,0 +1,213 @@
+"""Fine-tune one model on one labelled set; predict probabilities. Knows nothing of active learning."""
+
+import copy
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from alpt_lib.config import Recipe
+from alpt_lib.datasets import Dataset
+from alpt_lib.models import ImageClassifier, TextClassifier, create
+
+SCORING_BATCH = 256
+
+
+class TrainingDiverged(RuntimeError):
+    """The training loss stopped being a finite number."""
+
+
+@dataclass(frozen=True)
+class FitLog:
+    """How one fine-tuning went."""
+
+    n_steps: int
+    first_loss: float
+    last_loss: float  # mean over the last pass through the labelled set
+    stopped_by: str  # the stopping rule, or "max_steps"
+
+
+class Inputs:
+    """The inputs of one split, ready to be batched: (n, size, size, 3) uint8 images or (n, n_tokens) token ids."""
+
+    def __init__(self, array: np.ndarray, crop: int = 0, augment: str = "none", padding: int | None = None):
+        self.array, self.crop, self.augment, self.padding = array, crop, augment, padding
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def batch(self, rows: np.ndarray, device: torch.device, rng: np.random.Generator | None = None) -> torch.Tensor:
+        """One batch on the device; randomly cropped and flipped if an rng is given and the recipe augments."""
+        chunk = np.array(self.array[rows])
+        if rng is not None and self.augment != "none":
+            chunk = _augment(chunk, self.crop, self.augment, rng)
+        if self.padding is not None:  # text: no longer than the longest of this batch
+            chunk = chunk[:, : max(1, int((chunk != self.padding).any(axis=0).nonzero()[0].max()) + 1)]
+        return torch.from_numpy(chunk).to(device, non_blocking=True)
+
+
+def _augment(images: np.ndarray, crop: int, how: str, rng: np.random.Generator) -> np.ndarray:
+    n, size = images.shape[:2]
+    if how == "crop_flip" and crop < size:
+        tops, lefts = rng.integers(0, size - crop + 1, (2, n))
+        images = np.stack([im[t : t + crop, u : u + crop] for im, t, u in zip(images, tops, lefts, strict=True)])
+    flipped = rng.random(n) < 0.5
+    images[flipped] = images[flipped, :, ::-1]
+    return images
+
+
+class Learner:
+    """A model with its initial weights, and the data it reads.
+
+    Args:
+        data: the dataset. name: concrete model name. recipe: how to fine-tune.
+        weights: local weights, or None. seed: initialises what is not pretrained.
+    """
+
+    def __init__(self, data: Dataset, name: str, recipe: Recipe, weights: str | None, seed: int):
+        self.data, self.recipe = data, recipe
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model: ImageClassifier | TextClassifier = create(name, data, weights, seed).to(self.device)
+        self.freeze_batch_norm = recipe.freeze_batch_norm and not name.endswith("-np")  # nothing pretrained to keep otherwise
+        self._initial = copy.deepcopy(self.model.state_dict())
+        self._inputs: dict[tuple[str, bool], Inputs] = {}
+
+    def reset(self) -> None:
+        """Back to the initial weights (paper, section 2: the original model is retrained at each step)."""
+        self.model.load_state_dict(self._initial)
+
+    def inputs(self, split: str, train: bool = False) -> Inputs:
+        """The inputs of a split at the recipe's training or evaluation size."""
+        augmented = train and self.recipe.augment == "crop_flip"
+        if (split, augmented) not in self._inputs:
+            self._inputs[split, augmented] = self._load(split, augmented)
+        return self._inputs[split, augmented]
+
+    def _load(self, split: str, augmented: bool) -> Inputs:
+        if isinstance(self.model, TextClassifier):
+            return Inputs(self.model.tokenize(self.data.texts(split)), padding=self.model.tokenizer.pad_token_id)
+        resize = self.recipe.resize or self.data.description.image_size
+        crop = self.recipe.crop or resize
+        return Inputs(self.data.images(split, resize if augmented else crop), crop, self.recipe.augment)
+
+    def fit(self, rows: np.ndarray, rng: np.random.Generator) -> FitLog:
+        """Fine-tune on these pool rows from the model's present weights, with a new optimizer, until the stopping rule.
+
+        Args:
+            rows: (n_labelled,) int rows of the pool. rng: batch order, augmentation and dropout.
+        Raises:
+            TrainingDiverged: a loss that is not finite.
+        """
+        recipe, inputs = self.recipe, self.inputs("pool", train=True)
+        labels = torch.from_numpy(self.data.labels("pool")).to(self.device)
+        torch.manual_seed(int(rng.integers(2**31)))  # dropout
+        optimizer = _optimizer(self.model, recipe)
+        stopping = _StoppingRule(self, math.ceil(len(rows) / recipe.train_batch_size))
+        self._train_mode()
+        for step, batch_rows in enumerate(_batches(rows, recipe.train_batch_size, rng)):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, recipe)
+            loss = F.cross_entropy(self.model(inputs.batch(batch_rows, self.device, rng)).float(), labels[batch_rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if stopping.after(step + 1, loss.item()):
+                break
+        return stopping.finish(step + 1)
+
+    @torch.inference_mode()
+    def predict_probs(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """(n, n_classes) float32 probabilities of the given rows (default: all) of a split, softmax in fp32."""
+        return self._map(lambda batch: self.model(batch).float().softmax(dim=1), split, rows)
+
+    @torch.inference_mode()
+    def features(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """(n, n_features) float32 activations before the head."""
+        return self._map(lambda batch: self.model.features(batch).float(), split, rows)
+
+    def _map(self, function, split: str, rows: np.ndarray | None) -> np.ndarray:
+        inputs = self.inputs(split)
+        rows = np.arange(len(inputs)) if rows is None else rows
+        self.model.eval()
+        chunks = [rows[i : i + SCORING_BATCH] for i in range(0, len(rows), SCORING_BATCH)]
+        return torch.cat([function(inputs.batch(chunk, self.device)).cpu() for chunk in chunks]).numpy()
+
+    def _train_mode(self) -> None:
+        self.model.train()
+        if self.freeze_batch_norm:
+            for module in self.model.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+
+def learning_rate(step: int, recipe: Recipe) -> float:
+    """Linear warm-up, then divided by 10 at each decay step (BiT-HyperRule, Appendix B). `step` counts from 0."""
+    warmup = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
+    return recipe.lr * warmup * 0.1 ** sum(step >= d for d in recipe.decay_steps)
+
+
+def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
+
+
+def _batches(rows: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Endless full batches: one shuffle after the other, a batch may straddle two (small sets: all rows)."""
+    size, queue = min(size, len(rows)), np.empty(0, dtype=np.int64)
+    while True:
+        while len(queue) < size:
+            queue = np.concatenate([queue, rng.permutation(rows)])
+        yield queue[:size]
+        queue = queue[size:]
+
+
+class _StoppingRule:
+    """When to stop fine-tuning (paper, section 2 and Appendix D)."""
+
+    def __init__(self, learner: Learner, steps_per_epoch: int):
+        self.learner, self.recipe = learner, learner.recipe
+        self.recent: deque[float] = deque(maxlen=steps_per_epoch)
+        self.first = self.best = math.nan
+        self.best_weights, self.checks_since_best, self.reason = None, 0, "max_steps"
+
+    def after(self, n_steps: int, loss: float) -> bool:
+        """Whether to stop after this many steps, the last of which had this loss."""
+        if not math.isfinite(loss):
+            raise TrainingDiverged(f"training loss is {loss} at step {n_steps} (lr {self.recipe.lr}); lower lr or lengthen warmup_steps")
+        self.first = loss if n_steps == 1 else self.first
+        self.recent.append(loss)
+        done = {"loss_ratio": self._loss_ratio, "early_stopping": self._early_stopping, "fixed_steps": lambda n: False}
+        if done[self.recipe.stopping](n_steps):
+            self.reason = self.recipe.stopping
+            return True
+        return n_steps >= self.recipe.max_steps
+
+    def _loss_ratio(self, n_steps: int) -> bool:
+        # the paper's "training loss", read as its mean over one pass; the released code looks at the last 4 images only
+        return len(self.recent) == self.recent.maxlen and np.mean(self.recent) <= self.recipe.loss_ratio * self.first
+
+    def _early_stopping(self, n_steps: int) -> bool:
+        if n_steps % self.recipe.check_every:
+            return False
+        split = self.recipe.validation_split
+        labels = self.learner.data.labels(split)
+        accuracy = float((self.learner.predict_probs(split).argmax(axis=1) == labels).mean())
+        self.learner._train_mode()
+        if not accuracy <= self.best:
+            self.best, self.checks_since_best = accuracy, 0
+            self.best_weights = copy.deepcopy(self.learner.model.state_dict())
+        else:
+            self.checks_since_best += 1
+        return self.checks_since_best >= self.recipe.patience
+
+    def finish(self, n_steps: int) -> FitLog:
+        if self.best_weights is not None:
+            self.learner.model.load_state_dict(self.best_weights)
+        return FitLog(n_steps, self.first, float(np.mean(self.recent)), self.reason)
