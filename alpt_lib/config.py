@@ -1,6 +1,6 @@
 """What a run is: dataset, model, acquisition function, seed, protocol and recipe. Checked on creation."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -15,7 +15,14 @@ CHOICES = {
 }
 
 
-class ConfigError(ValueError):
+class CompanionError(ValueError):
+    """Bad input, said in one line: what was asked, what was found, what to do."""
+
+    def _render_traceback_(self) -> list[str]:  # notebooks show the line, not a traceback
+        return [f"{type(self).__name__}: {self}"]
+
+
+class ConfigError(CompanionError):
     """A setting that is unknown, of the wrong type, or outside its range; the message lists what is valid."""
 
 
@@ -29,13 +36,12 @@ class Protocol:
     query_batch_size: int = 5  # labels per round (released code: 5; iWildCam 20)
     eval_every: int = 1  # evaluate every n-th round (released code: 2); the last is always evaluated
     pool_subsample: int = 0  # score only this many random pool rows a round; 0 scores all (iWildCam: 12,000)
-    pool_size: int = 0  # keep only this many random pool rows in all; 0 keeps all
 
     def __post_init__(self):
         _check_fields(self)
         for name in ("seed_set_size", "query_batch_size", "eval_every"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1; got {getattr(self, name)}")
-        for name in ("budget", "pool_subsample", "pool_size"):
+        for name in ("budget", "pool_subsample"):
             _require(getattr(self, name) >= 0, f"{name} must be 0 or more; got {getattr(self, name)}")
 
     @property
@@ -85,10 +91,12 @@ class RunConfig:
     acquisition: str
     seed: int
     weights: str | None = None  # local weights file or folder; None takes the model's own
+    probe: tuple[str, ...] = ()  # attributes a linear probe is asked for after each fit (paper, section 6.3)
     protocol: Protocol = field(default_factory=Protocol)
     recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self):
+        object.__setattr__(self, "probe", tuple(self.probe))
         _check_fields(self)
         _require(self.seed >= 0, f"seed must be 0 or more; got {self.seed}")
 
@@ -108,7 +116,17 @@ def override(base: Any, changes: dict[str, Any], what: str) -> Any:
     for key in changes:
         if key not in known:
             raise ConfigError(unknown(f"{what} setting", key, known))
-    return type(base)(**{**{f.name: getattr(base, f.name) for f in fields(base)}, **changes})
+    numbers = {f.name: f.type for f in fields(base) if f.type in (int, float)}
+    changes = {k: _number(v, numbers[k]) if k in numbers and isinstance(v, str) else v for k, v in changes.items()}
+    return replace(base, **changes)
+
+
+def _number(text: str, kind: type) -> Any:
+    """`lr: 1e-3` is a string to yaml; read it as the number it is, leave the rest to the type check."""
+    try:
+        return kind(text)
+    except ValueError:
+        return text
 
 
 def unknown(what: str, value: Any, known: list[str] | tuple[str, ...]) -> str:

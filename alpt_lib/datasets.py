@@ -18,13 +18,13 @@ import yaml
 from PIL import Image
 from tqdm.auto import tqdm
 
-from alpt_lib.config import unknown
+from alpt_lib.config import CompanionError, unknown
 from alpt_lib.paths import cache_folder, home
 
 POOL = "pool"
 
 
-class DataError(ValueError):
+class DataError(CompanionError):
     """Something is wrong with a dataset folder; the message says what was found and what to do."""
 
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from alpt_lib.config import unknown
+from alpt_lib.config import CompanionError, unknown
 from alpt_lib.datasets import Dataset
 from alpt_lib.paths import WEIGHTS
 
@@ -42,7 +42,7 @@ TITLES = {
 }
 
 
-class ModelError(ValueError):
+class ModelError(CompanionError):
     """A model that is unknown, or weights that are missing, do not fit or fail their checksum."""
 
 

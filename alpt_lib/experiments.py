@@ -1,0 +1,220 @@
+"""From a notebook's parameters to its tidy tables: plan the runs, do the missing ones, load all of them.
+
+Every notebook has the parameters of `PARAMETERS` that it needs, as literals in its tagged cell; papermill and the
+presets override them. Notebooks share runs: a run that one has done, the others find in the store.
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from alpt_lib import datasets, models, results
+from alpt_lib.config import ConfigError, Protocol, Recipe, RunConfig, override, unknown
+from alpt_lib.execute import execute
+from alpt_lib.paths import REPOSITORY, home
+
+PRESETS = {"smoke": "mini", "mini": "mini", "paper": "paper"}  # preset -> tier of datasets and models
+
+
+def _list_of(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(isinstance(v, kind) and not isinstance(v, bool) for v in value)
+
+
+def _models(value: Any) -> bool:
+    names = _list_of(str)
+    return names(value) or isinstance(value, dict) and all(names(v) for v in value.values())
+
+
+# name -> (check, what it takes)
+PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "preset": (lambda v: isinstance(v, str), f"one of {', '.join(PRESETS)}"),
+    "datasets": (_list_of(str), "a list of dataset names or folders"),
+    "models": (_models, "a list of model names, or a mapping of dataset to such a list; [] takes each dataset's own"),
+    "acquisitions": (_list_of(str), "a list of acquisition functions"),
+    "seeds": (_list_of(int), "a list of whole numbers"),
+    "weights": (lambda v: v is None or isinstance(v, str), "a file or folder of pretrained weights, or None"),
+    "protocol": (lambda v: isinstance(v, dict), "a mapping of protocol settings, e.g. {budget: 40}"),
+    "recipe": (lambda v: isinstance(v, dict), "a mapping of recipe settings, e.g. {lr: 0.01}"),
+    "stopping": (_list_of(str), "a list of stopping rules; [] takes the recipe's"),
+    "probe": (_list_of(str), "a list of attributes, e.g. [label, background]"),
+    "n_points": (lambda v: isinstance(v, int) and v > 0, "a whole number above 0"),
+    "output": (lambda v: isinstance(v, str), "a folder for figures"),
+    "workers": (lambda v: isinstance(v, int) and v >= 0, "a number of processes; 0 takes one per core"),
+}
+DEFAULTS = {
+    "preset": "mini", "models": [], "acquisitions": ["random", "least_confidence"], "seeds": [1], "weights": None,
+    "protocol": {}, "recipe": {}, "stopping": [], "probe": [], "n_points": 500, "output": "figures/custom", "workers": 0,
+}
+
+
+def read_parameters(namespace: dict[str, Any]) -> dict[str, Any]:
+    """A notebook's parameters from its globals(), checked.
+
+    Raises:
+        ConfigError: papermill injected a name that the tagged cell does not define (papermill itself only warns and runs
+            the defaults), or a value has the wrong type; lists what is valid.
+    """
+    valid, injected = _cells(namespace.get("In", []))
+    for name in injected:
+        if name not in valid:
+            raise ConfigError(unknown("parameter", name, sorted(valid)))
+    return check_parameters({name: namespace[name] for name in PARAMETERS if name in namespace and not callable(namespace[name])})
+
+
+def check_parameters(given: dict[str, Any]) -> dict[str, Any]:
+    """Defaults filled in, lists and mappings that arrived as text parsed, every type checked."""
+    parameters = dict(DEFAULTS)
+    for name, value in given.items():
+        if name not in PARAMETERS:
+            raise ConfigError(unknown("parameter", name, sorted(PARAMETERS)))
+        is_valid, takes = PARAMETERS[name]
+        if isinstance(value, str) and not is_valid(value):  # papermill -p seeds "[1, 2]" arrives as text
+            value = yaml.safe_load(value)
+        if not is_valid(value):
+            raise ConfigError(f"parameter {name} takes {takes}; got {value!r}")
+        parameters[name] = value
+    if parameters["preset"] not in PRESETS:
+        raise ConfigError(unknown("preset", parameters["preset"], list(PRESETS)))
+    for name in ("datasets", "acquisitions", "seeds"):
+        if not parameters.get(name):
+            raise ConfigError(f"parameter {name} is empty; it takes {PARAMETERS[name][1]}")
+    return parameters
+
+
+def _cells(history: list[str]) -> tuple[set[str], set[str]]:
+    """Names assigned in the tagged cell and in the cell that papermill put after it."""
+    for tagged, injected in zip(history, history[1:], strict=False):
+        if injected.startswith("# Parameters\n"):
+            return _assigned(tagged), _assigned(injected)
+    return set(), set()
+
+
+def _assigned(source: str) -> set[str]:
+    return {t.id for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run and how tables and figures call it."""
+
+    config: RunConfig
+    dataset: str
+    model: str
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        c = self.config
+        return {"dataset": self.dataset, "model": self.model, "acquisition": c.acquisition, "seed": c.seed,
+                "stopping": c.recipe.stopping, "run_id": results.run_id(c)}
+
+
+def plan(parameters: dict[str, Any]) -> list[Planned]:
+    """Every run that these parameters name: datasets x models x stopping rules x acquisition functions x seeds.
+
+    Raises:
+        ConfigError, DataError, ModelError: anything unknown or unfitting.
+    """
+    p = check_parameters(parameters)
+    tier = PRESETS[p["preset"]]
+    planned = []
+    for name in p["datasets"]:
+        folder = datasets.locate(name, tier)
+        d = datasets.load(folder).description
+        protocol = override(override(Protocol(), d.protocol, f"{d.name} protocol"), p["protocol"], "protocol")
+        recipe = override(override(Recipe(), d.recipe, f"{d.name} recipe"), p["recipe"], "recipe")
+        wanted = p["models"].get(name, []) if isinstance(p["models"], dict) else p["models"]
+        for model, rule, acquisition, seed in product(wanted or [d.default_model], p["stopping"] or [recipe.stopping],
+                                                      p["acquisitions"], p["seeds"]):
+            config = RunConfig(
+                dataset=str(folder), model=models.resolve(model, tier), acquisition=acquisition, seed=seed,
+                weights=None if model.endswith(models.NOT_PRETRAINED) and not model.startswith("hf:") else p["weights"],
+                probe=tuple(p["probe"]), protocol=protocol, recipe=override(recipe, {"stopping": rule}, "recipe"))
+            planned.append(Planned(config, d.name, model))
+    return planned
+
+
+@dataclass
+class Study:
+    """What a notebook works with: tidy tables of all its runs, its datasets, and where its figures go."""
+
+    parameters: dict[str, Any]
+    metrics: pd.DataFrame  # run columns, results.METRIC_COLUMNS
+    acquisitions: pd.DataFrame  # run columns, results.ACQUISITION_COLUMNS, attributes
+    runs: pd.DataFrame  # one row a run: run columns, rounds, steps and stopping reasons
+    datasets: dict[str, datasets.Dataset]
+    output: Path
+
+    def save(self, figure, name: str) -> None:
+        """Write a figure as png and svg."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        for suffix, options in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
+            figure.savefig(self.output / f"{name}.{suffix}", bbox_inches="tight", **options)
+
+    def save_table(self, table: pd.DataFrame, name: str) -> None:
+        """Write a tidy table as csv."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        table.to_csv(self.output / f"{name}.csv", index=False, float_format="%.6g")
+
+
+def run(notebook: str, namespace: dict[str, Any]) -> Study:
+    """The one call of every notebook: read its parameters, do the runs that are missing, load all tables.
+
+    Args:
+        notebook: its name, e.g. "01_accuracy_curves"; figures go to <output>/<name>.
+        namespace: the notebook's globals().
+    """
+    parameters = read_parameters(namespace)
+    prepare(parameters)
+    planned = plan(parameters)
+    execute([p.config for p in planned], parameters["workers"])
+    return load(notebook, parameters, planned)
+
+
+def load(notebook: str, parameters: dict[str, Any], planned: list[Planned]) -> Study:
+    """The tables of runs that are stored."""
+    by_name = {p.dataset: datasets.load(Path(p.config.dataset)) for p in planned}
+    return Study(parameters, _table(planned, results.metrics), _table(planned, results.acquisitions), _table(planned, _run_row),
+                 by_name, home() / parameters["output"] / notebook)
+
+
+def _table(planned: list[Planned], read: Callable[[RunConfig], pd.DataFrame]) -> pd.DataFrame:
+    frames = []
+    for p in planned:
+        table = read(p.config)
+        columns = pd.DataFrame([p.columns] * len(table), index=table.index)
+        frames.append(pd.concat([columns, table[[c for c in table if c not in p.columns]]], axis=1))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _run_row(config: RunConfig) -> pd.DataFrame:
+    fits = [r.fit for r in results.read(config) if r.fit]
+    return pd.DataFrame([{"n_rounds": config.protocol.n_rounds, "n_fits": len(fits),
+                          "mean_steps": sum(f["n_steps"] for f in fits) / len(fits),
+                          "share_stopped_by_rule": sum(f["stopped_by"] != "max_steps" for f in fits) / len(fits)}])
+
+
+def prepare(parameters: dict[str, Any]) -> None:
+    """Generate the embedded datasets that these parameters name and that are not there yet (seconds)."""
+    if PRESETS.get(parameters.get("preset", "mini")) != "mini":
+        return
+    for name in parameters["datasets"]:
+        if len(Path(name).parts) == 1 and not (home() / "data" / "mini" / name / "dataset.yaml").exists():
+            generate(home() / "data" / "mini")
+            return
+
+
+def generate(target: Path) -> None:
+    """Run the generators of data_prep/ into `target`; they skip what is complete."""
+    for script in ("mini_vision.py", "mini_text.py"):
+        done = subprocess.run([sys.executable, str(REPOSITORY / "data_prep" / script), "--out", str(target)],
+                              capture_output=True, text=True)
+        if done.returncode:
+            raise datasets.DataError(f"data_prep/{script} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
