@@ -237,8 +237,8 @@ def _check_rows(folder: Path, frame: pd.DataFrame, d: Description) -> None:
         raise DataError(f"{folder.name}: no evaluation split; the manifest has only {POOL!r}")
     outside = frame[~frame["label"].isin(d.classes)]
     if len(outside):
-        raise DataError(f"{folder.name}: {len(outside)} label(s) outside the classes {d.classes}, first {outside['label'].iloc[0]!r}"
-                        f" in row {outside.index[0]}")
+        raise DataError(f"{folder.name}: {len(outside)} label(s) outside the classes {d.classes}, "
+                        f"first {outside['label'].iloc[0]!r} in row {outside.index[0]}")
     used = frame[frame["split"].isin([POOL, *(d.eval_splits or splits)])]
     if d.modality == "image":
         missing = [path for path in used["path"] if not (folder / path).is_file()]

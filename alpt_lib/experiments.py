@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def _list_of(kind: type) -> Callable[[Any], bool]:
 
 def _models(value: Any) -> bool:
     names = _list_of(str)
-    return names(value) or isinstance(value, dict) and all(names(v) for v in value.values())
+    return names(value) or (isinstance(value, dict) and all(names(v) for v in value.values()))
 
 
 # name -> (check, what it takes)
@@ -91,14 +91,15 @@ def check_parameters(given: dict[str, Any]) -> dict[str, Any]:
 
 def _cells(history: list[str]) -> tuple[set[str], set[str]]:
     """Names assigned in the tagged cell and in the cell that papermill put after it."""
-    for tagged, injected in zip(history, history[1:], strict=False):
+    for tagged, injected in pairwise(history):
         if injected.startswith("# Parameters\n"):
             return _assigned(tagged), _assigned(injected)
     return set(), set()
 
 
 def _assigned(source: str) -> set[str]:
-    return {t.id for node in ast.parse(source).body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)}
+    assignments = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return {target.id for node in assignments for target in node.targets if isinstance(target, ast.Name)}
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,8 @@ def create(name: str, data: Dataset, weights: str | None, seed: int) -> ImageCla
     base, suffix = _split_name(name)
     is_text = base.startswith(("hf:", "mini-roberta"))
     if is_text != (data.description.modality == "text"):
-        raise ModelError(f"model {name} reads {'text' if is_text else 'images'}; dataset {data.name} holds {data.description.modality}s")
+        reads = "texts" if is_text else "images"
+        raise ModelError(f"model {name} reads {reads}; dataset {data.name} holds {data.description.modality}s")
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         build = _create_text if is_text else _create_image
@@ -211,7 +212,8 @@ def _create_text(base: str, data: Dataset, weights: str | None, pretrained: bool
     with _hub_errors(f"transformers model {source}"):
         tokenizer = AutoTokenizer.from_pretrained(source)
         if pretrained:
-            network = AutoModelForSequenceClassification.from_pretrained(source, num_labels=len(data.classes), dtype=torch.float32)
+            build = AutoModelForSequenceClassification.from_pretrained
+            network = build(source, num_labels=len(data.classes), dtype=torch.float32)
         else:
             config = AutoConfig.from_pretrained(source, num_labels=len(data.classes))
             network = AutoModelForSequenceClassification.from_config(config)
@@ -244,7 +246,8 @@ def checked(file: Path) -> Path:
         raise ModelError(f"embedded weights {file.name} missing: run python data_prep/pretrain_mini.py --model {file.stem}")
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if found != listed[file.name]["sha256"]:
-        raise ModelError(f"{file} fails its checksum: sha256 {found}, expected {listed[file.name]['sha256']}; restore it with git checkout")
+        raise ModelError(f"{file} fails its checksum: sha256 is {found}, expected {listed[file.name]['sha256']}; "
+                         "restore it with git checkout")
     return file
 
 
@@ -256,8 +259,10 @@ def _load_backbone(network: nn.Module, file: Path) -> None:
         if file.suffix == ".npz":
             network.load_pretrained(str(file))
             return
-        state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
-    except (AttributeError, KeyError, OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError, zipfile.BadZipFile) as error:
+        is_safe = file.suffix == ".safetensors"
+        state = load_file(file) if is_safe else torch.load(file, map_location="cpu", weights_only=True)
+    except (AttributeError, LookupError, OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError,
+            zipfile.BadZipFile) as error:
         raise ModelError(f"{file} cannot be read as weights of this model: {type(error).__name__}: {str(error)[:200]}") from error
     state = state.get("state_dict", state)
     own = network.state_dict()

@@ -180,7 +180,8 @@ class _StoppingRule:
     def after(self, n_steps: int, loss: float) -> bool:
         """Whether to stop after this many steps, the last of which had this loss."""
         if not math.isfinite(loss):
-            raise TrainingDiverged(f"training loss is {loss} at step {n_steps} (lr {self.recipe.lr}); lower lr or lengthen warmup_steps")
+            raise TrainingDiverged(f"training loss is {loss} at step {n_steps} (lr {self.recipe.lr}); "
+                                   "lower lr or lengthen warmup_steps")
         self.first = loss if n_steps == 1 else self.first
         self.recent.append(loss)
         done = {"loss_ratio": self._loss_ratio, "early_stopping": self._early_stopping, "fixed_steps": lambda n: False}
