@@ -114,7 +114,8 @@ def check(data: Dataset, config: RunConfig) -> None:
         raise ConfigError(f"{data.name}: asked for {asked} labels (seed set {protocol.seed_set_size} + budget "
                           f"{protocol.budget}) but the pool holds {n_pool}")
     if 0 < protocol.pool_subsample < protocol.query_batch_size:
-        raise ConfigError(f"pool_subsample {protocol.pool_subsample} is smaller than query_batch_size {protocol.query_batch_size}")
+        raise ConfigError(f"pool_subsample {protocol.pool_subsample} is smaller than query_batch_size "
+                          f"{protocol.query_batch_size}")
     if config.recipe.stopping == "early_stopping":
         data.rows(config.recipe.validation_split)
     try:
