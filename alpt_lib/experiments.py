@@ -153,6 +153,12 @@ class Study:
     datasets: dict[str, datasets.Dataset]
     output: Path
 
+    @property
+    def main(self) -> pd.DataFrame:
+        """The metric rows of each dataset's first evaluation split, the one that figures show."""
+        first = {name: data.eval_splits[0] for name, data in self.datasets.items()}
+        return self.metrics[self.metrics["split"] == self.metrics["dataset"].map(first)]
+
     def save(self, figure, name: str) -> None:
         """Write a figure as png and svg."""
         self.output.mkdir(parents=True, exist_ok=True)

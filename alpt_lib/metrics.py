@@ -85,3 +85,36 @@ def label_savings(curve: pd.DataFrame, baseline: pd.DataFrame) -> float:
     needed = labels_to_reach(curve["n_labels"].to_numpy(), curve["value"].to_numpy(), baseline["value"].iloc[-1])
     spent = max(needed - seed_set, 1.0)
     return float((baseline["n_labels"].max() - seed_set) / spent) if np.isfinite(needed) else float("nan")
+
+
+def interval(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Mean over seeds and its 95% confidence interval, Gaussian approximation as in the paper's figures.
+
+    Args:
+        rows: columns `by` and value, one row a seed.
+    Returns:
+        columns `by`, mean, ci_low, ci_high (NaN for a single seed), n_seeds.
+    """
+    table = rows.groupby(by, sort=False)["value"].agg(mean="mean", sd="std", n_seeds="count").reset_index().sort_values(by)
+    half = 1.96 * table["sd"] / np.sqrt(table["n_seeds"])
+    return table.assign(ci_low=table["mean"] - half, ci_high=table["mean"] + half)[[*by, "mean", "ci_low", "ci_high", "n_seeds"]]
+
+
+def paired_gains(rows: pd.DataFrame, by: list[str], baseline: str = "random") -> pd.DataFrame:
+    """What each acquisition function gains over the baseline, seed by seed: both arms of a seed share their seed set.
+
+    Args:
+        rows: columns `by`, acquisition, seed, value, one row each (e.g. the final round's accuracy).
+    Returns:
+        columns `by`, acquisition, mean, ci_low, ci_high, n_seeds; no rows where the baseline is missing.
+    """
+    arms = rows.pivot_table(index=[*by, "seed"], columns="acquisition", values="value", sort=False)
+    if baseline not in arms:
+        return pd.DataFrame(columns=[*by, "acquisition", "mean", "ci_low", "ci_high", "n_seeds"])
+    gains = arms.drop(columns=baseline).sub(arms[baseline], axis=0).stack().rename("value").reset_index()
+    return interval(gains, [*by, "acquisition"])
+
+
+def final(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each run's last round."""
+    return rows[rows["round"] == rows.groupby("run_id")["round"].transform("max")]
