@@ -48,7 +48,9 @@ class ModelError(CompanionError):
 
 def title(model: str) -> str:
     """How figures call a model."""
-    return TITLES.get(model, model.removeprefix("timm:").removeprefix("hf:").replace(NOT_PRETRAINED, ", not pretrained"))
+    base, suffix = _split_name(model)
+    name = base.removeprefix("timm:").removeprefix("hf:").partition("?")[0]
+    return TITLES.get(model, name + (", not pretrained" if suffix else ""))
 
 
 def resolve(name: str, tier: str = "mini") -> str:
@@ -193,12 +195,24 @@ def _build_image(base: str, n_classes: int, from_hub: bool) -> tuple[nn.Module, 
 
     name, _, query = base.removeprefix("timm:").partition("?")
     options = {key: yaml.safe_load(value) for key, value in parse_qsl(query)}
+    colours = {key: _three(key, options.pop(key)) for key in ("mean", "std") if key in options}
     if not timm.is_model(name):
         raise ModelError(unknown("timm model", name, timm.list_models(f"{name[:5]}*") or ["see timm.list_models()"]))
     with _hub_errors(f"timm model {name}"):
-        network = timm.create_model(name, pretrained=from_hub, num_classes=n_classes, **options)
-    config = timm.data.resolve_model_data_config(network)
+        try:
+            network = timm.create_model(name, pretrained=from_hub, num_classes=n_classes, **options)
+        except (TypeError, RuntimeError) as error:  # an option or a pretrained tag that this network does not have
+            raise ModelError(f"timm model {name} cannot be built with {options}: {error}") from error
+    config = {**timm.data.resolve_model_data_config(network), **colours}
     return network, config["mean"], config["std"]
+
+
+def _three(key: str, value: float | list[float]) -> list[float]:
+    """The `mean` or `std` of a model's query, one number or three: weights may want others than timm's default says."""
+    values = value if isinstance(value, list) else [value] * 3
+    if len(values) != 3 or not all(isinstance(v, int | float) for v in values):
+        raise ModelError(f"{key} takes one number or [red, green, blue], on a scale from 0 to 1; got {value!r}")
+    return [float(v) for v in values]
 
 
 def _create_text(base: str, data: Dataset, weights: str | None, pretrained: bool) -> TextClassifier:
