@@ -197,8 +197,10 @@ CLAIMS = [
     Claim("01_accuracy_curves", "Treeperson: accuracy above random", "5.1, Fig. 2c", gain("treeperson", "accuracy"), 0.02),
     Claim("01_accuracy_curves", "Treeperson: mismatched groups above random", "Fig. 2d", gain("treeperson", MINORITY)),
     Claim("01_accuracy_curves", "Treeperson: times fewer labels", "5.1", savings("treeperson", "accuracy"), 1.6, null=1.0),
-    Claim("01_accuracy_curves", "iWildCam: accuracy at unseen locations above random", "5.1, Fig. 2e", gain("iwildcam", "accuracy")),
-    Claim("01_accuracy_curves", "iWildCam: class-balanced accuracy above random", "5.1, Fig. 2f", gain("iwildcam", BALANCED), 0.09),
+    Claim("01_accuracy_curves", "iWildCam: accuracy at unseen locations above random", "5.1, Fig. 2e",
+          gain("iwildcam", "accuracy")),
+    Claim("01_accuracy_curves", "iWildCam: class-balanced accuracy above random", "5.1, Fig. 2f",
+          gain("iwildcam", BALANCED), 0.09),
     Claim("01_accuracy_curves", "iWildCam: times fewer labels", "5.1", savings("iwildcam", BALANCED), 1.8, null=1.0),
     Claim("01_accuracy_curves", "Amazon: mean over reviewers above random", "5.1, Fig. 2g",
           gain("amazon", "accuracy_reviewer_mean"), 0.01),
@@ -209,7 +211,8 @@ CLAIMS = [
     Claim("01_accuracy_curves", "Digits on photographs: mismatched groups above random", OURS, gain("digits", MINORITY)),
     *(Claim("02_acquisition_functions", f"iWildCam: {a.replace('_', ' ')} above random, {text}", "5.2, Fig. 3",
             gain("iwildcam", metric, acquisition=a))
-      for a in ("least_confidence", "entropy", "margin") for metric, text in (("accuracy", "accuracy"), (BALANCED, "class-balanced"))),
+      for a in ("least_confidence", "entropy", "margin")
+      for metric, text in (("accuracy", "accuracy"), (BALANCED, "class-balanced"))),
     Claim("02_acquisition_functions", "iWildCam: margin above least confidence, class-balanced", "5.2, Fig. 3",
           lambda s: t_interval(gains(s, "iwildcam", BALANCED, acquisition="margin") - gains(s, "iwildcam", BALANCED))),
     *(Claim("03_subgroup_upsampling", f"{name}: minority subgroups oversampled (times the pool's share)", source,
@@ -243,7 +246,8 @@ CLAIMS = [
           slope(lambda study, name: gains(study, name, "accuracy"))),
     Claim("07_ambiguity_sweep", "Upsampling of mismatched examples grows with ambiguity (ratio per 10 points)", "6.4, Fig. 9",
           slope(lambda study, name: ratios(study, name))),
-    Claim("08_failure_cases", "Far from pretraining: no gain over random", "6.5", gain("camelyon", "accuracy"), expect="not above"),
+    Claim("08_failure_cases", "Far from pretraining: no gain over random", "6.5", gain("camelyon", "accuracy"),
+          expect="not above"),
     Claim("09_stopping_rule", "The 0.1% rule does as well as early stopping (no difference)", "2, Appendix D",
           rule_difference, expect="equal"),
 ]

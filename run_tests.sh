@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Set up if needed, lint, run the tests (they execute every notebook at the smoke preset).
+#   ./run_tests.sh [pytest arguments]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+python=$(./run_all.sh --python)
+"$python" -m ruff check .
+exec "$python" -m pytest "$@"
