@@ -159,6 +159,23 @@ class Study:
         first = {name: data.eval_splits[0] for name, data in self.datasets.items()}
         return self.metrics[self.metrics["split"] == self.metrics["dataset"].map(first)]
 
+    @property
+    def headline(self) -> pd.DataFrame:
+        """The rows of `main` that curves are drawn of: at most two metrics a dataset, those that it describes, then the
+        accuracy on its minority subgroups."""
+        rows, parts = self.main[self.main["subgroup"] == "all"], []
+        for name, data in self.datasets.items():
+            of_dataset = rows[rows["dataset"] == name]
+            wanted = dict.fromkeys([*data.description.figure_metrics, "accuracy_minority"])
+            found = [m for m in wanted if (of_dataset["metric"] == m).any()][:2]
+            parts += [of_dataset[of_dataset["metric"] == m] for m in found]
+        return pd.concat(parts, ignore_index=True)
+
+    def title(self, dataset: str, model: str = "") -> str:
+        """How figures call a dataset, and one of its models."""
+        described = self.datasets[dataset].description.title or dataset
+        return f"{described}: {models.title(model)}" if model else described
+
     def save(self, figure, name: str) -> None:
         """Write a figure as png and svg."""
         self.output.mkdir(parents=True, exist_ok=True)

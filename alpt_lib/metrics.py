@@ -1,7 +1,8 @@
-"""Accuracies by name, subgroup upsampling and label savings. Needs numpy and pandas only."""
+"""Accuracies by name, subgroup upsampling and label savings. Needs numpy, scipy and pandas only."""
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 
 def accuracy_rows(correct: np.ndarray, frame: pd.DataFrame, *, subgroup: np.ndarray, minority: list[str],
@@ -87,34 +88,55 @@ def label_savings(curve: pd.DataFrame, baseline: pd.DataFrame) -> float:
     return float((baseline["n_labels"].max() - seed_set) / spent) if np.isfinite(needed) else float("nan")
 
 
-def interval(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean over seeds and its 95% confidence interval, Gaussian approximation as in the paper's figures.
+def interval(rows: pd.DataFrame, by: list[str], student: bool = False) -> pd.DataFrame:
+    """Mean over seeds and its 95% confidence interval.
 
     Args:
         rows: columns `by` and value, one row a seed.
+        student: Student's t, which few seeds call for; otherwise the Gaussian approximation of the paper's figures.
     Returns:
         columns `by`, mean, ci_low, ci_high (NaN for a single seed), n_seeds.
     """
-    table = rows.groupby(by, sort=False)["value"].agg(mean="mean", sd="std", n_seeds="count").reset_index().sort_values(by)
-    half = 1.96 * table["sd"] / np.sqrt(table["n_seeds"])
+    table = rows.groupby(by, sort=False)["value"].agg(mean="mean", sd="std", n_seeds="count").reset_index()
+    factor = stdtrit((table["n_seeds"] - 1).clip(lower=1), 0.975) if student else 1.96
+    half = factor * table["sd"] / np.sqrt(table["n_seeds"])
     return table.assign(ci_low=table["mean"] - half, ci_high=table["mean"] + half)[[*by, "mean", "ci_low", "ci_high", "n_seeds"]]
-
-
-def paired_gains(rows: pd.DataFrame, by: list[str], baseline: str = "random") -> pd.DataFrame:
-    """What each acquisition function gains over the baseline, seed by seed: both arms of a seed share their seed set.
-
-    Args:
-        rows: columns `by`, acquisition, seed, value, one row each (e.g. the final round's accuracy).
-    Returns:
-        columns `by`, acquisition, mean, ci_low, ci_high, n_seeds; no rows where the baseline is missing.
-    """
-    arms = rows.pivot_table(index=[*by, "seed"], columns="acquisition", values="value", sort=False)
-    if baseline not in arms:
-        return pd.DataFrame(columns=[*by, "acquisition", "mean", "ci_low", "ci_high", "n_seeds"])
-    gains = arms.drop(columns=baseline).sub(arms[baseline], axis=0).stack().rename("value").reset_index()
-    return interval(gains, [*by, "acquisition"])
 
 
 def final(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows of each run's last round."""
     return rows[rows["round"] == rows.groupby("run_id")["round"].transform("max")]
+
+
+def paired_gains(rows: pd.DataFrame, by: list[str], baseline: str = "random") -> pd.DataFrame:
+    """What each acquisition function ends with above the baseline, seed by seed: arms of a seed share their seed set.
+
+    Args:
+        rows: columns `by`, acquisition, seed, run_id, round, value.
+    Returns:
+        columns `by`, acquisition, baseline's and its own final mean, gain, ci_low, ci_high (Student's t), n_seeds; no rows
+        where the baseline is missing.
+    """
+    columns = [*by, "acquisition", baseline, "own", "gain", "ci_low", "ci_high", "n_seeds"]
+    arms = final(rows).pivot_table(index=[*by, "seed"], columns="acquisition", values="value", sort=False)
+    if baseline not in arms:
+        return pd.DataFrame(columns=columns)
+    own = arms.drop(columns=baseline).stack().rename("own").reset_index().join(arms[baseline], on=[*by, "seed"])
+    own["value"] = own["own"] - own[baseline]
+    means = own.groupby([*by, "acquisition"], sort=False)[["own", baseline]].mean()
+    gains = interval(own, [*by, "acquisition"], student=True).rename(columns={"mean": "gain"})
+    return gains.join(means, on=[*by, "acquisition"])[columns]
+
+
+def savings(rows: pd.DataFrame, by: list[str], baseline: str = "random") -> pd.Series:
+    """`label_savings` of each acquisition function's mean curve, indexed by `by` and acquisition.
+
+    Args:
+        rows: columns `by`, acquisition, n_labels, value.
+    """
+    mean = rows.groupby([*by, "acquisition", "n_labels"], sort=False)["value"].mean().reset_index()
+    found = {}
+    for key, group in mean.groupby(by, sort=False):
+        arms = dict(list(group.sort_values("n_labels").groupby("acquisition", sort=False)))
+        found |= {(*key, a): label_savings(arms[a], arms[baseline]) for a in arms if baseline in arms and a != baseline}
+    return pd.Series(found, name="times_fewer_labels", dtype=float).rename_axis([*by, "acquisition"])

@@ -1,0 +1,124 @@
+"""What two notebooks draw alike, in one style: curves with seed bands, bars against the pool's share, contact sheets."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from PIL import Image, ImageOps
+
+from alpt_lib.datasets import POOL, Dataset
+from alpt_lib.metrics import interval
+from alpt_lib.models import title
+
+# one colour per acquisition function everywhere; distinguishable with every common colour blindness (Okabe and Ito)
+COLOURS = {"random": "#6b6b6b", "least_confidence": "#0072b2", "entropy": "#009e73", "margin": "#d55e00"}
+HIGHLIGHT = "#d55e00"  # frames of disambiguating examples, lines of the pool's share
+NAMES = {
+    "random": "random", "least_confidence": "least confidence", "entropy": "entropy", "margin": "margin",
+    "accuracy": "accuracy", "accuracy_minority": "accuracy, minority subgroups", "accuracy_worst_group": "worst-group accuracy",
+    "accuracy_class_balanced": "class-balanced accuracy", "accuracy_train_weighted": "accuracy, weighted as the pool",
+}
+
+
+def name(key: str) -> str:
+    """A metric or acquisition function in words: `accuracy_reviewer_p10` -> accuracy, worst 10th percentile of reviewers."""
+    over = key.removeprefix("accuracy_")
+    if key not in NAMES and over.endswith("_p10"):
+        return f"accuracy, worst 10th percentile by {over.removesuffix('_p10')}"
+    if key not in NAMES and over.endswith("_mean"):
+        return f"accuracy, mean by {over.removesuffix('_mean')}"
+    return NAMES.get(key, key.replace("_", " "))
+
+
+def house_style() -> None:
+    """Set seaborn's theme and what makes the same figure the same bytes."""
+    sns.set_theme(context="notebook", style="ticks", font_scale=0.85, rc={
+        "axes.spines.right": False, "axes.spines.top": False, "axes.grid": True, "grid.color": "#e6e6e6",
+        "axes.titlesize": "medium", "axes.titlelocation": "left", "figure.dpi": 90, "figure.constrained_layout.use": True,
+        "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "alpt", "xtick.bottom": True, "ytick.left": True})
+
+
+def show(table: pd.DataFrame):
+    """A table for reading: columns in words, metrics and acquisition functions too, three decimals."""
+    words = table.copy()
+    for column, say in (("metric", name), ("acquisition", name), ("model", title)):
+        if column in words:
+            words[column] = words[column].map(say)
+    return words.rename(columns=lambda c: str(c).replace("_", " ")).style.hide(axis="index").format(precision=3, na_rep="–")
+
+
+def seed_note(n_seeds: int) -> str:
+    """What the bands and error bars of a figure show."""
+    return f"95% CI over {n_seeds} seeds (Gaussian approximation)" if n_seeds > 1 else "1 seed: no interval can be drawn"
+
+
+def curve(ax: Axes, rows: pd.DataFrame, by: str = "acquisition", x: str = "n_labels", colours: dict | None = None) -> None:
+    """A line a group, its mean over seeds and a 95% band, named at its right end.
+
+    Args:
+        rows: one number a seed, group and x: columns `by`, `x`, value.
+    """
+    lines = {}
+    for key, of_group in rows.groupby(by, sort=False):
+        table = interval(of_group, [x]).sort_values(x)
+        colour = (colours or COLOURS).get(key)
+        (line,) = ax.plot(table[x], table["mean"], "o-", markersize=3.5, color=colour)
+        ax.fill_between(table[x], table["ci_low"], table["ci_high"], alpha=0.15, linewidth=0, color=line.get_color())
+        lines[key] = (table[x].iloc[-1], table["mean"].iloc[-1], line.get_color())
+    _label_ends(ax, lines)
+
+
+def _label_ends(ax: Axes, ends: dict[str, tuple[float, float, str]]) -> None:
+    """Names beside line ends, moved apart where lines end close together."""
+    low, high = ax.get_ylim()
+    gap, previous = (high - low) * 0.09, -np.inf
+    for key, (x, y, colour) in sorted(ends.items(), key=lambda item: item[1][1]):
+        previous = max(y, previous + gap)
+        ax.annotate(name(key), (x, previous), xytext=(6, 0), textcoords="offset points", va="center", color=colour, fontsize="small",
+                    annotation_clip=False)
+
+
+def bars(ax: Axes, rows: pd.DataFrame, x: str, by: str = "acquisition", colours: dict | None = None) -> None:
+    """A group of bars per value of `x`, one per value of `by`, means over seeds with 95% error bars.
+
+    Args:
+        rows: one number a seed, x and group: columns `x`, `by`, value.
+    """
+    positions, groups = list(dict.fromkeys(rows[x])), list(dict.fromkeys(rows[by]))
+    width = 0.8 / len(groups)
+    for i, key in enumerate(groups):
+        table = interval(rows[rows[by] == key], [x]).set_index(x).reindex(positions)
+        at = np.arange(len(positions)) + (i - (len(groups) - 1) / 2) * width
+        ax.bar(at, table["mean"], width * 0.92, color=(colours or COLOURS).get(key), label=name(key))
+        ax.errorbar(at, table["mean"], (table["ci_high"] - table["ci_low"]) / 2, fmt="none", ecolor="black", elinewidth=1)
+    ax.set_xticks(range(len(positions)), [str(p).replace("/", "\n") for p in positions])
+    ax.grid(axis="x", visible=False)
+
+
+def bars_with_pool_share(ax: Axes, rows: pd.DataFrame, pool: pd.Series, x: str) -> None:
+    """Shares among acquired examples as `bars`, with a line at each value's share of the pool (paper, Figs. 4, 5)."""
+    bars(ax, rows, x)
+    for position, value in enumerate(dict.fromkeys(rows[x])):
+        ax.plot([position - 0.46, position + 0.46], [pool[value]] * 2, color=HIGHLIGHT, linewidth=2,
+                label="share of the pool" if position == 0 else None)
+
+
+def contact_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, columns: int = 8, size: int = 56) -> None:
+    """The images asked for, a row per round, most wanted first; disambiguating (minority) ones are framed.
+
+    Args:
+        acquired: columns round, rank, index, subgroup; one run's.
+    """
+    rounds = sorted(acquired["round"].unique())
+    sheet = Image.new("RGB", (columns * size, len(rounds) * size), "white")
+    for example in acquired[acquired["rank"] < columns].itertuples():
+        with Image.open(data.folder / data.rows(POOL)["path"][example.index]) as image:
+            tile = image.convert("RGB").resize((size - 10, size - 10), Image.Resampling.NEAREST if image.width < size else None)
+        frame = HIGHLIGHT if example.subgroup in data.minority else "#ffffff"
+        sheet.paste(ImageOps.expand(tile, 4, frame), (example.rank * size + 1, rounds.index(example.round) * size + 1))
+    ax.imshow(np.asarray(sheet), interpolation="none")
+    ax.set_yticks([(i + 0.5) * size for i in range(len(rounds))], [f"round {r}" for r in rounds])
+    ax.set_xticks([])
+    ax.grid(visible=False)
+    ax.tick_params(left=False)
+    sns.despine(ax=ax, left=True, bottom=True)
