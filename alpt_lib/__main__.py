@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from alpt_lib import datasets, experiments, render, results
+from alpt_lib import datasets, experiments, render
 from alpt_lib.config import CompanionError, RunConfig
 from alpt_lib.execute import execute, missing
 from alpt_lib.paths import home
@@ -84,8 +84,9 @@ def dry_run(plans: dict[str, list[RunConfig]], workers: int) -> str:
         total_seconds += cost
         lines.append(f"{name:28} {len(set(plan)):5d} {len(todo):6d} {fits:6d} {cost / 60:12.1f} min")
     processes = workers or os.cpu_count() or 1
-    lines.append(f"\n{len(seen)} runs to do, at most {total_seconds / 60 / processes:.1f} min in {processes} worker process(es), if every "
-                 f"fit takes all its steps; notebooks take about {len(plans) * 10 / 60 / min(processes, 2):.1f} min more")
+    minutes, rendering = total_seconds / 60 / processes, len(plans) * 10 / 60 / min(processes, 2)
+    lines.append(f"\n{len(seen)} runs to do, at most {minutes:.1f} min in {processes} worker process(es), if every fit takes "
+                 f"all its steps; notebooks take about {rendering:.1f} min more")
     lines.append(f"disk: about {sum(_fits(c) for c in seen) * 12 / 1024 + len(plans):.0f} MB for runs and figures")
     return "\n".join(lines)
 

@@ -1,0 +1,61 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from alpt_lib.metrics import accuracy_rows, label_savings, labels_to_reach, upsampling
+
+# landbird/land: 3 of 4 right; landbird/water: 0 of 2; waterbird/water: 2 of 2
+CORRECT = np.array([1, 1, 1, 0, 0, 0, 1, 1], dtype=bool)
+FRAME = pd.DataFrame({"label": ["landbird"] * 6 + ["waterbird"] * 2, "reviewer": list("aabbccdd")})
+SUBGROUP = np.array(["ll"] * 4 + ["lw"] * 2 + ["ww"] * 2, dtype=object)
+
+
+def value(metric, subgroup="all", **options):
+    rows = accuracy_rows(CORRECT, FRAME, subgroup=SUBGROUP, **{"minority": ["lw"], **options})
+    return rows[(rows.metric == metric) & (rows.subgroup == subgroup)].value.item()
+
+
+def test_accuracies_worked_by_hand():
+    assert value("accuracy") == 5 / 8
+    assert value("accuracy_class_balanced") == (3 / 6 + 2 / 2) / 2
+    assert value("accuracy", "ll") == 3 / 4
+    assert value("accuracy_worst_group") == 0
+    assert value("accuracy_minority") == 0
+
+
+def test_train_weighted_accuracy_uses_the_pool_shares():
+    shares = pd.Series({"ll": 0.7, "lw": 0.1, "ww": 0.2})
+    assert value("accuracy_train_weighted", train_weights=shares) == pytest.approx(0.7 * 0.75 + 0.2)
+
+
+def test_reviewer_percentile_is_over_per_reviewer_accuracies():
+    # reviewers a 2/2, b 1/2, c 0/2, d 2/2: sorted 0, .5, 1, 1; the 10th percentile is 0.3 of the way from 0 to .5
+    assert value("accuracy_reviewer_mean", percentile_over="reviewer") == 2.5 / 4
+    assert value("accuracy_reviewer_p10", percentile_over="reviewer") == pytest.approx(0.15)
+
+
+def test_an_empty_minority_subgroup_is_nan_not_zero():
+    assert np.isnan(value("accuracy_minority", minority=["lw", "wl"]))
+
+
+def test_upsampling_is_the_share_acquired_over_the_share_in_the_pool():
+    table = upsampling(pd.Series(["lw", "ll", "lw", "ll"]), pd.Series(["ll"] * 9 + ["lw"]))
+    assert table.loc["lw"].tolist() == pytest.approx([0.5, 0.1, 5.0])
+    assert table.loc["ll", "ratio"] == pytest.approx(0.5 / 0.9)
+
+
+def test_upsampling_of_nothing_is_nan():
+    assert upsampling(pd.Series([], dtype=object), pd.Series(["a", "b"])).ratio.isna().all()
+
+
+def test_labels_to_reach_interpolates_between_rounds():
+    assert labels_to_reach(np.array([40, 60]), np.array([0.5, 0.7]), 0.6) == pytest.approx(50)
+    assert labels_to_reach(np.array([40, 60]), np.array([0.5, 0.7]), 0.4) == 40
+    assert labels_to_reach(np.array([40, 60]), np.array([0.5, 0.7]), 0.9) == float("inf")
+
+
+def test_label_savings_counts_acquired_labels_only():
+    baseline = pd.DataFrame({"n_labels": [40, 140], "value": [0.5, 0.6]})
+    curve = pd.DataFrame({"n_labels": [40, 65, 140], "value": [0.5, 0.6, 0.8]})
+    assert label_savings(curve, baseline) == pytest.approx(100 / 25)
+    assert np.isnan(label_savings(baseline.assign(value=[0.4, 0.5]), baseline))
