@@ -16,6 +16,9 @@ from alpt_lib.datasets import Dataset
 from alpt_lib.models import ImageClassifier, TextClassifier, create
 
 SCORING_BATCH = 256
+# on a CPU: no more pixels a batch than 32 images of 128 px; MobileNetV2 scores these in 5 ms each, 256 at a time in 13 ms,
+# because every large activation is memory fetched anew from the system
+SCORING_PIXELS = 32 * 128 * 128
 
 
 class TrainingDiverged(RuntimeError):
@@ -134,7 +137,10 @@ class Learner:
         inputs = self.inputs(split)
         rows = np.arange(len(inputs)) if rows is None else rows
         self.model.eval()
-        chunks = [rows[i : i + SCORING_BATCH] for i in range(0, len(rows), SCORING_BATCH)]
+        size = SCORING_BATCH
+        if self.device.type == "cpu" and inputs.array.ndim == 4:
+            size = int(np.clip(SCORING_PIXELS // math.prod(inputs.array.shape[1:3]), 1, SCORING_BATCH))
+        chunks = [rows[i : i + size] for i in range(0, len(rows), size)]
         return torch.cat([function(inputs.batch(chunk, self.device)).cpu() for chunk in chunks]).numpy()
 
     def _train_mode(self) -> None:
