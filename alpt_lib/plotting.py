@@ -63,7 +63,8 @@ def curve(ax: Axes, rows: pd.DataFrame, by: str = "acquisition", x: str = "n_lab
         table = interval(of_group, [x]).sort_values(x)
         colour = (colours or COLOURS).get(key)
         (line,) = ax.plot(table[x], table["mean"], "o-", markersize=3.5, color=colour)
-        ax.fill_between(table[x], table["ci_low"], table["ci_high"], alpha=0.15, linewidth=0, color=line.get_color())
+        ax.fill_between(table[x], table["ci_low"].clip(0), table["ci_high"].clip(upper=1), alpha=0.15, linewidth=0,
+                        color=line.get_color())
         lines[key] = (table[x].iloc[-1], table["mean"].iloc[-1], line.get_color())
     _label_ends(ax, lines)
 
@@ -74,8 +75,8 @@ def _label_ends(ax: Axes, ends: dict[str, tuple[float, float, str]]) -> None:
     gap, previous = (high - low) * 0.09, -np.inf
     for key, (x, y, colour) in sorted(ends.items(), key=lambda item: item[1][1]):
         previous = max(y, previous + gap)
-        ax.annotate(name(key), (x, previous), xytext=(6, 0), textcoords="offset points", va="center", color=colour, fontsize="small",
-                    annotation_clip=False)
+        ax.annotate(name(key), (x, previous), xytext=(6, 0), textcoords="offset points", va="center", color=colour,
+                    fontsize="small", annotation_clip=False)
 
 
 def bars(ax: Axes, rows: pd.DataFrame, x: str, by: str = "acquisition", colours: dict | None = None) -> None:
