@@ -1,0 +1,119 @@
+"""data_prep/waterbirds.py on a made-up release of the exact format, and on the real one where ALPT_REAL_DATA names it."""
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from alpt_lib import datasets
+
+SCRIPT = Path(__file__).resolve().parent.parent / "data_prep" / "waterbirds.py"
+waterbirds = runpy.run_path(str(SCRIPT))
+PUBLISHED_TRAIN = {"landbird/land": 3498, "landbird/water": 184, "waterbird/land": 56, "waterbird/water": 1057}
+
+# (y, split, place) of the made-up images: three in the pool, two in val, one in test
+ROWS = [(0, 0, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (1, 1, 0), (1, 2, 1)]
+
+
+@pytest.fixture
+def release(tmp_path) -> Path:
+    """Six images in the release's format."""
+    root = tmp_path / "release"
+    rows = []
+    for i, (y, split, place) in enumerate(ROWS):
+        name = f"{i:03}.Sooty_Albatross/bird_{i}.jpg"
+        (root / name).parent.mkdir(parents=True)
+        Image.new("RGB", (8, 8), (40 * i, 0, 0)).save(root / name)
+        rows.append((i + 1, name, y, split, place, "/o/ocean/00000001.jpg"))
+    columns = ["img_id", "img_filename", "y", "split", "place", "place_filename"]
+    pd.DataFrame(rows, columns=columns).to_csv(root / "metadata.csv", index=False)
+    return root
+
+
+def run_script(*arguments) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_codes_become_names_and_the_training_split_the_pool(release, tmp_path):
+    waterbirds["prepare"](release, tmp_path / "out", allow_different=True)
+    manifest = pd.read_csv(tmp_path / "out" / "manifest.csv")
+    assert manifest["split"].tolist() == ["pool", "pool", "pool", "val", "val", "test"]
+    assert manifest["label"].tolist() == ["landbird", "landbird", "waterbird", "landbird", "waterbird", "waterbird"]
+    assert manifest["background"].tolist() == ["land", "water", "water", "land", "land", "water"]
+    assert set(manifest["species"]) == {"Sooty Albatross"}
+
+
+def test_the_folder_is_one_the_library_reads(release, tmp_path):
+    waterbirds["prepare"](release, tmp_path / "out", allow_different=True)
+    data = datasets.load(tmp_path / "out")
+    assert data.eval_splits == ["val"]
+    assert data.subgroup("pool").tolist() == ["landbird/land", "landbird/water", "waterbird/water"]
+    assert data.images("pool", 8)[1].mean(axis=(0, 1)).round().tolist() == [40, 0, 0]
+
+
+def test_counts_that_differ_are_named_and_nothing_is_written(release, tmp_path):
+    done = run_script("--root", release, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "12 of 12 counts differ from the published ones" in done.stderr
+    assert "pool landbird/land: 1 instead of 3498" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_allow_different_says_what_differs_and_writes(release, tmp_path):
+    done = run_script("--root", release, "--out", tmp_path / "out", "--allow-different")
+    assert done.returncode == 0
+    assert "not as published: pool waterbird/land: 0 instead of 56" in done.stdout
+    assert (tmp_path / "out" / "dataset.yaml").exists()
+
+
+def test_a_second_preparation_replaces_the_first(release, tmp_path):
+    for _ in range(2):
+        waterbirds["prepare"](release, tmp_path / "out", allow_different=True)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["dataset.yaml", "images", "manifest.csv"]
+
+
+def drop_metadata(root: Path) -> None:
+    (root / "metadata.csv").unlink()
+
+
+def drop_column(root: Path) -> None:
+    pd.read_csv(root / "metadata.csv").drop(columns="place").to_csv(root / "metadata.csv", index=False)
+
+
+def drop_image(root: Path) -> None:
+    next(root.glob("002.*/*.jpg")).unlink()
+
+
+def spoil_code(root: Path) -> None:
+    pd.read_csv(root / "metadata.csv").assign(y=7).to_csv(root / "metadata.csv", index=False)
+
+
+@pytest.mark.parametrize(("spoil", "said"), [
+    (drop_metadata, "metadata.csv is missing: --root takes the folder of the unpacked release"),
+    (drop_column, "column 'place' missing; it has img_id, img_filename, y, split, place_filename"),
+    (drop_image, "1 of 6 images missing, first"),
+    (spoil_code, "y must be one of 0, 1; got '7' in row 0"),
+])
+def test_a_spoiled_release_is_refused_in_a_line(release, tmp_path, spoil, said):
+    spoil(release)
+    with pytest.raises(waterbirds["ReleaseError"]) as error:
+        waterbirds["prepare"](release, tmp_path / "out", allow_different=True)
+    assert said in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("ALPT_REAL_DATA" not in os.environ, reason="ALPT_REAL_DATA names no folder")
+def test_the_real_release_has_the_published_counts(tmp_path):
+    metadata = next(Path(os.environ["ALPT_REAL_DATA"]).glob("waterbird*/metadata.csv"))
+    waterbirds["prepare"](metadata.parent, tmp_path / "out")
+    data = datasets.load(tmp_path / "out")
+    assert pd.Series(data.subgroup("pool")).value_counts().to_dict() == PUBLISHED_TRAIN
+    assert len(data.rows("val")) == 1199
+    assert data.minority == ["landbird/water", "waterbird/land"]
