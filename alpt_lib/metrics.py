@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
+RUN = ["dataset", "model", "acquisition", "seed"]  # columns that tell the runs of a figure apart
+
 
 def accuracy_rows(correct: np.ndarray, frame: pd.DataFrame, *, subgroup: np.ndarray, minority: list[str],
                   percentile_over: str | None = None, train_weights: pd.Series | None = None) -> pd.DataFrame:
@@ -140,3 +142,30 @@ def savings(rows: pd.DataFrame, by: list[str], baseline: str = "random") -> pd.S
         arms = dict(list(group.sort_values("n_labels").groupby("acquisition", sort=False)))
         found |= {(*key, a): label_savings(arms[a], arms[baseline]) for a in arms if baseline in arms and a != baseline}
     return pd.Series(found, name="times_fewer_labels", dtype=float).rename_axis([*by, "acquisition"])
+
+
+def share_by_round(acquisitions: pd.DataFrame, column: str, values: list[str]) -> pd.DataFrame:
+    """Share of these values in each query batch, the seed set left out.
+
+    Args:
+        acquisitions: run columns, round, `column`; one acquired example a row.
+    Returns:
+        dataset, model, acquisition, seed, round (from 1), value in [0, 1].
+    """
+    acquired = acquisitions[acquisitions["round"] > 0]
+    wanted = acquired.assign(value=acquired[column].isin(values).astype(float))
+    return wanted.groupby([*RUN, "round"], sort=False)["value"].mean().reset_index()
+
+
+def upsampling_by_run(acquisitions: pd.DataFrame, column: str, pool: pd.Series) -> pd.DataFrame:
+    """`upsampling` of each run's query batches, the seed set left out.
+
+    Args:
+        acquisitions: run columns, round, `column`; one acquired example a row. pool: (n_pool,) the same column of the pool.
+    Returns:
+        dataset, model, acquisition, seed, `column`, share_acquired, share_pool, ratio.
+    """
+    acquired = acquisitions[acquisitions["round"] > 0]
+    parts = [upsampling(rows[column], pool).rename_axis(column).reset_index().assign(**dict(zip(RUN, key, strict=True)))
+             for key, rows in acquired.groupby(RUN, sort=False)]
+    return pd.concat(parts, ignore_index=True)

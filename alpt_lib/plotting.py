@@ -8,10 +8,14 @@ from PIL import Image, ImageOps
 
 from alpt_lib.datasets import POOL, Dataset
 from alpt_lib.metrics import interval
-from alpt_lib.models import title
+from alpt_lib.models import TITLES, title
 
 # one colour per acquisition function everywhere; distinguishable with every common colour blindness (Okabe and Ito)
 COLOURS = {"random": "#6b6b6b", "least_confidence": "#0072b2", "entropy": "#009e73", "margin": "#d55e00"}
+MODEL_COLOURS = {  # pretrained in blue, darker with size; not pretrained in grey
+    "bit-s": "#56b4e9", "bit-m": "#0072b2", "bit-m-deep": "#00395a", "roberta-m": "#0072b2",
+    "bit-m-np": "#9a9a9a", "bit-m-deep-np": "#555555", "roberta-m-np": "#9a9a9a",
+}
 HIGHLIGHT = "#d55e00"  # frames of disambiguating examples, lines of the pool's share
 NAMES = {
     "random": "random", "least_confidence": "least confidence", "entropy": "entropy", "margin": "margin",
@@ -27,7 +31,7 @@ def name(key: str) -> str:
         return f"accuracy, worst 10th percentile by {over.removesuffix('_p10')}"
     if key not in NAMES and over.endswith("_mean"):
         return f"accuracy, mean by {over.removesuffix('_mean')}"
-    return NAMES.get(key, key.replace("_", " "))
+    return NAMES.get(key) or (title(key) if key in TITLES or ":" in key else key.replace("_", " "))
 
 
 def house_style() -> None:

@@ -1,10 +1,16 @@
 """What a frozen network knows: linear probes and t-SNE coordinates (paper, section 6.3 and Appendix H)."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from alpt_lib.config import RunConfig
+from alpt_lib.datasets import POOL, load
 
 
 def balanced_rows(groups: np.ndarray, per_group: int, rng: np.random.Generator) -> np.ndarray:
@@ -42,3 +48,24 @@ def tsne(features: np.ndarray, seed: int, perplexity: float = 30.0, n_iter: int 
     scaled = StandardScaler().fit_transform(features)
     embedding = TSNE(perplexity=perplexity, n_iter=n_iter, early_exaggeration_iter=150, random_state=seed, n_jobs=2).fit(scaled)
     return pd.DataFrame(np.asarray(embedding), columns=["x", "y"])
+
+
+def initial_features(config: RunConfig, rows: np.ndarray) -> np.ndarray:
+    """(n, n_features) features of these pool rows under a run's model before any fine-tuning."""
+    from alpt_lib.training import Learner
+
+    learner = Learner(load(Path(config.dataset)), config.model, config.recipe, config.weights, config.seed)
+    return learner.features(POOL, rows)
+
+
+def neighbour_agreement(features: np.ndarray, groups: np.ndarray, n_neighbours: int = 10) -> np.ndarray:
+    """How alike a point's surroundings are: the share of its nearest neighbours that belong to its own group.
+
+    Args:
+        features: (n, n_features) float, standardised before distances are taken. groups: (n,) str.
+    Returns:
+        (n,) float in [0, 1]; near 1 well inside a group, low at the border between groups.
+    """
+    scaled = StandardScaler().fit_transform(features)
+    nearest = NearestNeighbors(n_neighbors=min(n_neighbours, len(scaled) - 1)).fit(scaled).kneighbors(return_distance=False)
+    return (groups[nearest] == groups[:, None]).mean(axis=1)
