@@ -210,7 +210,8 @@ def _read_manifest(folder: Path) -> pd.DataFrame:
     for name, read in (("manifest.parquet", pd.read_parquet), ("manifest.csv", _read_csv)):
         if (folder / name).exists():
             try:
-                return read(folder / name).astype({"label": str}, errors="ignore")
+                frame = read(folder / name)
+                return frame.assign(label=frame["label"].astype(str)) if "label" in frame else frame
             except (ValueError, OSError, KeyError) as error:
                 raise DataError(f"{folder / name} cannot be read: {error}") from error
     raise DataError(f"manifest missing: no manifest.csv or manifest.parquet in {folder}")
