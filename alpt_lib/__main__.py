@@ -1,6 +1,7 @@
 """The command line: `python -m alpt_lib run` plans, executes, renders and reports (run_all.sh calls it)."""
 
 import argparse
+import hashlib
 import os
 import sys
 import time
@@ -8,10 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from alpt_lib import datasets, experiments, render
+from alpt_lib import datasets, experiments, render, results
 from alpt_lib.config import CompanionError, RunConfig
 from alpt_lib.execute import execute, missing
-from alpt_lib.paths import home
+from alpt_lib.paths import home, runs_folder
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,13 +48,36 @@ def run(options: argparse.Namespace) -> int:
         return 0
     execute([config for plan in plans.values() for config in plan], options.workers)
     output = home() / "figures" / options.preset
-    failures = render.render(names, options.preset, output, options.workers or os.cpu_count() or 1)
+    stamps = {name: _stamp(name, parameters[name], plans[name]) for name in names}
+    stale = [name for name in names if not _is_rendered(name, options.preset, stamps[name])]
+    failures = render.render(stale, options.preset, output, options.workers or os.cpu_count() or 1) if stale else []
+    for name in stale:
+        if not any(failure.startswith(name) for failure in failures):
+            _stamp_file(name, options.preset).write_text(stamps[name])
     page = render.gallery(names, options.preset, output)
     print(claims_table(output))
     print(f"\n{len(names) - len(failures)} of {len(names)} notebooks in {(time.monotonic() - started) / 60:.1f} min; open {page}")
     for failure in failures:
         print(f"error: {failure}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _stamp(name: str, parameters: dict, plan: list[RunConfig]) -> str:
+    """Hash of everything that decides a rendered notebook: its text, the library, its parameters and runs."""
+    library = Path(render.__file__).parent
+    sources = [render.NOTEBOOKS / f"{name}.ipynb", *sorted(library.rglob("*.py")), *sorted(library.glob("templates/*"))]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
+    digest.update(repr((parameters, [results.run_id(config) for config in plan])).encode())
+    return digest.hexdigest()
+
+
+def _stamp_file(name: str, preset: str) -> Path:
+    return runs_folder() / f"{preset}_{name}.rendered"
+
+
+def _is_rendered(name: str, preset: str, stamp: str) -> bool:
+    file = _stamp_file(name, preset)
+    return file.exists() and file.read_text() == stamp and (home() / "figures" / preset / name / f"{name}.html").exists()
 
 
 def claims_table(output: Path) -> str:
