@@ -5,7 +5,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from pickle import UnpicklingError
 from urllib.parse import parse_qsl
@@ -13,8 +13,9 @@ from urllib.parse import parse_qsl
 import numpy as np
 import torch
 import yaml
-from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub import constants as hub
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.utils import get_session
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -198,7 +199,8 @@ def _build_image(base: str, n_classes: int, from_hub: bool) -> tuple[nn.Module, 
     colours = {key: _three(key, options.pop(key)) for key in ("mean", "std") if key in options}
     if not timm.is_model(name):
         raise ModelError(unknown("timm model", name, timm.list_models(f"{name[:5]}*") or ["see timm.list_models()"]))
-    with _hub_errors(f"timm model {name}"):
+    config = timm.get_pretrained_cfg(name)
+    with _hub(f"timm model {name}", config and config.hf_hub_id, "model.safetensors", use=from_hub):
         try:
             network = timm.create_model(name, pretrained=from_hub, num_classes=n_classes, **options)
         except (TypeError, RuntimeError) as error:  # an option or a pretrained tag that this network does not have
@@ -223,7 +225,8 @@ def _create_text(base: str, data: Dataset, weights: str | None, pretrained: bool
     logging.disable_progress_bar()
     own = _embedded_weights(base)
     source = str(Path(weights).expanduser() if weights else own or base.removeprefix("hf:"))
-    with _hub_errors(f"transformers model {source}"):
+    files = "config.json, model.safetensors and the tokenizer's files"
+    with _hub(f"transformers model {source}", source, files, use=not Path(source).is_dir()):
         tokenizer = AutoTokenizer.from_pretrained(source)
         if pretrained:
             build = AutoModelForSequenceClassification.from_pretrained
@@ -238,15 +241,28 @@ def _create_text(base: str, data: Dataset, weights: str | None, pretrained: bool
 
 
 @contextmanager
-def _hub_errors(what: str):
-    """Turn a hub that cannot be reached into one line: which file, from where, where to put it."""
+def _hub(what: str, repository: str | None, files: str, use: bool):
+    """Load from the Hugging Face hub; one that does not deliver becomes one line: which file, from where, where to put it."""
+    if use:
+        _go_offline_if_unreachable()
     try:
         yield
     except (OSError, LocalEntryNotFoundError, RepositoryNotFoundError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{what} is not on this machine and the Hugging Face hub could not deliver it ({first}); download its "
-                         "weights elsewhere and pass weights=FILE_OR_FOLDER, or put them into the hub cache "
-                         f"({HF_HUB_CACHE})") from error
+        if not use:
+            raise ModelError(f"{what} cannot be read: {' '.join(str(error).split())[:200]}") from error
+        why = "no network" if hub.HF_HUB_OFFLINE else (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{what} is not on this machine and the hub did not deliver it ({why}): download {files} from "
+                         f"{hub.ENDPOINT}/{repository} elsewhere and pass weights: FILE_OR_FOLDER, or put them into the hub's "
+                         f"cache {hub.HF_HUB_CACHE}") from error
+
+
+@lru_cache(maxsize=1)
+def _go_offline_if_unreachable() -> None:
+    """Use the hub's cache alone if the hub does not answer within 3 s; its client would go on retrying for up to 50 s."""
+    try:
+        get_session().head(hub.ENDPOINT, timeout=3)
+    except Exception:  # what is raised depends on the HTTP library, which differs between versions of the hub's client
+        hub.HF_HUB_OFFLINE = True
 
 
 def checked(file: Path) -> Path:
@@ -287,4 +303,8 @@ def _load_backbone(network: nn.Module, file: Path) -> None:
         raise ModelError(f"weights in {file.name} do not fit this model: {len(wanted - found)} of {len(wanted)} tensors missing, "
                          f"{len(found - wanted)} unknown, {len(misfits)} of another shape"
                          f" (e.g. {sorted([*(wanted ^ found), *misfits])[0]})")
+    broken = sorted(k for k in wanted if not torch.isfinite(state[k]).all())
+    if broken:
+        raise ModelError(f"weights in {file.name} hold NaN or infinite values: {len(broken)} of {len(wanted)} tensors, "
+                         f"first {broken[0]}")
     network.load_state_dict({**own, **{k: state[k] for k in wanted}})
