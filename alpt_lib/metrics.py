@@ -35,7 +35,9 @@ def accuracy_rows(correct: np.ndarray, frame: pd.DataFrame, *, subgroup: np.ndar
         rows.append(("accuracy_minority", "all", found["mean"].mean(skipna=False), int(found["size"].sum())))
     if train_weights is not None and len(by_subgroup) > 1:
         weights = train_weights.reindex(by_subgroup.index).fillna(0)
-        rows.append(("accuracy_train_weighted", "all", np.average(by_subgroup["mean"], weights=weights), n))
+        shared = weights.sum()  # 0 where the pool has none of these subgroups (Camelyon's unseen hospital)
+        value = (by_subgroup["mean"] * weights).sum() / shared if shared else np.nan
+        rows.append(("accuracy_train_weighted", "all", value, n))
     if percentile_over:
         by_value = correct.groupby(frame[percentile_over].to_numpy()).mean()
         rows.append((f"accuracy_{percentile_over}_mean", "all", by_value.mean(), n))

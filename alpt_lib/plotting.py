@@ -1,9 +1,12 @@
 """What two notebooks draw alike, in one style: curves with seed bands, bars against the pool's share, contact sheets."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageOps
 
 from alpt_lib.datasets import POOL, Dataset
@@ -11,11 +14,12 @@ from alpt_lib.metrics import interval
 from alpt_lib.models import TITLES, title
 
 # one colour per acquisition function everywhere; distinguishable with every common colour blindness (Okabe and Ito)
-COLOURS = {"random": "#6b6b6b", "least_confidence": "#0072b2", "entropy": "#009e73", "margin": "#d55e00"}
+COLOURS = {"random": "#6b6b6b", "least_confidence": "#0072b2", "entropy": "#009e73", "margin": "#cc79a7"}
 MODEL_COLOURS = {  # pretrained in blue, darker with size; not pretrained in grey
     "bit-s": "#56b4e9", "bit-m": "#0072b2", "bit-m-deep": "#00395a", "roberta-m": "#0072b2",
     "bit-m-np": "#9a9a9a", "bit-m-deep-np": "#555555", "roberta-m-np": "#9a9a9a",
 }
+SUBGROUP_COLOURS = ["#0072b2", "#e69f00", "#cc79a7", "#009e73", "#56b4e9", "#d55e00", "#000000", "#f0e442"]
 HIGHLIGHT = "#d55e00"  # frames of disambiguating examples, lines of the pool's share
 NAMES = {
     "random": "random", "least_confidence": "least confidence", "entropy": "entropy", "margin": "margin",
@@ -51,6 +55,12 @@ def show(table: pd.DataFrame):
     return words.rename(columns=lambda c: str(c).replace("_", " ")).style.hide(axis="index").format(precision=3, na_rep="–")
 
 
+def subgroup_colours(names: list[str]) -> dict[str, Any]:
+    """A colour for each subgroup; more than eight are told apart by hue alone."""
+    palette = SUBGROUP_COLOURS if len(names) <= len(SUBGROUP_COLOURS) else sns.color_palette("husl", len(names))
+    return dict(zip(names, palette, strict=False))
+
+
 def seed_note(n_seeds: int) -> str:
     """What the bands and error bars of a figure show."""
     return f"95% CI over {n_seeds} seeds (Gaussian approximation)" if n_seeds > 1 else "1 seed: no interval can be drawn"
@@ -67,9 +77,10 @@ def curve(ax: Axes, rows: pd.DataFrame, by: str = "acquisition", x: str = "n_lab
         table = interval(of_group, [x]).sort_values(x)
         colour = (colours or COLOURS).get(key)
         (line,) = ax.plot(table[x], table["mean"], "o-", markersize=3.5, color=colour)
-        ax.fill_between(table[x], table["ci_low"].clip(0), table["ci_high"].clip(upper=1), alpha=0.15, linewidth=0,
-                        color=line.get_color())
+        ax.fill_between(table[x], table["ci_low"], table["ci_high"], alpha=0.15, linewidth=0, color=line.get_color())
         lines[key] = (table[x].iloc[-1], table["mean"].iloc[-1], line.get_color())
+    if x == "round":
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     _label_ends(ax, lines)
 
 
@@ -96,7 +107,8 @@ def bars(ax: Axes, rows: pd.DataFrame, x: str, by: str = "acquisition", colours:
         at = np.arange(len(positions)) + (i - (len(groups) - 1) / 2) * width
         ax.bar(at, table["mean"], width * 0.92, color=(colours or COLOURS).get(key), label=name(key))
         ax.errorbar(at, table["mean"], (table["ci_high"] - table["ci_low"]) / 2, fmt="none", ecolor="black", elinewidth=1)
-    ax.set_xticks(range(len(positions)), [str(p).replace("/", "\n") for p in positions])
+    ax.set_xticks(range(len(positions)), [name(str(p)).replace("/", "\n").replace(", ", "\n") for p in positions],
+                  rotation=90 if len(positions) > 10 else 0)
     ax.grid(axis="x", visible=False)
 
 

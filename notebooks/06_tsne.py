@@ -29,7 +29,6 @@ workers = 0  # processes; 0 takes one per core
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 
 from alpt_lib import claims, experiments, plotting, representations
 
@@ -83,7 +82,7 @@ plotting.show(table)
 
 # %%
 shown = list(maps.groupby("model", sort=False))
-colours = dict(zip(sorted(maps.subgroup.unique()), sns.color_palette("colorblind", maps.subgroup.nunique()), strict=True))
+colours = plotting.subgroup_colours(sorted(maps.subgroup.unique()))
 figure, axes = plt.subplots(1, len(shown), figsize=(5 * len(shown), 4.6), squeeze=False)
 for ax, (model, rows) in zip(axes[0], shown, strict=True):
     for subgroup, of_subgroup in rows.groupby("subgroup"):
