@@ -49,6 +49,7 @@ def execute(configs: list[RunConfig], workers: int = 0, quiet: bool = False) -> 
         return
     groups = _groups(todo)
     workers = min(workers or os.cpu_count() or 1, len(groups))
+    _build_once(todo)
     _decode_once(todo)
     progress = Progress(sum(_fits_left(c) for c in todo), len(todo), quiet)
     failures = _in_this_process(groups, progress) if workers == 1 else _in_processes(groups, workers, progress)
@@ -83,6 +84,14 @@ def _decode_once(configs: list[RunConfig]) -> None:
                 data.images(split, crop or size)
             if crop and crop != size:
                 data.images(datasets.POOL, size)
+
+
+def _build_once(configs: list[RunConfig]) -> None:
+    """Build each model once before anything runs, so that weights that are missing or do not fit are said once."""
+    from alpt_lib.models import create
+
+    for folder, model, weights in dict.fromkeys((c.dataset, c.model, c.weights) for c in configs):
+        create(model, datasets.load(Path(folder)), weights, seed=0)
 
 
 def run_group(group: list[RunConfig], report: Callable[[int], None]) -> list[str]:

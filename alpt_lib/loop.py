@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, select
-from alpt_lib.config import ConfigError, RunConfig
+from alpt_lib.config import CompanionError, ConfigError, RunConfig
 from alpt_lib.datasets import POOL, Dataset
 from alpt_lib.metrics import accuracy_rows
 from alpt_lib.pool import Pool
@@ -85,6 +85,10 @@ def query(learner: Learner, pool: Pool, config: RunConfig, round_: int) -> tuple
     is_random = config.acquisition == "random"
     probs = np.empty((len(candidates), 0)) if is_random else learner.predict_probs(POOL, candidates)
     scores = ACQUISITION_FUNCTIONS[config.acquisition](probs, rng)
+    if np.isnan(scores).any():
+        row = candidates[np.isnan(scores).argmax()]
+        raise CompanionError(f"{config.acquisition} gave {np.isnan(scores).sum()} NaN scores in round {round_}, "
+                             f"first for pool row {row}")
     remaining = protocol.seed_set_size + protocol.budget - len(pool.labelled)
     best = select(scores, min(protocol.query_batch_size, remaining), rng)
     return candidates[best], scores[best]

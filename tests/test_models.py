@@ -1,0 +1,208 @@
+"""Backbones and heads: how they start, what they refuse, and that nothing is changed on the way in."""
+
+import hashlib
+import json
+import time
+
+import numpy as np
+import pytest
+import timm
+import torch
+from huggingface_hub import constants as hub
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from alpt_lib import datasets, models
+from alpt_lib.models import ModelError, create
+
+MOBILE = "timm:mobilenetv2_035?pad_type=same&mean=0.5&std=0.5"
+
+
+@pytest.fixture
+def birds(birds_folder):
+    return datasets.load(birds_folder)
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A file with a MobileNetV2 of 1,000 classes, as one downloads it."""
+    torch.manual_seed(7)
+    file = tmp_path / "mobile.safetensors"
+    save_file(timm.create_model("mobilenetv2_035", num_classes=1000, pad_type="same").state_dict(), file)
+    return file
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_local_weights_come_back_as_they_were_saved_but_for_the_head(birds, weights):
+    network = create(MOBILE, birds, str(weights), seed=1).network.state_dict()
+    reference = timm.create_model("mobilenetv2_035", num_classes=1000, pad_type="same", checkpoint_path=str(weights)).state_dict()
+    backbone = [k for k in reference if not k.startswith("classifier")]
+    assert all(torch.equal(network[k], reference[k]) for k in backbone)
+    assert network["classifier.weight"].shape == (2, 1280)
+
+
+def test_a_pth_file_gives_the_same_model(birds, weights, tmp_path):
+    state = create(MOBILE, birds, str(weights), seed=1).state_dict()
+    torch.save(load_file(weights), tmp_path / "m.pth")
+    assert same(create(MOBILE, birds, str(tmp_path / "m.pth"), seed=1).state_dict(), state)
+
+
+def test_logits_and_features_are_those_of_timm_on_images_normalised_by_hand(birds, weights, images):
+    model = create(MOBILE, birds, str(weights), seed=1).eval()
+    reference = timm.create_model("mobilenetv2_035", num_classes=0, pad_type="same").eval()
+    reference.load_state_dict({k: v for k, v in model.network.state_dict().items() if not k.startswith("classifier")})
+    by_hand = (images.numpy().transpose(0, 3, 1, 2) / 255 - 0.5) / 0.5
+    with torch.no_grad():
+        expected = reference(torch.from_numpy(by_hand).float())
+        assert torch.allclose(model.features(images), expected, atol=1e-4)
+        nn.init.ones_(model.network.classifier.weight)
+        assert torch.allclose(model(images), expected.sum(dim=1, keepdim=True).expand(3, 2), rtol=1e-4)
+
+
+def test_mean_and_std_follow_the_name_else_timm(birds, weights):
+    assert create(MOBILE, birds, str(weights), 1).shift.flatten().tolist() == [127.5] * 3
+    by_channel = create("timm:mobilenetv2_035?mean=[0,0.5,1]-np", birds, None, 1)
+    assert by_channel.shift.flatten().tolist() == [0, 127.5, 255]
+    default = timm.data.resolve_model_data_config(timm.create_model("mobilenetv2_035"))["mean"]
+    assert create("timm:mobilenetv2_035-np", birds, None, 1).shift.flatten().tolist() == pytest.approx([255 * m for m in default])
+
+
+def test_a_pretrained_model_starts_undecided(birds, weights, images):
+    with torch.no_grad():
+        assert create(MOBILE, birds, str(weights), seed=1).eval()(images).abs().max() == 0
+
+
+def test_a_model_that_is_not_pretrained_starts_from_pytorchs_own_initialisation(birds):
+    network = create(MOBILE + "-np", birds, None, seed=1).network
+    for module in (network.conv_stem, network.classifier):
+        bound = np.prod(module.weight.shape[1:]) ** -0.5  # kaiming_uniform(a=sqrt 5): uniform within 1 / sqrt(fan in)
+        assert module.weight.abs().max() <= bound
+        assert module.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+
+
+def test_the_seed_decides_the_weights_that_are_drawn(birds):
+    first, second, other = (create("mini-bit-m-np", birds, None, seed).state_dict() for seed in (1, 1, 2))
+    assert same(first, second)
+    assert not same(first, other)
+
+
+def test_building_a_model_leaves_the_global_random_state_alone(birds):
+    before = torch.get_rng_state()
+    create("mini-bit-m-np", birds, None, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_roles_stand_for_a_model_of_their_tier():
+    assert models.resolve("bit-m-np", "mini") == "mini-bit-m-np"
+    assert models.resolve("bit-m", "paper") == "timm:resnetv2_50x1_bit.goog_in21k"
+    assert models.resolve(MOBILE, "mini") == MOBILE
+    with pytest.raises(ModelError, match=r"unknown model 'bit-x' .*; known: bit-s, bit-m,.*timm:NAME, hf:NAME"):
+        models.resolve("bit-x")
+
+
+def test_figures_call_a_timm_model_by_its_name():
+    assert models.title(MOBILE) == "mobilenetv2_035"
+    assert models.title(MOBILE + "-np") == "mobilenetv2_035, not pretrained"
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("timm:mobilenetv2_03-np", r"unknown timm model 'mobilenetv2_03' \(did you mean 'mobilenetv2_035'\?\)"),
+    ("timm:mobilenetv2_035?pad_typ=same-np", r"mobilenetv2_035 cannot be built with \{'pad_typ': 'same'\}"),
+    ("timm:mobilenetv2_035?mean=dark-np", r"mean takes one number or \[red, green, blue\].*got 'dark'"),
+    ("hf:roberta-base", r"reads texts; dataset toybirds holds images"),
+])
+def test_a_name_that_cannot_be_built_is_refused_in_a_line(birds, name, said):
+    with pytest.raises(ModelError, match=said) as error:
+        create(name, birds, None, 1)
+    assert "\n" not in str(error.value)
+
+
+def shorten(file):
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def of_another_network(file):
+    save_file(timm.create_model("mobilenetv2_050", num_classes=1000).state_dict(), file)
+
+
+def with_nan(file):
+    state = timm.create_model("mobilenetv2_035", num_classes=1000).state_dict()
+    state["bn1.weight"][3] = float("nan")
+    save_file(state, file)
+
+
+@pytest.mark.parametrize(("spoil", "said"), [
+    (lambda file: file.unlink(), r"weights not found: .*mobile.safetensors"),
+    (shorten, r"mobile.safetensors cannot be read as weights of this model: SafetensorError"),
+    (of_another_network, r"mobile.safetensors do not fit this model: 0 of .* missing, 0 unknown, \d+ of another shape"),
+    (lambda file: save_file({"a": torch.ones(1)}, file), r"do not fit this model: \d+ of \d+ tensors missing, 1 unknown"),
+    (with_nan, r"weights in mobile.safetensors hold NaN or infinite values: 1 of \d+ tensors, first bn1.weight"),
+])
+def test_weights_that_do_not_serve_are_refused_in_a_line(birds, weights, spoil, said):
+    spoil(weights)
+    with pytest.raises(ModelError, match=said) as error:
+        create(MOBILE, birds, str(weights), 1)
+    assert "\n" not in str(error.value)
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("this code must not run",)
+
+
+def test_a_pickle_that_runs_code_is_refused(birds, tmp_path, capsys):
+    torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
+    np.savez(tmp_path / "evil.npz", **{"resnet/root_block/standardized_conv2d/kernel": np.array([Evil()], dtype=object)})
+    for name, file in ((MOBILE, "evil.pth"), ("timm:resnetv2_50x1_bit", "evil.npz")):
+        with pytest.raises(ModelError, match=f"{file} cannot be read as weights of this model"):
+            create(name, birds, str(tmp_path / file), 1)
+    assert "must not run" not in capsys.readouterr().out
+
+
+def test_embedded_weights_are_checked_against_their_sha256(birds, tmp_path, monkeypatch):
+    file = tmp_path / "mini-bit-m.safetensors"
+    save_file(models.build_mini_bit(n_classes=5).state_dict(), file)
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path)
+    listed = {file.name: {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}}
+    (tmp_path / "weights.json").write_text(json.dumps(listed))
+    create("mini-bit-m", birds, None, 1)
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(ModelError, match=r"mini-bit-m.safetensors fails its checksum: sha256 .* expected .*; restore it"):
+        create("mini-bit-m", birds, None, 1)
+    with pytest.raises(ModelError, match=r"embedded weights mini-bit-s.safetensors missing: run python data_prep"):
+        create("mini-bit-s", birds, None, 1)
+
+
+def test_a_hub_model_without_a_network_is_one_line_within_seconds(birds, monkeypatch, tmp_path):
+    def no_network():
+        raise OSError("name not known")
+
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(models, "get_session", no_network)
+    models._go_offline_if_unreachable.cache_clear()
+    start = time.process_time()
+    with pytest.raises(ModelError) as error:
+        create("timm:resnetv2_50x1_bit.goog_in21k", birds, None, 1)
+    assert time.process_time() - start < 10
+    assert "(no network): download model.safetensors from" in str(error.value)
+    assert "/timm/resnetv2_50x1_bit.goog_in21k elsewhere" in str(error.value)
+    assert "pass weights: FILE_OR_FOLDER, or put them into the hub's cache" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_pretrained_start_is_made_of_decides_its_fingerprint(weights, tmp_path):
+    copy = tmp_path / "elsewhere.safetensors"
+    copy.write_bytes(weights.read_bytes())
+    assert models.weights_fingerprint(MOBILE, str(weights)) == models.weights_fingerprint(MOBILE, str(copy))
+    copy.write_bytes(weights.read_bytes() + b" ")
+    assert models.weights_fingerprint(MOBILE, str(weights)) != models.weights_fingerprint(MOBILE, str(copy))
+    assert models.weights_fingerprint(MOBILE + "-np", str(weights)) == ""
