@@ -91,8 +91,8 @@ def _render_one(name: str, preset: str, output: Path) -> str | None:
     for stale in target.parent.iterdir():  # a notebook that fails must not be shown with the figures of an earlier one
         stale.unlink()
     folder = output.relative_to(home()) if output.is_relative_to(home()) else output
-    command = [sys.executable, "-m", "papermill", f"notebooks/{name}.ipynb", os.path.relpath(target, REPOSITORY), "-k", "python3",
-               "--no-progress-bar", "-f", f"notebooks/presets/{preset}.yaml",
+    command = [sys.executable, "-m", "papermill", _relative(NOTEBOOKS / f"{name}.ipynb"), _relative(target), "-k", "python3",
+               "--no-progress-bar", "-f", _relative(NOTEBOOKS / "presets" / f"{preset}.yaml"),
                "-y", yaml.safe_dump({"output": folder.as_posix(), "workers": 1})]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
     if done.returncode:
@@ -101,6 +101,10 @@ def _render_one(name: str, preset: str, output: Path) -> str | None:
     target.with_suffix(".html").write_text(_page(_html_body(target), home_link="../index.html"), encoding="utf-8")
     print(f"{name}: rendered in {time.monotonic() - started:.0f} s", flush=True)
     return None
+
+
+def _relative(path: Path) -> str:
+    return os.path.relpath(path, REPOSITORY)  # papermill stores the paths it was given, and nobody else has this checkout's
 
 
 def _what_went_wrong(executed: Path, stderr: str) -> str:

@@ -1,0 +1,174 @@
+"""Every notebook: form, parameters, and one execution at the smoke preset through the command line."""
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import jupytext
+import matplotlib as mpl
+import pandas as pd
+import pytest
+import yaml
+
+from alpt_lib import render
+from alpt_lib.claims import COLUMNS
+from alpt_lib.experiments import PARAMETERS, PRESETS
+from alpt_lib.paths import REPOSITORY
+
+mpl.use("Agg")
+NAMES = render.notebook_names()
+every_notebook = pytest.mark.parametrize("name", NAMES)
+
+
+def cells(name: str) -> list[dict]:
+    return json.loads((render.NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+
+
+def code(name: str) -> list[str]:
+    return ["".join(c["source"]) for c in cells(name) if c["cell_type"] == "code"]
+
+
+# ---- form
+
+
+@every_notebook
+def test_the_pair_is_in_step(name):
+    script = jupytext.read(render.NOTEBOOKS / f"{name}.py", fmt="py:percent").cells
+    paired = jupytext.read(render.NOTEBOOKS / f"{name}.ipynb").cells
+    assert [(c.cell_type, c.source, c.metadata.get("tags", [])) for c in script] == [
+        (c.cell_type, c.source, c.metadata.get("tags", [])) for c in paired]
+
+
+@every_notebook
+def test_no_outputs_are_stored_and_a_kernel_is_named(name):
+    assert all(not c["outputs"] and c["execution_count"] is None for c in cells(name) if c["cell_type"] == "code")
+    metadata = json.loads((render.NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["metadata"]
+    assert metadata["kernelspec"]["name"] == "python3"
+
+
+@every_notebook
+def test_the_tagged_cell_holds_known_literals_each_with_a_comment(name):
+    (tagged,) = ["".join(c["source"]) for c in cells(name) if "parameters" in c["metadata"].get("tags", [])]
+    literals = render.tagged_literals(name)
+    assert set(literals) <= set(PARAMETERS)
+    assert all(PARAMETERS[key][0](value) for key, value in literals.items())
+    assert literals["preset"] == "mini"
+    assignments = [line for line in tagged.splitlines() if not line.startswith((" ", "}"))]
+    assert all("  # " in line for line in assignments)
+
+
+@every_notebook
+def test_it_argues_in_order_claim_counter_evidence_check_reading(name):
+    prose = ["".join(c["source"]) for c in cells(name) if c["cell_type"] == "markdown"]
+    assert prose[0].startswith("# ")
+    assert "**The claim.**" in prose[0]
+    assert "**What would count against it.**" in prose[0]
+    assert any("## The paper's claims beside ours" in p for p in prose)
+    assert any("## What we read from it" in p for p in prose)
+    assert sum(f'experiments.run("{name}", globals())' in source for source in code(name)) == 1
+    assert sum(f'claims.check("{name}", study)' in source for source in code(name)) == 1
+
+
+@every_notebook
+def test_code_cells_are_short_and_define_nothing_that_wants_a_test(name):
+    for source in (s for s, c in zip(code(name), [c for c in cells(name) if c["cell_type"] == "code"], strict=True)
+                   if "parameters" not in c["metadata"].get("tags", [])):
+        assert len(source.splitlines()) <= 16, source
+        assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.walk(ast.parse(source)))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@every_notebook
+def test_presets_set_only_what_every_notebook_defines(name, preset):
+    given = render.preset_parameters(preset)
+    assert given["preset"] == preset
+    assert set(given) <= set(render.tagged_literals(name))
+
+
+# ---- parameters
+
+
+@pytest.mark.parametrize(("overrides", "message"), [
+    ({"sead": [1]}, "unknown parameter 'sead' (did you mean 'seeds'?); known: acquisitions, datasets,"),
+    ({"seeds": "many"}, "parameter seeds takes a list of whole numbers; got 'many'"),
+])
+def test_papermill_with_a_bad_parameter_stops_with_a_line_that_lists_what_is_valid(overrides, message, tmp_path):
+    target = tmp_path / "out.ipynb"
+    done = subprocess.run([sys.executable, "-m", "papermill", "notebooks/01_accuracy_curves.ipynb", str(target), "-k", "python3",
+                           "--no-progress-bar", "-y", yaml.safe_dump(overrides)], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert message in render._what_went_wrong(target, done.stderr)
+
+
+def execute_cells(name: str, **overrides) -> dict:
+    """The notebook's code in this process, with parameters replaced as papermill would."""
+    namespace = {}
+    for source, cell in zip(code(name), [c for c in cells(name) if c["cell_type"] == "code"], strict=True):
+        exec(compile(source, name, "exec"), namespace)
+        if "parameters" in cell["metadata"].get("tags", []):
+            assert set(overrides) <= set(namespace)
+            namespace.update({"models": ["bit-m-np"], "seeds": [1], "protocol": {}, "workers": 1, **overrides})
+    mpl.pyplot.close("all")
+    return namespace
+
+
+@pytest.mark.parametrize(("name", "overrides"), [
+    ("01_accuracy_curves", {}), ("01_accuracy_curves", {"acquisitions": ["least_confidence"]}),
+    ("01_accuracy_curves", {"acquisitions": ["random", "margin", "entropy"], "seeds": [1, 2]}),
+    ("03_subgroup_upsampling", {}), ("03_subgroup_upsampling", {"acquisitions": ["random"]}),
+    ("05_linear_probes", {}), ("06_tsne", {"n_points": 40}), ("08_failure_cases", {}), ("09_stopping_rule", {}),
+])
+def test_a_new_dataset_comes_by_a_parameter(name, overrides, birds_folder, home):
+    study = execute_cells(name, datasets=[str(birds_folder)], **overrides)["study"]
+    folder = home / "figures" / "custom" / name
+    assert list(folder.glob("*.png"))
+    claims = pd.read_csv(folder / "claims.csv")
+    assert list(claims.columns) == COLUMNS
+    assert set(study.metrics.dataset) == {"toybirds"}
+
+
+@pytest.mark.parametrize("name", ["01_accuracy_curves", "03_subgroup_upsampling", "04_pretraining"])
+def test_a_dataset_without_subgroups_shows_what_it_has(name, birds_copy, home):
+    description = yaml.safe_load((birds_copy / "dataset.yaml").read_text())
+    (birds_copy / "dataset.yaml").write_text(yaml.safe_dump({**description, "name": "plain", "subgroups": []}))
+    study = execute_cells(name, datasets=[str(birds_copy)])["study"]
+    assert set(study.headline.metric) == {"accuracy"}
+    assert list((home / "figures" / "custom" / name).glob("*.png"))
+
+
+# ---- all of them
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """The command line at the smoke preset, all notebooks: its home folder and what it said."""
+    folder = tmp_path_factory.mktemp("smoke")
+    environment = {**os.environ, "ALPT_HOME": str(folder), "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-m", "alpt_lib", "run", "--preset", "smoke"], cwd=folder, env=environment,
+                          capture_output=True, text=True)
+    yield folder / "figures" / "smoke", done
+    shutil.rmtree(folder)
+
+
+def test_the_smoke_preset_executes_every_notebook(smoke):
+    output, done = smoke
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert f"{len(NAMES)} of {len(NAMES)} notebooks" in done.stdout
+    assert (output / "index.html").exists()
+    assert sum(f.stat().st_size for f in output.rglob("*") if f.is_file()) < 10e6
+
+
+@every_notebook
+def test_each_notebook_leaves_figure_table_claims_and_html(smoke, name):
+    folder = smoke[0] / name
+    figures = {f.stem for f in folder.glob("*.png")}
+    assert figures
+    assert figures == {f.stem for f in folder.glob("*.svg")}
+    assert {f.name for f in folder.glob("*.csv")} > {"claims.csv"}
+    page = (folder / f"{name}.html").read_text(encoding="utf-8")
+    assert str(REPOSITORY) not in page
+    assert "Warning" not in page
+    assert f'id="{name}"' in (smoke[0] / "index.html").read_text(encoding="utf-8")

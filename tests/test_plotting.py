@@ -1,0 +1,91 @@
+import io
+from itertools import pairwise
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from alpt_lib import datasets, plotting
+from alpt_lib.acquisition import ACQUISITION_FUNCTIONS
+
+mpl.use("Agg")
+
+
+def rows(n_seeds: int, arms=("random", "least_confidence")) -> pd.DataFrame:
+    cells = [(arm, n, seed, 0.5 + 0.001 * n + 0.01 * seed) for arm in arms for n in (10, 20) for seed in range(n_seeds)]
+    return pd.DataFrame(cells, columns=["acquisition", "n_labels", "seed", "value"])
+
+
+@pytest.fixture
+def ax():
+    plotting.house_style()
+    figure, axes = plt.subplots()
+    yield axes
+    plt.close(figure)
+
+
+def test_every_acquisition_function_has_a_colour_of_its_own():
+    assert set(plotting.COLOURS) == set(ACQUISITION_FUNCTIONS)
+    assert len(set(plotting.COLOURS.values())) == len(plotting.COLOURS)
+
+
+def test_names_of_lines_that_end_together_do_not_overlap(ax):
+    plotting.curve(ax, rows(2, tuple(ACQUISITION_FUNCTIONS)))
+    ax.figure.canvas.draw()
+    boxes = sorted((t.get_window_extent() for t in ax.texts), key=lambda box: box.y0)
+    assert len(boxes) == 4
+    assert all(below.y1 <= above.y0 for below, above in pairwise(boxes))
+
+
+def test_a_curve_is_the_mean_over_seeds_with_a_gaussian_band(ax):
+    plotting.curve(ax, rows(2, ("random",)))
+    assert ax.lines[0].get_ydata() == pytest.approx([0.515, 0.525])
+    half = 1.96 * np.std([0.51, 0.52], ddof=1) / np.sqrt(2)
+    band = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((0.515 - half, 0.525 + half))
+
+
+def test_one_seed_draws_a_line_and_says_that_there_is_no_interval(ax):
+    plotting.curve(ax, rows(1))
+    assert len(ax.lines) == 2
+    assert "no interval" in plotting.seed_note(1)
+
+
+def test_bars_keep_their_order_and_carry_the_share_of_the_pool(ax):
+    shares = pd.DataFrame({"acquisition": ["random"] * 2, "seed": [1, 1], "group": ["a/b", "c"], "value": [0.2, 0.8]})
+    plotting.bars_with_pool_share(ax, shares, pd.Series({"a/b": 0.4, "c": 0.6}), "group")
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["a\nb", "c"]
+    assert [p.get_height() for p in ax.patches] == [0.2, 0.8]
+    assert [line.get_ydata()[0] for line in ax.lines if line.get_color() == plotting.HIGHLIGHT] == [0.4, 0.6]
+
+
+def test_a_contact_sheet_frames_minority_examples_only(ax, birds_folder):
+    data = datasets.load(birds_folder)
+    subgroups = data.subgroup("pool")
+    chosen = [int(np.flatnonzero(subgroups == name)[0]) for name in (data.minority[0], data.pool_shares.index[0])]
+    asked = pd.DataFrame({"round": [1, 2], "rank": [0, 0], "index": chosen, "subgroup": subgroups[chosen]})
+    plotting.contact_sheet(ax, data, asked, columns=1, size=20)
+    sheet = ax.images[0].get_array()
+    assert sheet.shape == (40, 20, 3)
+    frame = tuple(int(plotting.HIGHLIGHT[i : i + 2], 16) for i in (1, 3, 5))
+    assert tuple(sheet[2, 10]) == frame
+    assert tuple(sheet[22, 10]) == (255, 255, 255)
+
+
+def test_the_same_figure_is_the_same_bytes(ax):
+    twice = [io.BytesIO(), io.BytesIO()]
+    for file in twice:
+        figure, axes = plt.subplots()
+        plotting.curve(axes, rows(2))
+        figure.savefig(file, format="svg", metadata={"Date": None})
+        plt.close(figure)
+    assert twice[0].getvalue() == twice[1].getvalue()
+
+
+@pytest.mark.parametrize(("key", "words"), [
+    ("accuracy_reviewer_p10", "accuracy, worst 10th percentile by reviewer"),
+    ("accuracy_reviewer_mean", "accuracy, mean by reviewer"), ("bit-m", "BiT-M"), ("timm:mobilenetv2_100-np", "mobilenetv2_100, not pretrained"), ("early_stopping", "early stopping")])
+def test_keys_become_words(key, words):
+    assert plotting.name(key) == words

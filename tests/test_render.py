@@ -1,0 +1,83 @@
+import json
+
+import matplotlib.pyplot as plt
+import pytest
+
+from alpt_lib import render
+from alpt_lib.config import ConfigError
+
+FAILS = """
+raise ValueError("first line\\nthe line that says it")
+"""
+
+
+def notebook(*cells: tuple[str, str, list[str]]) -> str:
+    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": {
+        "name": "python3", "display_name": "Python 3", "language": "python"}}, "cells": [
+            {"cell_type": kind, "id": f"cell{i}", "metadata": {"tags": tags}, "source": source,
+             **({"outputs": [], "execution_count": None} if kind == "code" else {})}
+            for i, (kind, source, tags) in enumerate(cells)]})
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    """A folder with two notebooks, of which 02 fails, in place of the real ones."""
+    parameters = ("code", 'preset = "mini"\nseeds = [1]\nworkers = 0\noutput = "figures/custom"', ["parameters"])
+    claim = ("markdown", "# A heading\n\n**The claim.** Asking *helps* <here>.\n\nMore.", [])
+    (tmp_path / "01_works.ipynb").write_text(notebook(claim, parameters, ("code", "print(seeds, output)", [])))
+    (tmp_path / "02_fails.ipynb").write_text(notebook(claim, parameters, ("code", FAILS, [])))
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "smoke.yaml").write_text("preset: smoke\nseeds: [7]\n")
+    monkeypatch.setattr(render, "NOTEBOOKS", tmp_path)
+    return tmp_path
+
+
+def test_numbers_and_names_select_notebooks(notebooks):
+    assert render.select(None) == ["01_works", "02_fails"]
+    assert render.select("02_fails, 01") == ["01_works", "02_fails"]
+
+
+@pytest.mark.parametrize("only", ["03", "1", "works", ",", ""])
+def test_an_unknown_notebook_is_refused_with_all_that_there_are(notebooks, only):
+    with pytest.raises(ConfigError, match=r"01_works, 02_fails"):
+        render.select(only)
+
+
+def test_a_preset_overrides_the_literals_of_the_tagged_cell(notebooks):
+    assert render.notebook_parameters("01_works", "smoke") == {
+        "preset": "smoke", "seeds": [7], "workers": 0, "output": "figures/custom"}
+
+
+def test_an_unknown_preset_is_refused(notebooks):
+    with pytest.raises(ConfigError, match="smoke, mini, paper"):
+        render.notebook_parameters("01_works", "tiny")
+
+
+def test_a_failing_notebook_is_one_line_and_the_others_are_rendered(notebooks, home):
+    output = home / "figures" / "smoke"
+    (output / "02_fails").mkdir(parents=True)
+    (output / "02_fails" / "old.png").touch()
+    assert render.render(["01_works", "02_fails"], "smoke", output, workers=2) == ["02_fails: ValueError: the line that says it"]
+    assert "[7] figures/smoke" in (output / "01_works" / "01_works.html").read_text()
+    assert not (output / "02_fails" / "02_fails.html").exists()
+    assert not (output / "02_fails" / "old.png").exists()
+    executed = (output / "01_works" / "01_works.ipynb").read_text()
+    assert "papermill" not in executed
+    page = render.gallery(["01_works", "02_fails"], "smoke", output).read_text()
+    assert page.count("did not finish") == 1
+
+
+def test_the_gallery_shows_claims_figures_and_links_and_needs_nothing_from_elsewhere(notebooks, home):
+    folder = home / "figures" / "smoke" / "01_works"
+    folder.mkdir(parents=True)
+    (folder / "01_works.html").write_text("<html></html>")
+    plt.figure().savefig(folder / "two_words.png")
+    (folder / "claims.csv").write_text("claim,source,paper,ours,ci_low,ci_high,n_seeds,verdict\n"
+                                       "Birds < trees,Fig. 1,0.11,0.123456,0.1,,5,right direction\n")
+    page = render.gallery(["01_works"], "smoke", home / "figures" / "smoke").read_text()
+    for piece in ("Birds &lt; trees", "0.123", "0.100 to –", "right direction", "Asking <em>helps</em>",
+                  'src="01_works/two_words.png"', 'href="01_works/01_works.html"', "prefers-color-scheme: dark", "width=device-width"):
+        assert piece in page
+    assert "http" not in page
+    assert "<script" not in page
+    assert "Birds < trees" in (home / "figures" / "smoke" / "claims.csv").read_text()
