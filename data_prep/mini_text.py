@@ -31,7 +31,8 @@ from pathlib import Path
 
 import yaml
 
-VERSION = 1
+VERSION = 2  # of the target
+SOURCE_VERSION = 1  # the shipped weights were pretrained on it
 STARS = ["1", "2", "3", "4", "5"]
 
 # ---- words -----------------------------------------------------------------------------------------------------------
@@ -161,7 +162,7 @@ FILLERS = (  # sentences that say nothing about the stars
     "second one this year", "picked by my {person}", "the box was green", "delivered to {place} on a {day}",
 )
 REMARKS = ("the {aspect} {be} {phrase}", "the {aspect} {seem} {phrase}", "i found the {aspect} {phrase}",
-           "i call the {aspect} {phrase}", "{phrase} {aspect}")  # the last one only begins a sentence
+           "to me the {aspect} {be} {phrase}", "{phrase} {aspect}")  # the last one only begins a sentence
 ANECDOTES = ("{opening}, so i was {feeling}", "i was {feeling}, because {remark}", "{feeling} again: {remark}",
              "my {person} said {remark}, and left {feeling}", "{opening}. my {person} felt {feeling}",
              "on {day} we were {feeling}, for {remark}", "{opening}, and {remark}",
@@ -205,6 +206,7 @@ LEXICON = {category: lexicon(category) for category in [*CATEGORIES, *ELSEWHERE]
 ASPECTS = {category: parts[0].split() for category, parts in CATEGORIES.items()} | _split(ELSEWHERE)
 FEELING_WORDS = _split(FEELINGS)
 KIND_WEIGHTS = {"general": 0.4, "own": 0.35, "turncoat": 0.25}
+TURNCOAT_WEIGHTS = (0.1, 0.2)  # in reviews of the most common product, and how much more for each rarer one
 
 
 def negate(value: int) -> int:
@@ -212,9 +214,17 @@ def negate(value: int) -> int:
     return (value < 0) - (value > 0)
 
 
+def kind_weights(category: str) -> dict[str, float]:
+    """Mix of adjectives in reviews: the rarer the product, the more turncoats (source: the same mix everywhere)."""
+    rank = list(CATEGORIES).index(category)
+    return KIND_WEIGHTS | {"turncoat": TURNCOAT_WEIGHTS[0] + rank * TURNCOAT_WEIGHTS[1]}
+
+
 def adjective(rng: random.Random, category: str, value: int, taste=None) -> str:
+    """An adjective of `value`; with a reviewer's `taste` (word -> weight) from the mix of the reviews."""
     kinds = LEXICON[category][value]
-    kind = rng.choices(list(kinds), [KIND_WEIGHTS[k] for k in kinds])[0]
+    weights = kind_weights(category) if taste else KIND_WEIGHTS
+    kind = rng.choices(list(kinds), [weights[k] for k in kinds])[0]
     words = kinds[kind]
     return rng.choices(words, [taste[word] for word in words])[0] if taste else rng.choice(words)
 
@@ -259,13 +269,18 @@ def stars_of(values: list[int]) -> str:
     return STARS[2 + int(abs(mean) + 0.5) * ((mean > 0) - (mean < 0))]
 
 
+def template_words() -> list[str]:
+    """Tokens of the sentence patterns, which are the frequent ones."""
+    templates = [re.sub(r"{\w+}", " ", t) for t in (*FILLERS, *REMARKS, *ANECDOTES)]
+    return sorted({token for t in templates for token in tokens(t)} | set(".,:")
+                  | {"is", "was", "are", "were", "seem", "seems", "but"})
+
+
 def vocabulary() -> list[str]:
     """Every token of source and target, sorted: the words of the lists and of the templates, and the punctuation."""
     lists = [ADJECTIVES, *ASPECTS.values(), *FEELING_WORDS.values(), NEGATIONS, INTENSIFIERS, DOWNTONERS, PEOPLE, DAYS,
-             PLACES, ["is was are were seem seems but and"]]
-    templates = [re.sub(r"{\w+}", " ", t) for t in (*FILLERS, *REMARKS, *ANECDOTES)]
-    texts = [text for texts in (*lists, templates) for text in texts]
-    return sorted({token for text in texts for token in tokens(text)} | set(".,:"))
+             PLACES]
+    return sorted({token for texts in lists for text in texts for token in tokens(text)} | set(template_words()))
 
 
 def tokens(text: str) -> list[str]:
@@ -276,7 +291,7 @@ def tokens(text: str) -> list[str]:
 def values_for(rng: random.Random, star: str, n: int) -> list[int]:
     """Values of `n` remarks that add up to `star`, most of them near it; drawn again until they do."""
     while True:
-        values = [int(star) - 3 + rng.choice((-2, -1, 0, 0, 0, 0, 1, 2)) for _ in range(n)]
+        values = [int(star) - 3 + rng.choice((-1, 0, 0, 0, 0, 1)) for _ in range(n)]
         if all(abs(v) <= 2 for v in values) and stars_of(values) == star:
             return values
 
@@ -360,7 +375,7 @@ def anecdote(rng: random.Random, zipf: float = 0.7) -> str:
 
 def source_corpus(seed: int, n: int):
     """Yield `n` anecdotes."""
-    rng = random.Random(f"mini_text source {VERSION} {seed}")
+    rng = random.Random(f"mini_text source {SOURCE_VERSION} {seed}")
     for _ in range(n):
         yield anecdote(rng)
 
@@ -370,10 +385,10 @@ def description(seed: int) -> dict:
     return {
         "name": "amazon", "title": "Amazon reviews in miniature", "modality": "text", "classes": STARS,
         "subgroups": ["label"], "minority": ["1", "2", "3"], "latent": ["category"], "percentile_over": "reviewer",
-        "figure_metrics": ["accuracy_reviewer_mean", "accuracy_reviewer_p10"], "max_tokens": 32,
+        "figure_metrics": ["accuracy_reviewer_mean", "accuracy_reviewer_p10"], "max_tokens": 36,
         "default_model": "roberta-m",
-        "protocol": {"seed_set_size": 60, "seed_set": "balanced", "budget": 200, "query_batch_size": 40},
-        "recipe": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.01, "warmup_steps": 10, "max_steps": 80,
+        "protocol": {"seed_set_size": 60, "seed_set": "balanced", "budget": 200, "query_batch_size": 50},
+        "recipe": {"optimizer": "adamw", "lr": 0.0005, "weight_decay": 0.01, "warmup_steps": 10, "max_steps": 80,
                    "train_batch_size": 32, "stopping": "loss_ratio", "loss_ratio": 0.001},
         "generator": {"script": "data_prep/mini_text.py", "version": VERSION, "seed": seed},
         "description": "Little product reviews of 1 to 5 stars, most of them 5, by reviewers who write either in the "
