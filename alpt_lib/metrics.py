@@ -143,7 +143,9 @@ def savings(rows: pd.DataFrame, by: list[str], baseline: str = "random") -> pd.S
     for key, group in mean.groupby(by, sort=False):
         arms = dict(list(group.sort_values("n_labels").groupby("acquisition", sort=False)))
         found |= {(*key, a): label_savings(arms[a], arms[baseline]) for a in arms if baseline in arms and a != baseline}
-    return pd.Series(found, name="times_fewer_labels", dtype=float).rename_axis([*by, "acquisition"])
+    index = pd.MultiIndex.from_tuples(list(found), names=[*by, "acquisition"]) if found else pd.MultiIndex.from_arrays(
+        [[]] * (len(by) + 1), names=[*by, "acquisition"])
+    return pd.Series(list(found.values()), index=index, name="times_fewer_labels", dtype=float)
 
 
 def share_by_round(acquisitions: pd.DataFrame, column: str, values: list[str]) -> pd.DataFrame:

@@ -86,6 +86,10 @@ def test_the_same_figure_is_the_same_bytes(ax):
 
 @pytest.mark.parametrize(("key", "words"), [
     ("accuracy_reviewer_p10", "accuracy, worst 10th percentile by reviewer"),
-    ("accuracy_reviewer_mean", "accuracy, mean by reviewer"), ("bit-m", "BiT-M"), ("timm:mobilenetv2_100-np", "mobilenetv2_100, not pretrained"), ("early_stopping", "early stopping")])
+    ("accuracy_reviewer_mean", "accuracy, mean by reviewer"),
+    ("bit-m", "BiT-M"),
+    ("timm:mobilenetv2_100-np", "mobilenetv2_100, not pretrained"),
+    ("early_stopping", "early stopping"),
+])
 def test_keys_become_words(key, words):
     assert plotting.name(key) == words

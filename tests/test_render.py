@@ -76,7 +76,8 @@ def test_the_gallery_shows_claims_figures_and_links_and_needs_nothing_from_elsew
                                        "Birds < trees,Fig. 1,0.11,0.123456,0.1,,5,right direction\n")
     page = render.gallery(["01_works"], "smoke", home / "figures" / "smoke").read_text()
     for piece in ("Birds &lt; trees", "0.123", "0.100 to –", "right direction", "Asking <em>helps</em>",
-                  'src="01_works/two_words.png"', 'href="01_works/01_works.html"', "prefers-color-scheme: dark", "width=device-width"):
+                  'src="01_works/two_words.png"', 'href="01_works/01_works.html"', "prefers-color-scheme: dark",
+                  "width=device-width"):
         assert piece in page
     assert "http" not in page
     assert "<script" not in page
