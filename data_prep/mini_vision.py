@@ -36,7 +36,7 @@ from PIL import Image
 from scipy.ndimage import zoom
 from sklearn.datasets import load_digits, load_sample_image
 
-VERSION = 1
+VERSION = 2
 World = tuple[pd.DataFrame, np.ndarray]  # manifest rows without path, and their images, uint8 (n, 32, 32, 3)
 
 
@@ -224,11 +224,15 @@ def bird_colours(body: np.ndarray, rng: np.random.Generator) -> dict[str, np.nda
 
 PERSON = [("leg", -.08, .25, .13, -.16, .9, .1), ("leg", .08, .25, .13, .18, .9, .1), ("body", 0, -.3, .22, 0, .2, .17),
           ("body", -.18, -.35, .11, -.42, .15, .08), ("body", .18, -.35, .11, .42, .12, .08), ("skin", 0, -.74, .19, 0, -.7, .18)]
-BESIDE = {  # what stands in for the person
-    "bush": [("leaf", -.3, .6, .28, -.25, .65, .28), ("leaf", .25, .6, .3, .25, .6, .3), ("leaf", 0, .35, .3, 0, .4, .3)],
-    "post": [("leg", 0, -.6, .08, 0, .9, .1), ("body", -.1, -.65, .16, .1, -.65, .16)],
-    "dog": [("body", *numbers) for _, *numbers in
-            quadruped(.4, .18, .3, (.2, -.25), .18, .2, (-.2, -.35, .06), (-.08, .15, .06))],
+BESIDE = {  # what stands in for the person: as large and as colourful, so that only shape tells
+    "cactus": [("leg", -.1, .62, .2, -.06, .85, .14), ("leg", .1, .62, .2, .06, .85, .14), ("skin", -.08, -.8, .1, .08, -.8, .1),
+               ("body", 0, -.6, .17, 0, .5, .17), ("body", 0, .15, .09, -.42, .1, .1), ("body", -.42, .1, .1, -.45, -.35, .1),
+               ("body", 0, -.05, .09, .42, -.1, .1), ("body", .42, -.1, .1, .45, -.45, .1)],
+    "parasol": [("leg", 0, -.3, .07, 0, .92, .08), ("skin", -.25, .88, .1, .25, .88, .1), ("body", -.45, -.35, .12, 0, -.7, .2),
+                ("body", .45, -.35, .12, 0, -.7, .2)],
+    "signpost": [("leg", 0, -.8, .09, 0, .9, .1), ("body", -.15, -.6, .17, .4, -.6, .17), ("skin", .15, -.1, .14, -.4, -.1, .14)],
+    "dog": [("leg" if part[0] == "leg" else "body", *part[1:]) for part in
+            quadruped(.45, .22, .4, (.2, -.25), .2, .25, (-.3, -.4, .09), (-.08, .15, .08))],
     "nothing": [],
 }
 
@@ -238,16 +242,15 @@ def treeperson(rng: np.random.Generator, match: float = 0.9) -> World:
     partner = {"no person": "tree", "person": "building"}
     frame = pool_and_val({"no person": 750, "person": 750}, partner, match, "place", 400, rng)
     n = len(frame)
-    frame["figure"] = np.where(frame["label"] == "person", "person", rng.choice(list(BESIDE), n, p=[.35, .25, .25, .15]))
+    frame["figure"] = np.where(frame["label"] == "person", "person", rng.choice(list(BESIDE), n, p=[.25, .25, .2, .2, .1]))
     side = rng.choice([-1.0, 1.0], n)  # where the tree or building stands
-    images = street(n, rng)
+    images = street((frame["place"] == "tree").to_numpy(), rng)
     for place, draw in (("tree", draw_tree), ("building", draw_building)):
         rows = some(frame["place"], place)
         images[rows] = draw(images[rows], 0.5 * side[rows], rng)
-    x, half, flip = -side * rng.uniform(0.25, 0.55, n), rng.uniform(0.7, 0.95, n), rng.choice([-1.0, 1.0], n)
-    colours = {role: contrasting(images, rng, 3) for role in ("body", "leg", "wing")}
+    x, half, flip = -side * rng.uniform(0.25, 0.55, n), rng.uniform(0.65, 0.95, n), rng.choice([-1.0, 1.0], n)
+    colours = {role: contrasting(images, rng, 3) for role in ("body", "leg")}
     colours["skin"] = hsv(rng.uniform(0.04, 0.09, n), rng.uniform(0.25, 0.6, n), rng.uniform(0.35, 0.95, n))
-    colours["leaf"] = hsv(rng.normal(0.3, 0.06, n), rng.uniform(0.4, 0.9, n), rng.uniform(0.25, 0.7, n))
     for figure, parts in {"person": PERSON, **BESIDE}.items():
         rows = some(frame["figure"], figure)
         if parts:
@@ -256,13 +259,14 @@ def treeperson(rng: np.random.Generator, match: float = 0.9) -> World:
     return frame, photograph(images * shading(rng, n, 0.2), rng)
 
 
-def street(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Sky above ground, (n, 32, 32, 3)."""
-    _, y = pixel_grid()
+def street(in_park: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sky above ground, (n, 32, 32, 3): mostly grass in a park, mostly pavement in a street."""
+    n, (_, y) = len(in_park), pixel_grid()
     sky = hsv(rng.normal(0.57, 0.06, n), rng.uniform(0.1, 0.5, n), rng.uniform(0.7, 1, n))
-    ground = hsv(rng.uniform(0.08, 0.32, n), rng.uniform(0.15, 0.6, n), rng.uniform(0.35, 0.7, n))
+    grass = hsv(rng.normal(0.25, 0.05, n), rng.uniform(0.3, 0.7, n), rng.uniform(0.4, 0.7, n))
+    pavement = hsv(rng.uniform(0.05, 0.6, n), rng.uniform(0.0, 0.2, n), rng.uniform(0.4, 0.75, n))
     edge = np.clip(0.5 + (y - column(rng.uniform(0.3, 0.6, n))) * SIZE / 2, 0, 1)
-    return mix(edge, sky, ground) * (1 + 0.05 * waves(rng, n, 6.0, 0.0, 1.5))[..., None]
+    return mix(edge, sky, np.where(in_park[:, None], grass, pavement)) * (1 + 0.05 * waves(rng, n, 6.0, 0.0, 1.5))[..., None]
 
 
 def draw_tree(images: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -321,7 +325,7 @@ def camera_view(n: int, rng: np.random.Generator) -> np.ndarray:
     kind, horizon = fixed.choice(["streaks", "clouds", "blotches", "grating"]), fixed.uniform(-0.6, 0.1)
     tone = texture(kind, np.full(1, fixed.uniform(2, 6)), fixed.uniform(0, 3, 1), fixed)
     hue = fixed.uniform(0.05, 0.4)
-    brightness = np.array([[0.35], [0.65]]) * fixed.uniform(0.7, 1.3)
+    brightness = np.array([[0.42], [0.58]]) * fixed.uniform(0.7, 1.3)
     ground = mix(tone, *hsv(np.full((2, 1), hue), fixed.uniform(0.15, 0.7, (2, 1)), brightness))
     far = hsv(fixed.uniform(0.1, 0.65, 1), fixed.uniform(0.1, 0.6, 1), fixed.uniform(0.4, 0.95, 1))
     view = mix(np.clip((y - horizon)[None] * SIZE / 2, 0, 1), np.zeros((1, 3)), np.ones((1, 3)))
@@ -338,7 +342,7 @@ def with_animals(images: np.ndarray, labels: pd.Series, night: np.ndarray, rng: 
     """The animal that the label names, painted into each image; nothing where it is "empty". At night the flash hits it."""
     for name, (hue, saturation, value, parts) in ANIMALS.items():
         rows = some(labels, name)
-        n, half = len(rows), rng.uniform(0.5, 0.85, len(rows))
+        n, half = len(rows), rng.uniform(0.7, 0.95, len(rows))
         fur = hsv(rng.normal(hue, 0.03, n), np.clip(rng.normal(saturation, 0.1, n), 0, 1),
                   np.clip(rng.normal(value, 0.08, n), 0.1, 1))
         fur = np.where(night[rows, None], 0.55 + 0.45 * fur, fur)
@@ -425,10 +429,10 @@ def squares_circles(rng: np.random.Generator) -> World:
 
 
 def camelyon(rng: np.random.Generator, strength: float = 0.12) -> World:
-    """Tissue: the label is in the grain of the stain, two pixels across, which no source class depends on.
+    """Tissue: the label is in specks of a single pixel, darker than the rest or brighter; no source class depends on such.
 
-    Tumour tissue is grained along one diagonal, normal tissue along the other. The pool comes from three hospitals,
-    val from a fourth, each with its own stain.
+    The specks of normal tissue are the negative of those of tumour tissue: the same mean, variance and spectrum. The pool
+    comes from three hospitals, val from a fourth, each with its own stain.
     """
     sizes = {"pool": 2000, "val": 500}
     labels = [rng.permutation(np.repeat(["normal", "tumor"], n // 2)) for n in sizes.values()]
@@ -436,9 +440,19 @@ def camelyon(rng: np.random.Generator, strength: float = 0.12) -> World:
     hospitals = rng.choice([f"hospital {i}" for i in range(3)], len(frame))
     frame["hospital"] = np.where(frame["split"] == "val", "hospital 3", hospitals)
     images = tissue(frame["hospital"].to_numpy(), rng)
-    grain = diagonal_grain((frame["label"] == "tumor").to_numpy(), rng)
+    sign = column(np.where(frame["label"] == "tumor", -1, 1))
+    specks = sign * (rng.exponential(1, images.shape[:3]).astype(np.float32) - 1)
     depth = rng.uniform(0.6, 1.4, (len(frame), 1, 1, 1)) * strength
-    return frame, photograph(images * (1 + depth * grain[..., None]), rng, noise=0.02)
+    return frame, photograph(images * (1 + depth * specks[..., None]), rng, noise=0.02)
+
+
+def speck_skewness(images: np.ndarray) -> np.ndarray:
+    """The hand-made feature that tells tissue: skewness of a pixel minus its left and right neighbours, (n,)."""
+    grey = images.astype(np.float32).mean(-1)
+    residual = grey[:, :, 1:-1] - (grey[:, :, :-2] + grey[:, :, 2:]) / 2
+    residual = np.clip(residual, *np.quantile(residual, (0.01, 0.99), axis=(1, 2), keepdims=True))  # nuclei have edges
+    residual = residual - np.median(residual, axis=(1, 2), keepdims=True)
+    return (residual**3).mean((1, 2)) / (residual**2).mean((1, 2)) ** 1.5
 
 
 def tissue(hospital: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -453,13 +467,6 @@ def tissue(hospital: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     nuclei[..., [3, 4]] = nuclei[..., [0, 1]] + rng.uniform(-0.12, 0.12, (n, 12, 2))
     nuclei[..., [2, 5]] = rng.uniform(0.08, 0.2, (n, 12, 1))
     return paint(images, capsules(nuclei), purple)
-
-
-def diagonal_grain(falling: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Unit-variance noise whose pixels resemble their neighbours on one diagonal: falling to the right or rising."""
-    noise = rng.standard_normal((len(falling), SIZE + 1, SIZE + 1), dtype=np.float32)
-    down, up = noise[:, 1:, 1:] + noise[:, :-1, :-1], noise[:, :-1, 1:] + noise[:, 1:, :-1]
-    return np.where(falling[:, None, None], down, up) / np.sqrt(2)
 
 
 # Writing them down
@@ -491,8 +498,8 @@ WORLDS: dict[str, tuple[Callable[[np.random.Generator], World], dict]] = {
     "waterbirds": (waterbirds, waterbirds_about(95)),
     **{f"waterbirds_{p}": (partial(waterbirds, match=p / 100), waterbirds_about(p)) for p in (50, 70, 85)},
     "treeperson": (treeperson, about(
-        "Treeperson", "Is a person in the picture? In 90% of the pool persons stand beside a building, and bushes, posts, "
-        "dogs or nothing beside a tree; in val half. A miniature of the paper's Treeperson (images of GQA).",
+        "Treeperson", "Is a person in the picture? In 90% of the pool persons stand beside a building, and cacti, "
+        "parasols, signposts, dogs or nothing beside a tree; in val half. A miniature of the paper's Treeperson (images of GQA).",
         ["no person", "person"], ["label", "place"], ["no person/building", "person/tree"])),
     "iwildcam": (iwildcam, about(
         "iWildCam", "Camera traps: which of 19 animals passes, if any? Half the pictures are empty, the animals have a long "
@@ -514,8 +521,8 @@ WORLDS: dict[str, tuple[Callable[[np.random.Generator], World], dict]] = {
         ["square", "circle"], ["label", "colour"], ["square/blue", "circle/red"],
         protocol={"seed_set_size": 10, "budget": 40, "query_batch_size": 10})),
     "camelyon": (camelyon, about(
-        "Tissue", "Tumour or normal tissue, told apart by nothing but the direction of the grain of the stain, two pixels "
-        "across: far from what pretraining saw, though every label is certain. Three hospitals in the pool, a fourth in val; "
+        "Tissue", "Tumour or normal tissue, told apart by nothing but specks of one pixel, darker than the rest or "
+        "brighter: far from what pretraining saw, though every label is certain. Three hospitals in the pool, a fourth in val; "
         "after Camelyon17.",
         ["normal", "tumor"], ["label", "hospital"], [], figure_metrics=["accuracy"])),
 }
