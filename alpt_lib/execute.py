@@ -106,7 +106,7 @@ def run_group(group: list[RunConfig], report: Callable[[int], None]) -> list[str
             _run(config, shared, report)
         except Exception as error:  # one failed run must not end the sweep; its reason is reported
             failures.append(f"{Path(config.dataset).name} {config.model} {config.acquisition} seed {config.seed}: "
-                            f"{type(error).__name__}: {error}")
+                            f"{type(error).__name__}: {' '.join(str(error).split())}")
     return failures
 
 

@@ -98,8 +98,8 @@ def _write_config(config: RunConfig, target: Path) -> None:
 
 
 def _drop_torn_line(config: RunConfig, file: Path) -> None:
-    complete = read(config)
-    if file.exists() and len(file.read_bytes().splitlines()) != len(complete):
+    complete, content = read(config), file.read_bytes() if file.exists() else b""
+    if len(content.splitlines()) != len(complete) or not content.endswith(b"\n"):  # torn, or torn just before the line end
         partial = file.with_suffix(".partial")
         partial.write_text("".join(json.dumps(asdict(r)) + "\n" for r in complete), encoding="utf-8")
         os.replace(partial, file)
