@@ -71,7 +71,9 @@ def test_acquired_rows_carry_their_label_subgroup_and_attributes(birds_folder):
 def test_a_run_id_depends_on_data_and_config_and_not_on_the_folder(birds_folder, birds_copy):
     original = results.run_id(config(birds_folder))
     assert results.run_id(config(birds_copy)) == original
-    changes = [{"seeds": [2]}, {"recipe": {"lr": 0.1}}, {"protocol": {"budget": 8}}, {"models": ["bit-m-deep-np"]}, {"probe": ["label"]}]
+    changes = [
+        {"seeds": [2]}, {"recipe": {"lr": 0.1}}, {"protocol": {"budget": 8}}, {"models": ["bit-m-deep-np"]}, {"probe": ["label"]},
+    ]
     assert len({original, *(results.run_id(config(birds_folder, **change)) for change in changes)}) == 6
     pd.read_csv(birds_copy / "manifest.csv")[:-1].to_csv(birds_copy / "manifest.csv", index=False)
     datasets.load.cache_clear()
@@ -170,7 +172,7 @@ def test_one_failing_run_leaves_the_others_stored(birds_folder, monkeypatch):
         work(config_, *args)
 
     monkeypatch.setattr(execute, "_run", fail_for_seed_2)
-    with pytest.raises(execute.RunsFailed, match="2 of 4 runs failed, the others are stored: toybirds .*RuntimeError: out of luck"):
+    with pytest.raises(execute.RunsFailed, match=r"2 of 4 runs failed, the others are stored: .*RuntimeError: out of luck"):
         run(birds_folder, seeds=[1, 2])
     assert results.is_done(config(birds_folder, seeds=[1]))
     assert not results.is_done(config(birds_folder, seeds=[2]))
