@@ -6,7 +6,7 @@
 # section 6.4, Figs. 8 and 9).
 #
 # The datasets differ in one respect only: the share of pool pictures whose bird and background match. It is counted from each
-# pool. Class shares and the validation set, in which half of the pictures match, stay the same.
+# pool. Class shares stay the same, and so does the validation set, in which bird and background are unrelated.
 #
 # **What would count against it.** A gain, or an upsampling ratio, that does not grow with the share of matched pictures: the
 # interval of its slope over the datasets, seed by seed, would include 0.
