@@ -5,8 +5,8 @@
 # and margin sampling all beat it, margin by a little the most (paper, section 5.2, Fig. 3).
 #
 # With two classes the three rank examples alike. iWildCam has many classes with a long tail, most often its pictures are
-# empty, and validation comes from camera locations that the pool does not have. Least confidence looks at the most likely class only,
-# margin at its lead over the second, entropy at the whole distribution.
+# empty, and validation comes from camera locations that the pool does not have. Least confidence looks at the most likely
+# class only, margin at its lead over the second, entropy at the whole distribution.
 #
 # **What would count against it.** One of the three ends no better than random, on accuracy or on class-balanced accuracy.
 
