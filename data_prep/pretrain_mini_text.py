@@ -1,6 +1,6 @@
 """Pretrain the small RoBERTa of the embedded default by masked language modelling on the source of `mini_text.py`.
 
-The corpus is a stream of anecdotes, never repeated; it holds no reviews and no stars. A second, equally label-free
+The corpus is a stream of anecdotes drawn on the fly; it holds no reviews and no stars. A second, equally label-free
 objective keeps the sentence token <s> awake, which masked language modelling alone leaves untrained and which the
 classification head reads: from <s>, name the words that were masked, in any order.
 
