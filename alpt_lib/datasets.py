@@ -154,6 +154,11 @@ def _decode(folder: Path, paths: list[str], size: int, target: Path, what: str) 
         partial.unlink(missing_ok=True)
 
 
+def is_path(name: str) -> bool:
+    """Whether a dataset is given by its folder rather than by name."""
+    return "/" in name or os.sep in name or name.startswith((".", "~"))
+
+
 def locate(name: str, tier: str = "mini") -> Path:
     """Folder of a dataset given by name (data/<tier>/<name>) or by path.
 
@@ -161,7 +166,7 @@ def locate(name: str, tier: str = "mini") -> Path:
         DataError: neither exists; lists the names that do.
     """
     path = Path(name).expanduser()
-    if (path / "dataset.yaml").exists() or path.is_absolute() or len(path.parts) > 1:
+    if (path / "dataset.yaml").exists() or is_path(name):
         return path.resolve()
     tier_folder = home() / "data" / tier
     if (tier_folder / name).is_dir():

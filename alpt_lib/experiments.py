@@ -230,7 +230,7 @@ def prepare(parameters: dict[str, Any]) -> None:
     if PRESETS.get(parameters.get("preset", "mini")) != "mini":
         return
     for name in parameters["datasets"]:
-        if len(Path(name).parts) == 1 and not (home() / "data" / "mini" / name / "dataset.yaml").exists():
+        if not datasets.is_path(name) and not (home() / "data" / "mini" / name / "dataset.yaml").exists():
             generate(home() / "data" / "mini")
             return
 

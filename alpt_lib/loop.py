@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, select
-from alpt_lib.config import CompanionError, ConfigError, RunConfig
+from alpt_lib.config import CompanionError, ConfigError, RunConfig, unknown
 from alpt_lib.datasets import POOL, Dataset
 from alpt_lib.metrics import accuracy_rows
 from alpt_lib.pool import Pool
@@ -120,6 +120,10 @@ def check(data: Dataset, config: RunConfig) -> None:
     if 0 < protocol.pool_subsample < protocol.query_batch_size:
         raise ConfigError(f"pool_subsample {protocol.pool_subsample} is smaller than query_batch_size "
                           f"{protocol.query_batch_size}")
+    attributes = [c for c in data.rows(POOL).columns if c not in ("path", "text", "split")]
+    for attribute in config.probe:
+        if attribute not in attributes:
+            raise ConfigError(f"{data.name}: {unknown('probe attribute', attribute, attributes)}")
     if config.recipe.stopping == "early_stopping":
         data.rows(config.recipe.validation_split)
     try:
