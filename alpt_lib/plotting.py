@@ -108,7 +108,7 @@ def bars(ax: Axes, rows: pd.DataFrame, x: str, by: str = "acquisition", colours:
         ax.bar(at, table["mean"], width * 0.92, color=(colours or COLOURS).get(key), label=name(key))
         ax.errorbar(at, table["mean"], (table["ci_high"] - table["ci_low"]) / 2, fmt="none", ecolor="black", elinewidth=1)
     ax.set_xticks(range(len(positions)), [name(str(p)).replace("/", "\n").replace(", ", "\n") for p in positions],
-                  rotation=90 if len(positions) > 10 else 0)
+                  rotation=90 if len(positions) > 6 else 0)
     ax.grid(axis="x", visible=False)
 
 

@@ -84,7 +84,8 @@ pictures = [(n, m) for (n, m), _ in one_seed.groupby(["dataset", "model"], sort=
             if study.datasets[n].description.modality == "image"]
 arms = study.parameters["acquisitions"]
 if pictures:
-    figure, axes = plt.subplots(len(pictures), len(arms), figsize=(4.6 * len(arms), 2.1 * len(pictures)), squeeze=False)
+    height = len(pictures) * (0.5 + 0.55 * one_seed["round"].nunique())
+    figure, axes = plt.subplots(len(pictures), len(arms), figsize=(4.6 * len(arms), height), squeeze=False)
     for row, (dataset, model) in zip(axes, pictures, strict=True):
         of_row = one_seed[(one_seed.dataset == dataset) & (one_seed.model == model)]
         for ax, arm in zip(row, arms, strict=True):
