@@ -62,6 +62,7 @@ plotting.show(probe_table)
 panels = list(curves[curves.metric == "accuracy"].groupby(["dataset", "model"], sort=False))
 figure, axes = plt.subplots(1, len(panels) + 1, figsize=(4.4 * (len(panels) + 1), 3.4), squeeze=False, sharey=True)
 for ax, ((dataset, model), rows) in zip(axes[0], panels, strict=False):
+    ax.set_ylim(0, 1)  # before the lines, whose names are placed by it
     plotting.curve(ax, rows)
     ax.set(title=study.title(dataset, model), xlabel="labels", ylabel="validation accuracy")
 arm = study.parameters["acquisitions"][-1]
