@@ -15,7 +15,7 @@
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
 datasets = ["waterbirds", "treeperson", "iwildcam", "digits", "amazon"]  # names, or folders that hold a manifest
 models = {  # of each dataset; a dataset that is not named here takes its own model; a plain list serves all datasets
-    "waterbirds": ["bit-s", "bit-m", "bit-m-deep", "bit-m-np", "bit-m-deep-np"],
+    "waterbirds": ["bit-s", "bit-m", "bit-m-deep", "bit-m-np"],
     "treeperson": ["bit-s", "bit-m", "bit-m-np"],
     "iwildcam": ["bit-s", "bit-m", "bit-m-np"],
     "digits": ["bit-m", "bit-m-np"],
