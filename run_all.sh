@@ -49,4 +49,5 @@ if [ "${1:-}" = "--python" ]; then
     echo "$python"
     exit
 fi
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}" OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}" # processes, not threads
 exec "$python" -m alpt_lib run "$@"

@@ -163,6 +163,8 @@ def _in_this_process(groups: list[list[RunConfig]], progress: "Progress") -> lis
 
 
 def _in_processes(groups: list[list[RunConfig]], workers: int, progress: "Progress") -> list[str]:
+    for library in ("OMP", "OPENBLAS"):  # read when a worker imports numpy; its threads would fight over the cores
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
     with ProcessPoolExecutor(workers, context, _start_worker, (reports,)) as executor:

@@ -84,12 +84,13 @@ def label_savings(curve: pd.DataFrame, baseline: pd.DataFrame) -> float:
     Args:
         curve, baseline: columns n_labels (seed set included) and value, the mean over seeds, one row a round.
     Returns:
-        ratio, at least 1 where the curve gets there; NaN where it never does.
+        ratio, at least 1 where the curve gets there; NaN where it never does, or where the baseline gained nothing.
     """
     seed_set = baseline["n_labels"].min()
     needed = labels_to_reach(curve["n_labels"].to_numpy(), curve["value"].to_numpy(), baseline["value"].iloc[-1])
-    spent = max(needed - seed_set, 1.0)
-    return float((baseline["n_labels"].max() - seed_set) / spent) if np.isfinite(needed) else float("nan")
+    if not seed_set < needed < np.inf:
+        return float("nan")
+    return float((baseline["n_labels"].max() - seed_set) / (needed - seed_set))
 
 
 def interval(rows: pd.DataFrame, by: list[str], student: bool = False) -> pd.DataFrame:

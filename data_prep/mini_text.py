@@ -31,7 +31,7 @@ from pathlib import Path
 
 import yaml
 
-VERSION = 2  # of the target
+VERSION = 3  # of the target
 SOURCE_VERSION = 1  # the shipped weights were pretrained on it
 STARS = ["1", "2", "3", "4", "5"]
 
@@ -383,12 +383,12 @@ def source_corpus(seed: int, n: int):
 # ---- files -----------------------------------------------------------------------------------------------------------
 def description(seed: int) -> dict:
     return {
-        "name": "amazon", "title": "Amazon reviews in miniature", "modality": "text", "classes": STARS,
+        "name": "amazon", "title": "Amazon", "modality": "text", "classes": STARS,
         "subgroups": ["label"], "minority": ["1", "2", "3"], "latent": ["category"], "percentile_over": "reviewer",
         "figure_metrics": ["accuracy_reviewer_mean", "accuracy_reviewer_p10"], "max_tokens": 36,
         "default_model": "roberta-m",
         "protocol": {"seed_set_size": 60, "seed_set": "balanced", "budget": 200, "query_batch_size": 50},
-        "recipe": {"optimizer": "adamw", "lr": 0.0005, "weight_decay": 0.01, "warmup_steps": 10, "max_steps": 80,
+        "recipe": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.01, "warmup_steps": 10, "max_steps": 80,
                    "train_batch_size": 32, "stopping": "loss_ratio", "loss_ratio": 0.001},
         "generator": {"script": "data_prep/mini_text.py", "version": VERSION, "seed": seed},
         "description": "Little product reviews of 1 to 5 stars, most of them 5, by reviewers who write either in the "

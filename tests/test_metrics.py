@@ -59,3 +59,8 @@ def test_label_savings_counts_acquired_labels_only():
     curve = pd.DataFrame({"n_labels": [40, 65, 140], "value": [0.5, 0.6, 0.8]})
     assert label_savings(curve, baseline) == pytest.approx(100 / 25)
     assert np.isnan(label_savings(baseline.assign(value=[0.4, 0.5]), baseline))
+
+
+def test_a_baseline_that_gained_nothing_leaves_nothing_to_save():
+    baseline = pd.DataFrame({"n_labels": [40, 140], "value": [0.6, 0.5]})
+    assert np.isnan(label_savings(baseline, baseline))
