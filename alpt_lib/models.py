@@ -225,6 +225,9 @@ def _create_text(base: str, data: Dataset, weights: str | None, pretrained: bool
     logging.disable_progress_bar()
     own = _embedded_weights(base)
     source = str(Path(weights).expanduser() if weights else own or base.removeprefix("hf:"))
+    if own and not weights:
+        for part in ("config.json", "model.safetensors", "tokenizer.json"):
+            checked(own / part)
     files = "config.json, model.safetensors and the tokenizer's files"
     with _hub(f"transformers model {source}", source, files, use=not Path(source).is_dir()):
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -272,11 +275,13 @@ def checked(file: Path) -> Path:
         ModelError: missing, or changed since it was published.
     """
     listed = json.loads((WEIGHTS / "weights.json").read_text(encoding="utf-8"))
-    if not file.exists() or file.name not in listed:
-        raise ModelError(f"embedded weights {file.name} missing: run python data_prep/pretrain_mini.py --model {file.stem}")
+    name = file.relative_to(WEIGHTS).as_posix()
+    if not file.exists() or name not in listed:
+        model = name.split("/")[0].removesuffix(".safetensors")
+        raise ModelError(f"embedded weights {name} missing: run python data_prep/pretrain_mini.py --model {model}")
     found = hashlib.sha256(file.read_bytes()).hexdigest()
-    if found != listed[file.name]["sha256"]:
-        raise ModelError(f"{file} fails its checksum: sha256 is {found}, expected {listed[file.name]['sha256']}; "
+    if found != listed[name]["sha256"]:
+        raise ModelError(f"{file} fails its checksum: sha256 is {found}, expected {listed[name]['sha256']}; "
                          "restore it with git checkout")
     return file
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import time
 
 import numpy as np
@@ -179,6 +180,16 @@ def test_embedded_weights_are_checked_against_their_sha256(birds, tmp_path, monk
         create("mini-bit-m", birds, None, 1)
     with pytest.raises(ModelError, match=r"embedded weights mini-bit-s.safetensors missing: run python data_prep"):
         create("mini-bit-s", birds, None, 1)
+
+
+def test_the_embedded_text_model_is_checked_too(tmp_path, monkeypatch):
+    shutil.copytree(models.WEIGHTS, tmp_path / "weights")
+    monkeypatch.setattr(models, "WEIGHTS", tmp_path / "weights")
+    file = tmp_path / "weights" / "mini-roberta-m" / "model.safetensors"
+    assert models.checked(file) == file
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(ModelError, match=r"model.safetensors fails its checksum"):
+        models.checked(file)
 
 
 def test_a_hub_model_without_a_network_is_one_line_within_seconds(birds, monkeypatch, tmp_path):
