@@ -64,7 +64,7 @@ for row, dataset in zip(axes, names, strict=True):
     for ax, (metric, of_panel) in zip(row, of_dataset.groupby("metric", sort=False), strict=False):
         plotting.bars(ax, of_panel, "model")
         ax.set(title=f"{study.title(dataset)}\n{plotting.name(metric)}", ylabel="validation accuracy", ylim=(0, 1))
-axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize="small")
 figure.suptitle(plotting.seed_note(len(study.parameters["seeds"])), fontsize="small", x=0.01, ha="left")
 study.save(figure, "final_accuracy")
 study.save_table(metrics.interval(final, [*by, "acquisition"]), "final_accuracy")
