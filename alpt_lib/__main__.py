@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     names = render.select(options.only)
     parameters = {name: render.notebook_parameters(name, options.preset) for name in names}
     for p in parameters.values():
-        experiments.prepare(p)
+        experiments.prepare(experiments.check_parameters({**p, "workers": options.workers}))
     plans = {name: [planned.config for planned in experiments.plan(p)] for name, p in parameters.items()}
     if options.dry_run:
         print(dry_run(plans, options.workers))
