@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from alpt_lib.experiments import Study
-from alpt_lib.metrics import label_savings, upsampling
+from alpt_lib.metrics import label_savings, rare, upsampling
 
 RANDOM, LEAST_CONFIDENCE = "random", "least_confidence"
 COLUMNS = ["claim", "source", "paper", "ours", "ci_low", "ci_high", "n_seeds", "verdict"]
@@ -93,18 +93,12 @@ def ratios(study: Study, dataset: str, model: str | None = None, column: str = "
     a, data = study.acquisitions, study.datasets[dataset]
     a = a[(a.dataset == dataset) & (a.model == model) & (a.acquisition == LEAST_CONFIDENCE) & (a["round"] > 0)]
     pool = pd.Series(data.subgroup("pool")) if column == "subgroup" else data.rows("pool")[column]
-    values = rare(pool) if values is None and column != "subgroup" else values or data.minority
+    values = rare(pool.value_counts(normalize=True)) if values is None and column != "subgroup" else values or data.minority
     if a.empty or not values:
         raise NotTestable(f"{dataset} has no minority subgroups or no least-confidence arm")
     acquired = a[column].isin(values)
     by_seed = {seed: upsampling(acquired[a.seed == seed], pool.isin(values)).loc[True, "ratio"] for seed in a.seed.unique()}
     return pd.Series(by_seed)
-
-
-def rare(pool: pd.Series) -> list[str]:
-    """Values with less than half of an even share of the pool."""
-    shares = pool.value_counts(normalize=True)
-    return sorted(shares.index[shares < 0.5 / len(shares)])
 
 
 def gain(dataset: str, metric: str, **options: str) -> Callable[[Study], Interval]:

@@ -19,6 +19,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from alpt_lib.config import CompanionError, unknown
+from alpt_lib.metrics import rare
 from alpt_lib.paths import cache_folder, home
 
 POOL = "pool"
@@ -94,8 +95,7 @@ class Dataset:
         """The described minority subgroups, else those with less than half of an even share of the pool."""
         if self.description.minority is not None:
             return list(self.description.minority)
-        shares = self.pool_shares
-        return sorted(shares.index[shares < 0.5 / len(shares)])
+        return rare(self.pool_shares)
 
     @cached_property
     def fingerprint(self) -> str:

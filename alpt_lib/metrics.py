@@ -45,6 +45,11 @@ def accuracy_rows(correct: np.ndarray, frame: pd.DataFrame, *, subgroup: np.ndar
     return pd.DataFrame(rows, columns=["metric", "subgroup", "value", "n_examples"])
 
 
+def rare(shares: pd.Series) -> list[str]:
+    """Values with less than half of an even share: the minority where none is described. `shares`: in [0, 1], by value."""
+    return sorted(shares.index[shares < 0.5 / len(shares)])
+
+
 def upsampling(acquired: pd.Series, pool: pd.Series) -> pd.DataFrame:
     """Share of each value among acquired examples, its share in the pool, and their ratio (paper, Figs. 4, 5, 9).
 
