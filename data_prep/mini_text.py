@@ -387,7 +387,7 @@ def description(seed: int) -> dict:
         "subgroups": ["label"], "minority": ["1", "2", "3"], "latent": ["category"], "percentile_over": "reviewer",
         "figure_metrics": ["accuracy_reviewer_mean", "accuracy_reviewer_p10"], "max_tokens": 36,
         "default_model": "roberta-m",
-        "protocol": {"seed_set_size": 60, "seed_set": "balanced", "budget": 200, "query_batch_size": 50},
+        "protocol": {"seed_set_size": 60, "seed_set": "balanced", "budget": 200, "query_batch_size": 50, "eval_every": 2},
         "recipe": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.01, "warmup_steps": 10, "max_steps": 80,
                    "train_batch_size": 32, "stopping": "loss_ratio", "loss_ratio": 0.001},
         "generator": {"script": "data_prep/mini_text.py", "version": VERSION, "seed": seed},
@@ -400,7 +400,7 @@ def description(seed: int) -> dict:
 
 def is_complete(folder: Path, seed: int) -> bool:
     path = folder / "dataset.yaml"
-    return path.exists() and yaml.safe_load(path.read_text())["generator"] == description(seed)["generator"]
+    return path.exists() and yaml.safe_load(path.read_text()) == description(seed)
 
 
 def write(out: Path, seed: int) -> Path:

@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from mini_source import FACTORS, SourceTask
 from safetensors.torch import save as as_safetensors
 
-from alpt_lib.models import MINI_BIT_LAYERS, build_mini_bit
+from alpt_lib.models import MINI_BIT_LAYERS
+from alpt_lib.networks import build_mini_bit
 
 WEIGHTS = Path(__file__).parents[1] / "alpt_lib" / "weights"
 BATCH, CHUNK, LR, WARMUP_STEPS, WEIGHT_DECAY, CLIP = 64, 256, 3e-3, 200, 0.02, 5.0
