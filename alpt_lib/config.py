@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
+from math import inf
 from typing import Any
 
 from alpt_lib.acquisition import ACQUISITION_FUNCTIONS
@@ -12,11 +13,15 @@ CHOICES = {
     "optimizer": ("sgd", "adamw"),
     "stopping": ("loss_ratio", "early_stopping", "fixed_steps"),
     "augment": ("none", "flip", "crop_flip"),
+    "fidelity": ("paper", "released"),
 }
 
 
 class CompanionError(ValueError):
     """Bad input, said in one line: what was asked, what was found, what to do."""
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split()))  # libraries whose words we pass on use several lines
 
     def _render_traceback_(self) -> list[str]:  # notebooks show the line, not a traceback
         return [f"{type(self).__name__}: {self}"]
@@ -49,37 +54,59 @@ class Protocol:
         """Acquisition rounds after the seed set; the last may be smaller than a full query batch."""
         return -(-self.budget // self.query_batch_size)
 
+    def evaluates(self, round_: int) -> bool:
+        """Whether this round is evaluated: every n-th is, and the last."""
+        return round_ == self.n_rounds or round_ % self.eval_every == 0
+
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one model is fine-tuned on one labelled set (paper, section 2 and Appendix B; the released BiT-HyperRule)."""
+    """How one model is fine-tuned on one labelled set.
 
-    optimizer: str = "sgd"
-    lr: float = 0.003  # BiT-HyperRule
-    momentum: float = 0.9  # SGD only
-    weight_decay: float = 0.0
-    warmup_steps: int = 100  # linear warm-up, in steps
-    decay_steps: tuple[int, ...] = ()  # lr is divided by 10 at each (BiT-HyperRule: 200, 300, 400)
-    max_steps: int = 500  # hard stop
-    train_batch_size: int = 32
-    stopping: str = "loss_ratio"  # the paper's rule; or "early_stopping" on a validation split, or "fixed_steps"
-    loss_ratio: float = 0.001  # stop when the training loss falls to this share of its first value
-    check_every: int = 5  # early stopping: steps between checks
-    patience: int = 5  # early stopping: checks without improvement
-    validation_split: str = "val"  # early stopping only
-    freeze_batch_norm: bool = False  # keep batch-norm statistics as pretrained
-    augment: str = "none"  # "none", "flip" or "crop_flip" (paper: random crop and flip)
-    resize: int = 0  # px, side after resizing; 0 takes the dataset's image_size
-    crop: int = 0  # px, side of the random crop (train) and of evaluation images; 0 takes resize
+    Beside each setting: whose it is. The paper's text fixes the stopping rule only; the other image settings are those of its
+    released code (BiT-HyperRule for sets under 20,000 examples). Its text code was not released: settings for texts are ours.
+    """
+
+    optimizer: str = "sgd"  # released code; "adamw" is ours, for texts
+    lr: float = 0.003  # released code
+    momentum: float = 0.9  # released code; SGD only
+    weight_decay: float = 0.0  # released code
+    warmup_steps: int = 100  # released code; linear warm-up, in steps
+    decay_steps: tuple[int, ...] = ()  # lr is divided by 10 at each (released code: 200, 300, 400)
+    max_steps: int = 500  # released code; hard stop
+    train_batch_size: int = 32  # released code
+    micro_batch_size: int = 0  # examples a backward pass, gradients added up over the batch; 0 takes all (released code: 4)
+    mixed_precision: bool = False  # ours (released code: fp32): bfloat16 forward passes in training on CUDA; no effect on a CPU
+    stopping: str = "loss_ratio"  # the paper's rule; or "early_stopping" (its Appendix D), or "fixed_steps" (ours)
+    loss_ratio: float = 0.001  # the paper's: stop when the training loss falls to this share of its first value
+    check_every: int = 5  # released code (iWildCam: 10); early stopping: steps between checks
+    patience: int = 5  # released code; early stopping: checks without improvement
+    validation_split: str = "val"  # released code; early stopping only
+    freeze_batch_norm: bool = False  # ours: keep batch-norm statistics as pretrained (BiT has no batch norm)
+    augment: str = "none"  # "none", "flip" or "crop_flip" (released code)
+    resize: int = 0  # px, side after resizing; 0 takes the dataset's image_size (released code: 512; small images 160)
+    crop: int = 0  # px, side of the random crop (train) and of evaluation images; 0 takes resize (released code: 480; 128)
+    # "paper": as its text reads. "released": as its code does. There the stopping rule looks at the last micro-batch alone,
+    # the optimizer's momentum outlives the reset of the weights, and ties in the acquisition are broken by position
+    fidelity: str = "paper"
 
     def __post_init__(self):
-        object.__setattr__(self, "decay_steps", tuple(self.decay_steps))
+        _to_tuple(self, "decay_steps", int)
         _check_fields(self)
         _require(self.lr > 0, f"lr must be positive; got {self.lr}")
+        _require(self.lr < inf, f"lr must be finite; got {self.lr}")
+        _require(0 <= self.momentum < 1, f"momentum must lie in [0, 1); got {self.momentum}")
+        _require(0 <= self.weight_decay < inf, f"weight_decay must be 0 or more and finite; got {self.weight_decay}")
         _require(0 < self.loss_ratio < 1, f"loss_ratio must lie between 0 and 1; got {self.loss_ratio}")
         for name in ("max_steps", "train_batch_size", "check_every", "patience"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1; got {getattr(self, name)}")
+        for name in ("warmup_steps", "micro_batch_size", "resize", "crop"):
+            _require(getattr(self, name) >= 0, f"{name} must be 0 or more; got {getattr(self, name)}")
         _require(self.crop <= self.resize or not self.resize, f"crop {self.crop} exceeds resize {self.resize}")
+
+
+# recipe settings that came after the first stored runs: at their defaults they are no part of a run's identity
+ADDED_LATER = ("micro_batch_size", "mixed_precision", "fidelity")
 
 
 @dataclass(frozen=True)
@@ -96,9 +123,13 @@ class RunConfig:
     recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self):
-        object.__setattr__(self, "probe", tuple(self.probe))
+        _to_tuple(self, "probe", str)
         _check_fields(self)
-        _require(self.seed >= 0, f"seed must be 0 or more; got {self.seed}")
+        _require(0 <= self.seed < 2**32, f"seed must lie between 0 and {2**32 - 1}; got {self.seed}")
+
+    def trains(self, round_: int) -> bool:
+        """Whether this round fine-tunes: the random arm asks nothing of a model, but for its evaluations (and as released)."""
+        return self.protocol.evaluates(round_) or self.acquisition != "random" or self.recipe.fidelity == "released"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -144,6 +175,13 @@ def _check_fields(config: Any) -> None:
             raise ConfigError(f"{f.name} must be {f.type.__name__}; got {value!r} ({type(value).__name__})")
         if f.name in CHOICES and value not in CHOICES[f.name]:
             raise ConfigError(unknown(f.name, value, CHOICES[f.name]))
+
+
+def _to_tuple(config: Any, name: str, kind: type) -> None:
+    value = getattr(config, name)
+    if not isinstance(value, list | tuple) or any(type(v) is not kind for v in value):
+        raise ConfigError(f"{name} must be a list of {kind.__name__}; got {value!r}")
+    object.__setattr__(config, name, tuple(value))
 
 
 def _require(condition: bool, message: str) -> None:

@@ -5,12 +5,15 @@ presets override them. Notebooks share runs: a run that one has done, the others
 """
 
 import ast
+import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -18,19 +21,34 @@ import yaml
 
 from alpt_lib import datasets, models, results
 from alpt_lib.config import ConfigError, Protocol, Recipe, RunConfig, override, unknown
-from alpt_lib.execute import execute
+from alpt_lib.execute import RunsFailed, execute
 from alpt_lib.paths import REPOSITORY, home
 
+STORED_ONLY = "ALPT_STORED_ONLY"  # set while figures are rendered: the runs were done, or have failed, before
 PRESETS = {"smoke": "mini", "mini": "mini", "paper": "paper"}  # preset -> tier of datasets and models
+PAPER_DATA = {  # dataset at the paper tier -> the script in data_prep/ that makes it
+    **{name: f"{name}.py" for name in ("waterbirds", "treeperson", "iwildcam", "amazon", "camelyon17", "fmow")},
+    **{f"waterbirds_{percent}": "waterbirds_variants.py" for percent in (50, 60, 70, 80, 90, 95)},
+}
 
 
 def _list_of(kind: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(isinstance(v, kind) and not isinstance(v, bool) for v in value)
 
 
+def _whole(least: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and value >= least
+
+
 def _models(value: Any) -> bool:
     names = _list_of(str)
     return names(value) or (isinstance(value, dict) and all(names(v) for v in value.values()))
+
+
+def _weights(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(v, str) for pair in value.items() for v in pair)
+    return value is None or (isinstance(value, str) and not value.startswith("{"))  # "{": a mapping that arrived as text
 
 
 # name -> (check, what it takes)
@@ -40,14 +58,14 @@ PARAMETERS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "models": (_models, "a list of model names, or a mapping of dataset to such a list; [] takes each dataset's own"),
     "acquisitions": (_list_of(str), "a list of acquisition functions"),
     "seeds": (_list_of(int), "a list of whole numbers"),
-    "weights": (lambda v: v is None or isinstance(v, str), "a file or folder of pretrained weights, or None"),
+    "weights": (_weights, "a file or folder of pretrained weights, a mapping of model to such, or None"),
     "protocol": (lambda v: isinstance(v, dict), "a mapping of protocol settings, e.g. {budget: 40}"),
     "recipe": (lambda v: isinstance(v, dict), "a mapping of recipe settings, e.g. {lr: 0.01}"),
     "stopping": (_list_of(str), "a list of stopping rules; [] takes the recipe's"),
     "probe": (_list_of(str), "a list of attributes, e.g. [label, background]"),
-    "n_points": (lambda v: isinstance(v, int) and v > 0, "a whole number above 0"),
+    "n_points": (_whole(1), "a whole number above 0"),
     "output": (lambda v: isinstance(v, str), "a folder for figures"),
-    "workers": (lambda v: isinstance(v, int) and v >= 0, "a number of processes; 0 takes one per core"),
+    "workers": (_whole(0), "a number of processes; 0 takes one per core"),
 }
 DEFAULTS = {
     "preset": "mini", "models": [], "acquisitions": ["random", "least_confidence"], "seeds": [1], "weights": None,
@@ -77,7 +95,8 @@ def check_parameters(given: dict[str, Any]) -> dict[str, Any]:
             raise ConfigError(unknown("parameter", name, sorted(PARAMETERS)))
         is_valid, takes = PARAMETERS[name]
         if isinstance(value, str) and not is_valid(value):  # papermill -p seeds "[1, 2]" arrives as text
-            value = yaml.safe_load(value)
+            with suppress(yaml.YAMLError):
+                value = yaml.safe_load(value)
         if not is_valid(value):
             raise ConfigError(f"parameter {name} takes {takes}; got {value!r}")
         parameters[name] = value
@@ -86,6 +105,9 @@ def check_parameters(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("datasets", "acquisitions", "seeds"):
         if not parameters.get(name):
             raise ConfigError(f"parameter {name} is empty; it takes {PARAMETERS[name][1]}")
+    for name, value in parameters.items():
+        if isinstance(value, list) and len(set(value)) < len(value):  # a run counted twice would narrow every interval
+            raise ConfigError(f"parameter {name} names {next(v for v in value if value.count(v) > 1)!r} twice; got {value}")
     return parameters
 
 
@@ -117,9 +139,20 @@ class Planned:
                 "stopping": c.recipe.stopping, "run_id": results.run_id(c)}
 
 
-def plan(parameters: dict[str, Any]) -> list[Planned]:
+@dataclass(frozen=True)
+class Expected:
+    """A published dataset that is not prepared here, as its script describes it."""
+
+    description: datasets.Description
+    sizes: dict[str, int]  # examples of the pool and of each evaluation split
+    script: str
+
+
+def plan(parameters: dict[str, Any], expected: Mapping[str, Expected] = MappingProxyType({})) -> list[Planned]:
     """Every run that these parameters name: datasets x models x stopping rules x acquisition functions x seeds.
 
+    Args:
+        expected: datasets that are planned for though they are not here (`--dry-run`).
     Raises:
         ConfigError, DataError, ModelError: anything unknown or unfitting.
     """
@@ -127,8 +160,8 @@ def plan(parameters: dict[str, Any]) -> list[Planned]:
     tier = PRESETS[p["preset"]]
     planned = []
     for name in p["datasets"]:
-        folder = datasets.locate(name, tier)
-        d = datasets.load(folder).description
+        folder = home() / "data" / tier / name if name in expected else _locate(name, tier)
+        d = expected[name].description if name in expected else datasets.load(folder).description
         protocol = override(override(Protocol(), d.protocol, f"{d.name} protocol"), p["protocol"], "protocol")
         recipe = override(override(Recipe(), d.recipe, f"{d.name} recipe"), p["recipe"], "recipe")
         wanted = p["models"].get(name, []) if isinstance(p["models"], dict) else p["models"]
@@ -136,10 +169,30 @@ def plan(parameters: dict[str, Any]) -> list[Planned]:
                                                       p["acquisitions"], p["seeds"]):
             config = RunConfig(
                 dataset=str(folder), model=models.resolve(model, tier), acquisition=acquisition, seed=seed,
-                weights=None if model.endswith(models.NOT_PRETRAINED) and not model.startswith("hf:") else p["weights"],
+                weights=models.local_weights(model, tier, p["weights"]),
                 probe=tuple(p["probe"]), protocol=protocol, recipe=override(recipe, {"stopping": rule}, "recipe"))
             planned.append(Planned(config, d.name, model))
+    _check_weights(p["weights"], planned, tier)
     return planned
+
+
+def _locate(name: str, tier: str) -> Path:
+    try:
+        return datasets.locate(name, tier)
+    except datasets.DataError as error:
+        if tier != "paper" or name not in PAPER_DATA:
+            raise
+        raise datasets.DataError(f"{name} is not prepared: run python data_prep/{PAPER_DATA[name]} --root FOLDER, or with "
+                                 "--download; --dry-run lists everything that is missing") from error
+
+
+def _check_weights(weights: Any, planned: list[Planned], tier: str) -> None:
+    """A mapping of weights names roles, or models of these runs; a typo would quietly take the hub's weights."""
+    used = [name for each in planned for name in (each.model, each.config.model)]
+    known = dict.fromkeys([*models.ROLES[tier], *used, *(models.split_name(name)[0] for name in used)])
+    for name in weights if isinstance(weights, dict) else ():
+        if name not in known:
+            raise ConfigError(unknown("model in weights", name, list(known)))
 
 
 @dataclass
@@ -191,6 +244,8 @@ class Study:
 def run(notebook: str, namespace: dict[str, Any]) -> Study:
     """The one call of every notebook: read its parameters, do the runs that are missing, load all tables.
 
+    Runs that fail are named and left out of the tables, so figures rest on fewer seeds, and say so.
+
     Args:
         notebook: its name, e.g. "01_accuracy_curves"; figures go to <output>/<name>.
         namespace: the notebook's globals().
@@ -198,8 +253,19 @@ def run(notebook: str, namespace: dict[str, Any]) -> Study:
     parameters = read_parameters(namespace)
     prepare(parameters)
     planned = plan(parameters)
-    execute([p.config for p in planned], parameters["workers"])
-    return load(notebook, parameters, planned)
+    why = "the same command again says why"
+    try:
+        if STORED_ONLY not in os.environ:
+            execute([p.config for p in planned], parameters["workers"])
+    except RunsFailed as error:
+        why = str(error)
+    finished = [p for p in planned if results.is_done(p.config)]
+    for dataset in {p.dataset for p in planned} - {p.dataset for p in finished}:
+        raise RunsFailed(f"no run on {dataset} is finished: {why}")
+    if left_out := [p for p in planned if p not in finished]:
+        reasons = sorted({reason for p in left_out if (reason := results.failure(p.config))})
+        print(f"Left out: {len(left_out)} of {len(planned)} runs, which are not finished. {' '.join(reasons)}".strip())
+    return load(notebook, parameters, finished)
 
 
 def load(notebook: str, parameters: dict[str, Any], planned: list[Planned]) -> Study:

@@ -1,8 +1,10 @@
 """The active-learning loop (paper, section 2)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
@@ -13,7 +15,9 @@ from alpt_lib.config import CompanionError, ConfigError, RunConfig, unknown
 from alpt_lib.datasets import POOL, Dataset
 from alpt_lib.metrics import accuracy_rows
 from alpt_lib.pool import Pool
-from alpt_lib.training import Learner
+
+if TYPE_CHECKING:  # a notebook that only reads stored runs should not wait for torch
+    from alpt_lib.training import Learner
 
 
 @dataclass
@@ -34,8 +38,10 @@ def active_learning(data: Dataset, learner: Learner, config: RunConfig, *, histo
 
     Args:
         data: pool and evaluation splits. learner: the initial model. config: acquisition function, seed, protocol.
-        history: query batches of rounds already done; they are replayed, not trained again.
+        history: query batches of rounds already done; they are replayed, not trained again (unless `released`: below).
         shared: a dict kept between arms that differ in the acquisition function only; the seed-set fit is done once.
+            Not under the recipe's fidelity "released": there a fit also leaves the momentum that the next one starts with,
+            so each arm fits every round, and a resumed run those before it again.
         observe: called after each fit with the round, adds metric rows (linear probes).
     Yields:
         one Round per round, the seed set's being round 0.
@@ -43,25 +49,31 @@ def active_learning(data: Dataset, learner: Learner, config: RunConfig, *, histo
     protocol = config.protocol
     check(data, config)
     pool = start_pool(data, config)
-    for done in history:
+    released = config.recipe.fidelity == "released"
+    optimizer = learner.new_optimizer() if released else None
+
+    def train(round_: int) -> dict[str, Any]:
+        learner.reset()
+        return asdict(learner.fit(pool.labelled, stream(config.seed, "training", round_), optimizer))
+
+    for round_, done in enumerate(history):
+        if released:
+            train(round_)
         pool.acquire(np.array(done))
     for round_ in range(len(history), protocol.n_rounds + 1):
-        is_last = round_ == protocol.n_rounds
-        evaluated = is_last or round_ % protocol.eval_every == 0
         result = Round(round_, len(pool.labelled), [], [])
-        if evaluated or config.acquisition != "random":  # the random arm asks nothing of a model
-            learner.reset()
-            key = "seed set" if round_ == 0 and shared is not None else None
-            if key and key in shared:
-                learner.model.load_state_dict(shared[key][0])
-                result.fit = shared[key][1]
+        if config.trains(round_):
+            is_shared = round_ == 0 and shared is not None and not released
+            if is_shared and shared:
+                learner.model.load_state_dict(shared["weights"])
+                result.fit = shared["fit"]
             else:
-                result.fit = asdict(learner.fit(pool.labelled, stream(config.seed, "training", round_)))
-                if key:
-                    shared[key] = ({k: v.clone() for k, v in learner.model.state_dict().items()}, result.fit)
-        if evaluated:
+                result.fit = train(round_)
+                if is_shared:
+                    shared.update(weights={k: v.clone() for k, v in learner.model.state_dict().items()}, fit=result.fit)
+        if protocol.evaluates(round_):
             result.metrics = evaluate(data, learner) + (observe(round_) if observe else [])
-        if not is_last:
+        if round_ < protocol.n_rounds:
             batch, scores = query(learner, pool, config, round_)
             pool.acquire(batch)
             result.query, result.scores = batch.tolist(), scores.tolist()
@@ -90,7 +102,8 @@ def query(learner: Learner, pool: Pool, config: RunConfig, round_: int) -> tuple
         raise CompanionError(f"{config.acquisition} gave {np.isnan(scores).sum()} NaN scores in round {round_}, "
                              f"first for pool row {row}")
     remaining = protocol.seed_set_size + protocol.budget - len(pool.labelled)
-    best = select(scores, min(protocol.query_batch_size, remaining), rng)
+    ties = None if config.recipe.fidelity == "released" else rng
+    best = select(scores, min(protocol.query_batch_size, remaining), ties)
     return candidates[best], scores[best]
 
 
@@ -124,8 +137,11 @@ def check(data: Dataset, config: RunConfig) -> None:
     for attribute in config.probe:
         if attribute not in attributes:
             raise ConfigError(f"{data.name}: {unknown('probe attribute', attribute, attributes)}")
-    if config.recipe.stopping == "early_stopping":
-        data.rows(config.recipe.validation_split)
+    recipe, size = config.recipe, config.recipe.resize or data.description.image_size
+    if recipe.crop > size and data.description.modality == "image":
+        raise ConfigError(f"{data.name}: crop {recipe.crop} exceeds the image size {size}; set recipe resize too")
+    if recipe.stopping == "early_stopping" and data.rows(recipe.validation_split) is data.rows(POOL):
+        raise ConfigError(f"{data.name}: validation_split must not be the pool, whose labels are not bought yet")
     try:
         start_pool(data, config)
     except ValueError as error:

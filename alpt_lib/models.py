@@ -1,28 +1,11 @@
-"""Backbones with a new head: the embedded miniatures, any timm model, any transformers sequence classifier."""
+"""Which models there are: roles such as "bit-m", what they stand for, and what decides a pretrained start. No torch here."""
 
 import hashlib
 import json
-import zipfile
-from collections.abc import Sequence
-from contextlib import contextmanager
-from functools import lru_cache, partial
 from pathlib import Path
-from pickle import UnpicklingError
-from urllib.parse import parse_qsl
-
-import numpy as np
-import torch
-import yaml
-from huggingface_hub import constants as hub
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
-from huggingface_hub.utils import get_session
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
 
 from alpt_lib.config import CompanionError, unknown
-from alpt_lib.datasets import Dataset
-from alpt_lib.paths import WEIGHTS
+from alpt_lib.paths import WEIGHTS, home
 
 NOT_PRETRAINED = "-np"
 
@@ -37,6 +20,7 @@ ROLES = {
     },
 }
 MINI_BIT_LAYERS = {"mini-bit-s": (1, 1, 1), "mini-bit-m": (1, 1, 1), "mini-bit-m-deep": (2, 2, 2)}
+BIT_S = "BiT-S-R50x1.npz"  # Google's file: no hub has this model in timm's format
 TITLES = {
     "bit-s": "BiT-S", "bit-m": "BiT-M", "bit-m-deep": "BiT-M deep", "bit-m-np": "not pretrained",
     "bit-m-deep-np": "deep, not pretrained", "roberta-m": "RoBERTa", "roberta-m-np": "RoBERTa, not pretrained",
@@ -49,7 +33,7 @@ class ModelError(CompanionError):
 
 def title(model: str) -> str:
     """How figures call a model."""
-    base, suffix = _split_name(model)
+    base, suffix = split_name(model)
     name = base.removeprefix("timm:").removeprefix("hf:").partition("?")[0]
     return TITLES.get(model, name + (", not pretrained" if suffix else ""))
 
@@ -60,7 +44,7 @@ def resolve(name: str, tier: str = "mini") -> str:
     Raises:
         ModelError: unknown; lists the known names.
     """
-    base, suffix = _split_name(name)
+    base, suffix = split_name(name)
     roles = ROLES[tier]
     if base in roles:
         return roles[base] + suffix
@@ -69,203 +53,70 @@ def resolve(name: str, tier: str = "mini") -> str:
     raise ModelError(unknown("model", name, [*roles, *(r + NOT_PRETRAINED for r in roles), "timm:NAME", "hf:NAME"]))
 
 
-def _split_name(name: str) -> tuple[str, str]:
+def split_name(name: str) -> tuple[str, str]:
+    """Base name, and "-np" or ""."""
     pretrained = not name.endswith(NOT_PRETRAINED)
     return (name, "") if pretrained else (name.removesuffix(NOT_PRETRAINED), NOT_PRETRAINED)
 
 
-def build_mini_bit(layers: tuple[int, ...] = (1, 1, 1), n_classes: int = 2) -> nn.Module:
-    """BiT in miniature for 32 px images: pre-activation ResNetV2, group norm (8 groups), weight-standardised convs.
-
-    Stem 7x7/2 and 3x3/2 pool, stages of 64-128-256 channels on 8x8, 4x4 and 2x2, mean pool to 256 features.
-    """
-    from timm.layers import GroupNormAct, StdConv2d
-    from timm.models.resnetv2 import ResNetV2
-
-    return ResNetV2(
-        layers=list(layers), channels=(64, 128, 256), stem_chs=32, stem_type="fixed", num_classes=n_classes,
-        conv_layer=partial(StdConv2d, eps=1e-8), norm_layer=partial(GroupNormAct, num_groups=8),
-    )
+def reads_texts(name: str) -> bool:
+    """Whether a concrete model reads texts; all others read images."""
+    return name.startswith(("hf:", "mini-roberta"))
 
 
-class ImageClassifier(nn.Module):
-    """A timm network. Batches are (n, size, size, 3) uint8 images."""
-
-    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]):
-        super().__init__()
-        self.network = network.to(memory_format=torch.channels_last)
-        self.register_buffer("shift", torch.tensor(mean).view(1, 3, 1, 1) * 255, persistent=False)
-        self.register_buffer("scale", 1 / (torch.tensor(std).view(1, 3, 1, 1) * 255), persistent=False)
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, n_classes) logits of (n, size, size, 3) uint8 images."""
-        return self.network(self._normalise(images))
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, n_features) activations before the head (paper, section 6.3: the second to last layer)."""
-        return self.network.forward_head(self.network.forward_features(self._normalise(images)), pre_logits=True)
-
-    def _normalise(self, images: torch.Tensor) -> torch.Tensor:
-        # NHWC uint8 viewed as NCHW is channels_last already, which is 1.3-1.8x faster on a CPU
-        return (images.permute(0, 3, 1, 2).float() - self.shift) * self.scale
-
-
-class TextClassifier(nn.Module):
-    """A transformers sequence classifier. Batches are (n, n_tokens) int64 token ids, padded."""
-
-    def __init__(self, network: nn.Module, tokenizer, max_tokens: int):
-        super().__init__()
-        self.network, self.tokenizer, self.max_tokens = network, tokenizer, max_tokens
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(n, n_classes) logits."""
-        return self.network(input_ids=tokens, attention_mask=self._mask(tokens)).logits
-
-    def features(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(n, n_features) final hidden state of the first token, which the head reads."""
-        return self.network.base_model(input_ids=tokens, attention_mask=self._mask(tokens)).last_hidden_state[:, 0]
-
-    def tokenize(self, texts: list[str]) -> np.ndarray:
-        """(n, longest) int64 token ids, cut at max_tokens."""
-        encoded = self.tokenizer(texts, truncation=True, max_length=self.max_tokens, padding=True, return_tensors="np")
-        return encoded["input_ids"].astype(np.int64)
-
-    def _mask(self, tokens: torch.Tensor) -> torch.Tensor:
-        return tokens != self.tokenizer.pad_token_id
-
-
-def create(name: str, data: Dataset, weights: str | None, seed: int) -> ImageClassifier | TextClassifier:
-    """The initial model of a run: backbone as pretrained (or randomly initialised from `seed`) and a new head.
+def local_weights(name: str, tier: str, given: str | dict[str, str] | None) -> str | None:
+    """The local file or folder that a model, named by role or concretely, takes its weights from; None if it needs none.
 
     Args:
-        name: concrete name, see `resolve`. weights: local file (safetensors, npz, pth) or folder; None takes the model's own.
-    Raises:
-        ModelError: unknown, wrong modality, weights missing or not fitting, or a hub that cannot be reached.
+        given: the parameter `weights`: one for all models, or a mapping of model to its own (an entry for "hf:NAME" serves
+            "hf:NAME-np" too, which takes the configuration and the tokenizer from it).
     """
-    base, suffix = _split_name(name)
-    is_text = base.startswith(("hf:", "mini-roberta"))
-    if is_text != (data.description.modality == "text"):
-        reads = "texts" if is_text else "images"
-        raise ModelError(f"model {name} reads {reads}; dataset {data.name} holds {data.description.modality}s")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        build = _create_text if is_text else _create_image
-        return build(base, data, weights, pretrained=not suffix)
+    base, suffix = split_name(name)
+    concrete = resolve(base, tier)
+    if suffix and not concrete.startswith("hf:"):
+        return None
+    if isinstance(given, dict):
+        given = next((given[key] for key in (name, concrete + suffix, base, concrete) if key in given), None)
+    if given is None and tier == "paper" and name == "bit-s":
+        return str(home() / "data" / "paper" / "weights" / BIT_S)
+    return given
+
+
+def existing(weights: str) -> Path:
+    """Path of local weights.
+
+    Raises:
+        ModelError: nothing is there.
+    """
+    path = Path(weights).expanduser()
+    if not path.exists():
+        how = (f": get it from https://storage.googleapis.com/bit_models/{BIT_S} and put it there, or run python "
+               "data_prep/bit_weights.py --download") if path.name == BIT_S else ""
+        raise ModelError(f"weights not found: {path}{how}")
+    return path
 
 
 def weights_fingerprint(name: str, weights: str | None) -> str:
-    """What decides a pretrained start: sha256 of the weights' bytes, or the hub name; "" if not pretrained."""
-    base, suffix = _split_name(name)
-    if suffix:
+    """What decides a pretrained start: sha256 of the weights' bytes, or the hub name; "" if not pretrained.
+
+    A text model that is not pretrained still has a configuration and a tokenizer: those of a local folder count.
+    """
+    base, suffix = split_name(name)
+    if suffix and not (weights and base.startswith("hf:")):
         return ""
-    path = Path(weights).expanduser() if weights else _embedded_weights(base)
+    path = existing(weights) if weights else embedded_weights(base)
     if path is None:
         return f"hub:{base}"
-    if not path.exists():
-        raise ModelError(f"weights not found: {path}")
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".json"))
+    suffixes = (".json", ".txt") if suffix else (".safetensors", ".bin", ".json", ".txt")
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in suffixes)
     return hashlib.sha256(b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)).hexdigest()[:16]
 
 
-def _embedded_weights(base: str) -> Path | None:
+def embedded_weights(base: str) -> Path | None:
+    """File or folder of the weights that come with the package; None for other models."""
     if base in MINI_BIT_LAYERS:
         return WEIGHTS / f"{base}.safetensors"
     return WEIGHTS / base if base == "mini-roberta-m" else None
-
-
-def _create_image(base: str, data: Dataset, weights: str | None, pretrained: bool) -> ImageClassifier:
-    network, mean, std = _build_image(base, len(data.classes), from_hub=pretrained and not weights)
-    head = network.get_classifier()
-    if pretrained:  # released code: zero head when pretrained, PyTorch's default initialisation throughout when not
-        own = _embedded_weights(base)
-        if weights or own:
-            _load_backbone(network, Path(weights).expanduser() if weights else checked(own))
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-    else:
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.reset_parameters()
-    return ImageClassifier(network, mean, std)
-
-
-def _build_image(base: str, n_classes: int, from_hub: bool) -> tuple[nn.Module, Sequence[float], Sequence[float]]:
-    if base in MINI_BIT_LAYERS:
-        return build_mini_bit(MINI_BIT_LAYERS[base], n_classes), (0.5,) * 3, (0.5,) * 3
-    import timm
-
-    name, _, query = base.removeprefix("timm:").partition("?")
-    options = {key: yaml.safe_load(value) for key, value in parse_qsl(query)}
-    colours = {key: _three(key, options.pop(key)) for key in ("mean", "std") if key in options}
-    if not timm.is_model(name):
-        raise ModelError(unknown("timm model", name, timm.list_models(f"{name[:5]}*") or ["see timm.list_models()"]))
-    config = timm.get_pretrained_cfg(name)
-    with _hub(f"timm model {name}", config and config.hf_hub_id, "model.safetensors", use=from_hub):
-        try:
-            network = timm.create_model(name, pretrained=from_hub, num_classes=n_classes, **options)
-        except (TypeError, RuntimeError) as error:  # an option or a pretrained tag that this network does not have
-            raise ModelError(f"timm model {name} cannot be built with {options}: {error}") from error
-    config = {**timm.data.resolve_model_data_config(network), **colours}
-    return network, config["mean"], config["std"]
-
-
-def _three(key: str, value: float | list[float]) -> list[float]:
-    """The `mean` or `std` of a model's query, one number or three: weights may want others than timm's default says."""
-    values = value if isinstance(value, list) else [value] * 3
-    if len(values) != 3 or not all(isinstance(v, int | float) for v in values):
-        raise ModelError(f"{key} takes one number or [red, green, blue], on a scale from 0 to 1; got {value!r}")
-    return [float(v) for v in values]
-
-
-def _create_text(base: str, data: Dataset, weights: str | None, pretrained: bool) -> TextClassifier:
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()  # the note that the head is new: it always is
-    logging.disable_progress_bar()
-    own = _embedded_weights(base)
-    source = str(Path(weights).expanduser() if weights else own or base.removeprefix("hf:"))
-    if own and not weights:
-        for part in ("config.json", "model.safetensors", "tokenizer.json"):
-            checked(own / part)
-    files = "config.json, model.safetensors and the tokenizer's files"
-    with _hub(f"transformers model {source}", source, files, use=not Path(source).is_dir()):
-        tokenizer = AutoTokenizer.from_pretrained(source)
-        if pretrained:
-            build = AutoModelForSequenceClassification.from_pretrained
-            network = build(source, num_labels=len(data.classes), dtype=torch.float32)
-        else:
-            config = AutoConfig.from_pretrained(source, num_labels=len(data.classes))
-            network = AutoModelForSequenceClassification.from_config(config)
-    if len(tokenizer) < 100 or tokenizer.pad_token_id is None:
-        raise ModelError(f"the tokenizer in {source} has {len(tokenizer)} tokens and pad token {tokenizer.pad_token}; "
-                         "it needs its vocabulary files and a padding token")
-    return TextClassifier(network, tokenizer, data.description.max_tokens)
-
-
-@contextmanager
-def _hub(what: str, repository: str | None, files: str, use: bool):
-    """Load from the Hugging Face hub; one that does not deliver becomes one line: which file, from where, where to put it."""
-    if use:
-        _go_offline_if_unreachable()
-    try:
-        yield
-    except (OSError, LocalEntryNotFoundError, RepositoryNotFoundError) as error:
-        if not use:
-            raise ModelError(f"{what} cannot be read: {' '.join(str(error).split())[:200]}") from error
-        why = "no network" if hub.HF_HUB_OFFLINE else (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"{what} is not on this machine and the hub did not deliver it ({why}): download {files} from "
-                         f"{hub.ENDPOINT}/{repository} elsewhere and pass weights: FILE_OR_FOLDER, or put them into the hub's "
-                         f"cache {hub.HF_HUB_CACHE}") from error
-
-
-@lru_cache(maxsize=1)
-def _go_offline_if_unreachable() -> None:
-    """Use the hub's cache alone if the hub does not answer within 3 s; its client would go on retrying for up to 50 s."""
-    try:
-        get_session().head(hub.ENDPOINT, timeout=3)
-    except Exception:  # what is raised depends on the HTTP library, which differs between versions of the hub's client
-        hub.HF_HUB_OFFLINE = True
 
 
 def checked(file: Path) -> Path:
@@ -284,32 +135,3 @@ def checked(file: Path) -> Path:
         raise ModelError(f"{file} fails its checksum: sha256 is {found}, expected {listed[name]['sha256']}; "
                          "restore it with git checkout")
     return file
-
-
-def _load_backbone(network: nn.Module, file: Path) -> None:
-    """Load everything but the head, from safetensors, Google's npz or a state dict read with weights_only."""
-    if not file.is_file():
-        raise ModelError(f"weights not found: {file}")
-    try:
-        if file.suffix == ".npz":
-            network.load_pretrained(str(file))
-            return
-        is_safe = file.suffix == ".safetensors"
-        state = load_file(file) if is_safe else torch.load(file, map_location="cpu", weights_only=True)
-    except (AttributeError, LookupError, OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError,
-            zipfile.BadZipFile) as error:
-        raise ModelError(f"{file} cannot be read as weights of this model: {type(error).__name__}: {str(error)[:200]}") from error
-    state = state.get("state_dict", state)
-    own = network.state_dict()
-    head = {name for name, p in network.named_parameters() if any(p is q for q in network.get_classifier().parameters())}
-    wanted, found = set(own) - head, set(state) - head
-    misfits = [k for k in wanted & found if own[k].shape != state[k].shape]
-    if wanted != found or misfits:
-        raise ModelError(f"weights in {file.name} do not fit this model: {len(wanted - found)} of {len(wanted)} tensors missing, "
-                         f"{len(found - wanted)} unknown, {len(misfits)} of another shape"
-                         f" (e.g. {sorted([*(wanted ^ found), *misfits])[0]})")
-    broken = sorted(k for k in wanted if not torch.isfinite(state[k]).all())
-    if broken:
-        raise ModelError(f"weights in {file.name} hold NaN or infinite values: {len(broken)} of {len(wanted)} tensors, "
-                         f"first {broken[0]}")
-    network.load_state_dict({**own, **{k: state[k] for k in wanted}})

@@ -61,9 +61,16 @@ def subgroup_colours(names: list[str]) -> dict[str, Any]:
     return dict(zip(names, palette, strict=False))
 
 
-def seed_note(n_seeds: int) -> str:
-    """What the bands and error bars of a figure show."""
-    return f"95% CI over {n_seeds} seeds (Gaussian approximation)" if n_seeds > 1 else "1 seed: no interval can be drawn"
+def seed_note(runs: pd.DataFrame) -> str:
+    """What the bands and error bars of a figure show, and how many seeds they rest on (fewer where runs failed).
+
+    Args:
+        runs: one row a run, with dataset, model, acquisition and seed.
+    """
+    n = runs.groupby(["dataset", "model", "acquisition"]).seed.nunique()
+    if n.max() < 2:
+        return "1 seed: no interval can be drawn"
+    return f"95% CI over {n.min() if n.min() == n.max() else f'{n.min()} to {n.max()}'} seeds (Gaussian approximation)"
 
 
 def curve(ax: Axes, rows: pd.DataFrame, by: str = "acquisition", x: str = "n_labels", colours: dict | None = None) -> None:

@@ -2,6 +2,9 @@
 
     runs/<run id>/config.json    config, data and weights fingerprints, package versions, commit
     runs/<run id>/rounds.jsonl   one Round a line: metrics, the query batch it led to, how the fit went
+    runs/<run id>/failed.json    why the last attempt ended early; gone when the run is started again
+
+Reading neither writes nor locks, so that finished runs serve from a store that is read-only.
 """
 
 import fcntl
@@ -9,7 +12,7 @@ import hashlib
 import json
 import os
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,9 +23,9 @@ from typing import Any
 import pandas as pd
 
 from alpt_lib import datasets
-from alpt_lib.config import RunConfig
+from alpt_lib.config import ADDED_LATER, CompanionError, Recipe, RunConfig
 from alpt_lib.loop import Round, start_pool
-from alpt_lib.models import weights_fingerprint
+from alpt_lib.models import reads_texts, weights_fingerprint
 from alpt_lib.paths import REPOSITORY, runs_folder
 
 RESULTS_VERSION = 1  # raise when the code changes what a run's rows mean
@@ -31,21 +34,40 @@ METRIC_COLUMNS = ["round", "n_labels", "split", "subgroup", "metric", "value", "
 ACQUISITION_COLUMNS = ["round", "rank", "index", "label", "subgroup", "score"]
 
 
+class StoreError(CompanionError):
+    """The run store cannot be written: a full disk, a read-only folder."""
+
+
 def identity(config: RunConfig) -> dict[str, Any]:
-    """Everything that decides a run's rows; paths are replaced by what they hold."""
+    """Everything that decides a run's rows; paths are replaced by what they hold.
+
+    The packages that compute count by major and minor version: after such an upgrade every run is done anew under a new id.
+    """
     content = config.to_dict()
-    content["dataset"] = datasets.load(Path(config.dataset)).fingerprint
+    content["recipe"] = {k: v for k, v in content["recipe"].items() if k not in ADDED_LATER or v != getattr(Recipe, k)}
+    data = datasets.load(Path(config.dataset))
+    content["dataset"] = data.fingerprint
+    d = data.description
+    content["input_size"] = d.image_size if d.modality == "image" else d.max_tokens
     content["weights"] = _weights_fingerprint(config.model, config.weights)
+    used = ["torch", "numpy", "transformers" if reads_texts(config.model) else "timm"]
+    used += ["scikit-learn"] if config.probe else []
+    content["versions"] = {name: ".".join(_version(name).split(".")[:2]) for name in used}
     return {**content, "results_version": RESULTS_VERSION}
 
 
+_version = lru_cache(version)
 _weights_fingerprint = lru_cache(weights_fingerprint)
 
 
 @lru_cache(maxsize=10_000)
 def run_id(config: RunConfig) -> str:
     """16 hexadecimal digits: the hash of `identity`."""
-    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:16]
+    return hashed(identity(config))
+
+
+def hashed(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def folder(config: RunConfig) -> Path:
@@ -54,14 +76,21 @@ def folder(config: RunConfig) -> Path:
 
 def read(config: RunConfig) -> list[Round]:
     """The stored rounds, in order; a torn last line (a crash while writing) is left out."""
-    file = folder(config) / "rounds.jsonl"
+    return read_rounds(folder(config) / "rounds.jsonl")
+
+
+def read_rounds(file: Path) -> list[Round]:
+    """The rounds of a file up to its first line that is not the next one."""
     rounds: list[Round] = []
-    if file.exists():
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                rounds.append(Round(**json.loads(line)))
-            except (json.JSONDecodeError, TypeError):
-                break
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ():
+        try:
+            round_ = Round(**json.loads(line))
+            is_next = round_.round == (rounds[-1].round + 1 if rounds else min(round_.round, 0))
+        except (ValueError, TypeError):
+            break
+        if not is_next:
+            break
+        rounds.append(round_)
     return rounds
 
 
@@ -70,39 +99,89 @@ def is_done(config: RunConfig) -> bool:
     return bool(rounds) and rounds[-1].round == config.protocol.n_rounds
 
 
+def failure(run: RunConfig | Path) -> str | None:
+    """Why the last attempt at a run (its config or its folder) ended early; None if it did not, or was killed."""
+    target = run if isinstance(run, Path) else folder(run)
+    try:
+        return str(json.loads((target / "failed.json").read_text(encoding="utf-8"))["reason"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
 @contextmanager
 def writing(config: RunConfig):
-    """Hold a run for writing, one process at a time; yields `append(round)`, each durable before it returns."""
-    target = folder(config)
-    target.mkdir(parents=True, exist_ok=True)
-    with open(target / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _write_config(config, target)
-        _drop_torn_line(config, target / "rounds.jsonl")
-        with open(target / "rounds.jsonl", "a", encoding="utf-8") as stream:
-            def append(round_: Round) -> None:
-                stream.write(json.dumps(asdict(round_)) + "\n")
-                stream.flush()
-                os.fsync(stream.fileno())
+    """Hold a run for writing, one process at a time; yields `append(round)`, each durable before it returns.
 
+    An error that ends the run is kept as its `failure`.
+
+    Raises:
+        StoreError: the disk is full or read-only; the rounds before are kept.
+    """
+    target = folder(config)
+    with _said(target):
+        target.mkdir(parents=True, exist_ok=True)
+        lock = open(target / "lock", "w")  # noqa: SIM115 (released below, or by the system if the process dies)
+    with lock:
+        with _said(target):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            _write_config(config, target)
+            mend(target / "rounds.jsonl")
+            (target / "failed.json").unlink(missing_ok=True)
+
+        def append(round_: Round) -> None:
+            with _said(target):
+                add(target / "rounds.jsonl", round_)
+
+        try:
             yield append
+        except StoreError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            with suppress(OSError):
+                _replace(target / "failed.json", json.dumps({"reason": reason}))
+            raise
+
+
+@contextmanager
+def _said(target: Path):
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot write the run store {target}: {error.strerror}; the rounds before are kept: free some space or "
+                         "make the folder writable, then start the same command again") from error
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a whole file or nothing; only the holder of the run's lock calls it."""
+    partial = file.with_suffix(".partial")
+    with open(partial, "w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(partial, file)
 
 
 def _write_config(config: RunConfig, target: Path) -> None:
-    record = {"run_id": target.name, "config": config.to_dict(), "identity": identity(config), "versions": versions(),
-              "commit": commit(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
     if not (target / "config.json").exists():
-        partial = target / f"config.{os.getpid()}.partial"
-        partial.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        os.replace(partial, target / "config.json")
+        record = {"run_id": target.name, "config": config.to_dict(), "identity": identity(config), "versions": versions(),
+                  "commit": commit(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
+        _replace(target / "config.json", json.dumps(record, indent=1))
 
 
-def _drop_torn_line(config: RunConfig, file: Path) -> None:
-    complete, content = read(config), file.read_bytes() if file.exists() else b""
-    if len(content.splitlines()) != len(complete) or not content.endswith(b"\n"):  # torn, or torn just before the line end
-        partial = file.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(asdict(r)) + "\n" for r in complete), encoding="utf-8")
-        os.replace(partial, file)
+def add(file: Path, round_: Round) -> None:
+    """Append a round to a file; it is on the disk before this returns."""
+    with open(file, "a", encoding="utf-8") as stream:
+        stream.write(json.dumps(asdict(round_)) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def mend(file: Path) -> None:
+    """Drop what a crash or a full disk left of a last line."""
+    kept = "".join(json.dumps(asdict(r)) + "\n" for r in read_rounds(file))
+    if file.exists() and file.read_bytes() != kept.encode():  # torn, or torn just before the line end
+        _replace(file, kept)
 
 
 def versions() -> dict[str, str]:

@@ -2,27 +2,35 @@
 
 import copy
 import math
+import sys
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from alpt_lib.config import Recipe
+from alpt_lib.config import CompanionError, Recipe
 from alpt_lib.datasets import Dataset
-from alpt_lib.models import ImageClassifier, TextClassifier, create
+from alpt_lib.networks import ImageClassifier, TextClassifier, create
 
 SCORING_BATCH = 256
-# on a CPU: no more pixels a batch than 32 images of 128 px; MobileNetV2 scores these in 5 ms each, 256 at a time in 13 ms,
-# because every large activation is memory fetched anew from the system
-SCORING_PIXELS = 32 * 128 * 128
+# on a CPU: no more pixels a batch than 16 images of 128 px; larger activations are memory fetched anew from the system each
+# time, and MobileNetV2 scores fastest in batches of 16 (benchmarks/scoring.py); not tuned per machine, for another batch
+# size gives other roundings
+SCORING_PIXELS = 16 * 128 * 128
+LONG_TEXTS = 128  # tokens; where the longest text has as many, texts are scored in order of length, to save padding
 
 
 class TrainingDiverged(RuntimeError):
     """The training loss stopped being a finite number."""
+
+
+class TrainingOutOfMemory(CompanionError):
+    """A training batch does not fit on the device. It is never made smaller unasked."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +39,7 @@ class FitLog:
 
     n_steps: int
     first_loss: float
-    last_loss: float  # mean over the last pass through the labelled set
+    last_loss: float  # mean over the last pass through the labelled set (released: of the last micro-batch)
     stopped_by: str  # the stopping rule, or "max_steps"
 
 
@@ -44,13 +52,24 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.array)
 
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(n,) tokens of each text, without the padding after it."""
+        return self.array.shape[1] - (self.array[:, ::-1] != self.padding).argmax(axis=1)
+
+    def scoring_order(self, rows: np.ndarray) -> np.ndarray:
+        """Positions in `rows`: the longest texts first where some are long, else as they are."""
+        if self.padding is None or self.array.shape[1] < LONG_TEXTS:
+            return np.arange(len(rows))
+        return np.argsort(-self.lengths[rows], kind="stable")
+
     def batch(self, rows: np.ndarray, device: torch.device, rng: np.random.Generator | None = None) -> torch.Tensor:
         """One batch on the device; randomly cropped and flipped if an rng is given and the recipe augments."""
         chunk = np.array(self.array[rows])
         if rng is not None and self.augment != "none":
             chunk = _augment(chunk, self.crop, self.augment, rng)
         if self.padding is not None:  # text: no longer than the longest of this batch
-            chunk = chunk[:, : max(1, int((chunk != self.padding).any(axis=0).nonzero()[0].max()) + 1)]
+            chunk = chunk[:, : self.lengths[rows].max()]
         return torch.from_numpy(chunk).to(device, non_blocking=True)
 
 
@@ -75,10 +94,12 @@ class Learner:
     def __init__(self, data: Dataset, name: str, recipe: Recipe, weights: str | None, seed: int):
         self.data, self.recipe = data, recipe
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.backends.cudnn.allow_tf32 = False  # PyTorch's default rounds convolutions; scores and the released code are fp32
         self.model: ImageClassifier | TextClassifier = create(name, data, weights, seed).to(self.device)
         self.freeze_batch_norm = recipe.freeze_batch_norm and not name.endswith("-np")  # nothing pretrained to keep otherwise
         self._initial = copy.deepcopy(self.model.state_dict())
         self._inputs: dict[tuple[str, bool], Inputs] = {}
+        self.scoring_limit = SCORING_BATCH  # examples; halved where the device's memory asks for it
 
     def reset(self) -> None:
         """Back to the initial weights (paper, section 2: the original model is retrained at each step)."""
@@ -96,32 +117,63 @@ class Learner:
             return Inputs(self.model.tokenize(self.data.texts(split)), padding=self.model.tokenizer.pad_token_id)
         resize = self.recipe.resize or self.data.description.image_size
         crop = self.recipe.crop or resize
-        return Inputs(self.data.images(split, resize if augmented else crop), crop, self.recipe.augment)
+        if augmented and resize != crop:
+            return Inputs(self.data.images_on_demand(split, resize), crop, self.recipe.augment)
+        return Inputs(self.data.images(split, crop), crop, self.recipe.augment)
 
-    def fit(self, rows: np.ndarray, rng: np.random.Generator) -> FitLog:
-        """Fine-tune on these pool rows from the model's present weights, with a new optimizer, until the stopping rule.
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        """An optimizer of the model's parameters, without momentum yet."""
+        parameters, recipe = [p for p in self.model.parameters() if p.requires_grad], self.recipe
+        if recipe.optimizer == "adamw":
+            return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
+
+    def fit(self, rows: np.ndarray, rng: np.random.Generator, optimizer: torch.optim.Optimizer | None = None) -> FitLog:
+        """Fine-tune on these pool rows from the model's present weights until the stopping rule.
 
         Args:
             rows: (n_labelled,) int rows of the pool. rng: batch order, augmentation and dropout.
+            optimizer: goes on with the momentum of earlier fits (released code); None takes a new one.
         Raises:
-            TrainingDiverged: a loss that is not finite.
+            TrainingDiverged: a loss that is not finite. TrainingOutOfMemory: the message says what to set.
         """
         recipe, inputs = self.recipe, self.inputs("pool", train=True)
         labels = torch.from_numpy(self.data.labels("pool")).to(self.device)
         torch.manual_seed(int(rng.integers(2**31)))  # dropout
-        optimizer = _optimizer(self.model, recipe)
+        optimizer = optimizer or self.new_optimizer()
         stopping = _StoppingRule(self, math.ceil(len(rows) / recipe.train_batch_size))
         self._train_mode()
         for step, batch_rows in enumerate(_batches(rows, recipe.train_batch_size, rng)):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, recipe)
-            loss = F.cross_entropy(self.model(inputs.batch(batch_rows, self.device, rng)).float(), labels[batch_rows])
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            if stopping.after(step + 1, loss.item()):
+            try:
+                loss = self._backward(inputs.batch(batch_rows, self.device, rng), labels[batch_rows])
+                optimizer.step()
+            except torch.OutOfMemoryError as error:
+                size = recipe.micro_batch_size or len(batch_rows)
+                raise TrainingOutOfMemory(f"out of memory on {self.device} in training on {size} examples at a time: set recipe "
+                                          f"micro_batch_size to {max(1, size // 2)} or less, or take a larger device") from error
+            if stopping.after(step + 1, loss):
                 break
         return stopping.finish(step + 1)
+
+    def _backward(self, batch: torch.Tensor, labels: torch.Tensor) -> float:
+        """Add the gradient of the batch's mean loss, micro-batch by micro-batch; returns that loss.
+
+        Each micro-batch counts by its share of the batch, so neither changes but for rounding, for batch norm, which sees one
+        micro-batch at a time, and for dropout's draws. Under fidelity "released": returns the last micro-batch's loss.
+        """
+        size = self.recipe.micro_batch_size or len(labels)
+        total = torch.zeros((), device=self.device)
+        for part, wanted in zip(batch.split(size), labels.split(size), strict=True):
+            is_mixed = self.recipe.mixed_precision and self.device.type == "cuda"  # bfloat16 needs no loss scaling
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed):
+                logits = self.model(part)
+            loss, share = F.cross_entropy(logits.float(), wanted), len(wanted) / len(labels)
+            (loss * share).backward()
+            total += loss.detach() * share
+        return (loss if self.recipe.fidelity == "released" else total).item()
 
     @torch.inference_mode()
     def predict_probs(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:
@@ -136,12 +188,34 @@ class Learner:
     def _map(self, function, split: str, rows: np.ndarray | None) -> np.ndarray:
         inputs = self.inputs(split)
         rows = np.arange(len(inputs)) if rows is None else rows
+        order = inputs.scoring_order(rows)
         self.model.eval()
-        size = SCORING_BATCH
+        size = min(self.scoring_limit, SCORING_BATCH)
         if self.device.type == "cpu" and inputs.array.ndim == 4:
-            size = int(np.clip(SCORING_PIXELS // math.prod(inputs.array.shape[1:3]), 1, SCORING_BATCH))
-        chunks = [rows[i : i + size] for i in range(0, len(rows), size)]
-        return torch.cat([function(inputs.batch(chunk, self.device)).cpu() for chunk in chunks]).numpy()
+            size = int(np.clip(SCORING_PIXELS // math.prod(inputs.array.shape[1:3]), 1, size))
+        values: list[torch.Tensor] = []
+        done = 0
+        while done < len(rows):
+            chunk = rows[order[done : done + size]]
+            value = self._within_memory(function, inputs, chunk)
+            if value is None:
+                size = self.scoring_limit = size // 2
+                continue
+            values.append(value)
+            done += len(chunk)
+        return torch.cat(values).numpy()[np.argsort(order)]
+
+    def _within_memory(self, function, inputs: Inputs, chunk: np.ndarray) -> torch.Tensor | None:
+        """The function of one scoring batch; None if the device's memory is too small for it and a smaller one may fit."""
+        try:
+            return function(inputs.batch(chunk, self.device)).cpu()
+        except torch.OutOfMemoryError:
+            if len(chunk) == 1:
+                raise
+        if self.device.type == "cuda":  # out here, where the error no longer holds the activations
+            torch.cuda.empty_cache()
+        _say_once(f"out of memory on {self.device} in scoring: going on with smaller batches; scores differ by rounding at most")
+        return None
 
     def _train_mode(self) -> None:
         self.model.train()
@@ -151,17 +225,15 @@ class Learner:
                     module.eval()
 
 
+@lru_cache
+def _say_once(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 def learning_rate(step: int, recipe: Recipe) -> float:
     """Linear warm-up, then divided by 10 at each decay step (BiT-HyperRule, Appendix B). `step` counts from 0."""
     warmup = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
     return recipe.lr * warmup * 0.1 ** sum(step >= d for d in recipe.decay_steps)
-
-
-def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-    return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
 
 
 def _batches(rows: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -179,7 +251,8 @@ class _StoppingRule:
 
     def __init__(self, learner: Learner, steps_per_epoch: int):
         self.learner, self.recipe = learner, learner.recipe
-        self.recent: deque[float] = deque(maxlen=steps_per_epoch)
+        # the paper's "training loss", read as its mean over one pass; the released code looks at one micro-batch
+        self.recent: deque[float] = deque(maxlen=1 if self.recipe.fidelity == "released" else steps_per_epoch)
         self.first = self.best = math.nan
         self.best_weights, self.checks_since_best, self.reason = None, 0, "max_steps"
 
@@ -197,7 +270,6 @@ class _StoppingRule:
         return n_steps >= self.recipe.max_steps
 
     def _loss_ratio(self, n_steps: int) -> bool:
-        # the paper's "training loss", read as its mean over one pass; the released code looks at the last 4 images only
         return len(self.recent) == self.recent.maxlen and np.mean(self.recent) <= self.recipe.loss_ratio * self.first
 
     def _early_stopping(self, n_steps: int) -> bool:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from alpt_lib import acquisition
 from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, entropy_score, least_confidence_score, margin_score, select
 
 UNCERTAINTY = [name for name in ACQUISITION_FUNCTIONS if name != "random"]
@@ -69,6 +70,10 @@ def test_ties_are_broken_at_random_not_by_position():
     assert len(firsts) > 5
 
 
+def test_without_an_rng_ties_are_broken_by_position():
+    np.testing.assert_array_equal(select(np.array([0.0, 1.0, 0.0, 1.0, 1.0]), 4, None), [1, 3, 4, 0])
+
+
 def test_select_names_the_first_nan():
     with pytest.raises(ValueError, match="1 of 3 scores are NaN, first at row 2"):
         select(np.array([0.0, 1.0, np.nan]), 1, rng())
@@ -77,3 +82,21 @@ def test_select_names_the_first_nan():
 def test_select_refuses_more_than_remain():
     with pytest.raises(ValueError, match="asked for 4 examples but 3 remain"):
         select(np.zeros(3), 4, rng())
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 50])
+@pytest.mark.parametrize("levels", [1, 3, 1000])
+def test_select_finds_what_sorting_everything_finds(n, levels):
+    scores = np.random.default_rng(levels).integers(0, levels, 50).astype(np.float32)
+    ties = np.random.default_rng(2).permutation(50)
+    expected = sorted(range(50), key=lambda i: (-scores[i], ties[i]))[:n]
+    assert select(scores, n, np.random.default_rng(2)).tolist() == expected
+
+
+def test_scores_are_the_same_whatever_the_size_of_a_chunk(monkeypatch):
+    probs = np.random.default_rng(0).dirichlet(np.ones(5), 50).astype(np.float32)
+    ordered = np.sort(probs, axis=1)
+    for chunk in (7, 50, 1000):
+        monkeypatch.setattr(acquisition, "CHUNK", chunk)
+        assert (acquisition.margin_score(probs) == ordered[:, -2] - ordered[:, -1]).all()
+        assert acquisition.entropy_score(probs) == pytest.approx([-sum(p * np.log(p) for p in row) for row in probs], rel=1e-5)

@@ -13,7 +13,7 @@ import timm
 import yaml
 from safetensors.torch import load_file, save_file
 
-from alpt_lib import experiments, models
+from alpt_lib import experiments, models, networks
 from alpt_lib.config import CompanionError
 from alpt_lib.paths import WEIGHTS
 
@@ -80,7 +80,7 @@ def drop_column(folder: Path) -> None:
 
 def drop_class(folder: Path) -> None:
     description = yaml.safe_load((folder / "dataset.yaml").read_text())
-    (folder / "dataset.yaml").write_text(yaml.safe_dump({**description, "classes": ["tall"]}))
+    (folder / "dataset.yaml").write_text(yaml.safe_dump({**description, "classes": ["tall", "long"]}))
 
 
 def truncate(folder: Path) -> None:
@@ -95,7 +95,7 @@ def no_validation(folder: Path) -> None:
 @pytest.mark.parametrize(("spoil", "said"), [
     (lambda folder: (folder / "manifest.csv").unlink(), r"manifest missing: no manifest.csv or manifest.parquet in"),
     (drop_column, r"column 'split' missing from the manifest"),
-    (drop_class, r"74 label\(s\) outside the classes \['tall'\], first 'wide' in row 1"),
+    (drop_class, r"74 label\(s\) outside the classes \['tall', 'long'\], first 'wide' in row 1"),
     (no_validation, r"no evaluation split; the manifest has only 'pool'"),
     (lambda folder: (folder / "images" / "3.png").unlink(), r"1 of 148 image files missing, first .*images/3.png"),
     (truncate, r"1 image\(s\) cannot be read .*: images/3.png; replace or drop them"),
@@ -140,7 +140,7 @@ def test_embedded_weights_that_were_changed_fail_their_checksum(birds_folder, ho
 
 
 def test_a_hub_model_without_a_network_says_which_file_from_where_to_where(birds_folder, home, tmp_path, monkeypatch):
-    monkeypatch.setattr(models.hub, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(networks.hub, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(models.ModelError, match=r"download model.safetensors from .*/timm/mobilenetv2_100.ra_in1k "):
         run(birds_folder, models=["timm:mobilenetv2_100"])
     assert stored_rounds(home) == []

@@ -1,5 +1,6 @@
 import pytest
 
+from alpt_lib import results
 from alpt_lib.config import ConfigError, Protocol, Recipe, RunConfig, override
 
 
@@ -19,6 +20,9 @@ def test_the_last_query_batch_may_be_smaller():
     ({"stopping": "never"}, "unknown stopping 'never'; known: loss_ratio, early_stopping, fixed_steps"),
     ({"learning_rate": 1}, "unknown recipe setting 'learning_rate'"),
     ({"loss_ratio": 2.0}, "loss_ratio must lie between 0 and 1"),
+    ({"micro_batch_size": -1}, "micro_batch_size must be 0 or more; got -1"),
+    ({"mixed_precision": 1}, r"mixed_precision must be bool; got 1 \(int\)"),
+    ({"fidelity": "exact"}, "unknown fidelity 'exact'; known: paper, released"),
     ({"resize": 100, "crop": 200}, "crop 200 exceeds resize 100"),
 ])
 def test_a_bad_recipe_says_what_is_wrong(changes, message):
@@ -40,3 +44,15 @@ def test_configs_that_say_the_same_are_equal_and_hash_alike():
     a, b = (RunConfig("folder", "bit-m", "random", 1, recipe=Recipe(decay_steps=steps)) for steps in ([200], (200,)))
     assert a == b
     assert hash(a) == hash(b)
+
+
+def test_settings_that_came_later_change_the_identity_of_a_run_only_when_they_are_used(birds_folder):
+    def recipe(**changes):
+        return results.identity(RunConfig(str(birds_folder), "mini-bit-m", "random", 1, recipe=Recipe(**changes)))["recipe"]
+
+    first = {"optimizer", "lr", "momentum", "weight_decay", "warmup_steps", "decay_steps", "max_steps", "train_batch_size",
+             "stopping", "loss_ratio", "check_every", "patience", "validation_split", "freeze_batch_norm", "augment", "resize",
+             "crop"}
+    assert set(recipe()) == set(recipe(micro_batch_size=0, mixed_precision=False, fidelity="paper")) == first
+    for used in ({"micro_batch_size": 4}, {"mixed_precision": True}, {"fidelity": "released"}):
+        assert recipe(**used) == {**recipe(), **used}

@@ -22,6 +22,12 @@ def edit(folder, change):
     change(pd.read_csv(folder / "manifest.csv")).to_csv(folder / "manifest.csv", index=False)
 
 
+def test_images_on_demand_are_those_of_the_cache(birds_folder):
+    data = datasets.load(birds_folder)
+    rows = np.array([3, 70, 3])
+    np.testing.assert_array_equal(data.images_on_demand("pool", 20)[rows], data.images("pool", 20)[rows])
+
+
 def test_a_row_number_counts_within_its_split(birds_folder):
     data = datasets.load(birds_folder)
     manifest = pd.read_csv(birds_folder / "manifest.csv")

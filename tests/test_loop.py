@@ -65,7 +65,7 @@ class LinearLearner:
         self.model = LinearModel()
         self.resets += 1
 
-    def fit(self, rows, rng):
+    def fit(self, rows, rng, optimizer=None):
         self.fits.append(sorted(rows.tolist()))
         x, y, w = self.inputs["pool"][rows], 2 * self.data.labels("pool")[rows] - 1, self.model.w.numpy()
         for _ in range(100):
@@ -180,6 +180,58 @@ def test_arms_that_share_a_seed_set_fit_it_once():
     rounds, second = play(config("margin"), shared=shared)
     assert (len(first.fits), len(second.fits)) == (4, 3)
     assert rounds[0].fit == {"n_steps": 1}
+
+
+RELEASED = Recipe(lr=0.03, warmup_steps=2, max_steps=4, fidelity="released")
+
+
+def play_released(folder: Path, acquisition: str = "least_confidence", **options):
+    """Four rounds of a small network under the released code's rules, evaluated every 2nd; its rounds and optimizers."""
+    data = datasets.load(folder)
+    learner = Learner(data, "mini-bit-m-np", RELEASED, None, 1)
+    fit, optimizers = learner.fit, []
+
+    def noted(rows, rng, optimizer):
+        optimizers.append(optimizer)
+        return fit(rows, rng, optimizer)
+
+    learner.fit = noted
+    run = RunConfig(str(folder), "mini-bit-m-np", acquisition, 1, protocol=replace(PROTOCOL, eval_every=2), recipe=RELEASED)
+    return rows(active_learning(data, learner, run, **options)), optimizers
+
+
+@pytest.mark.parametrize("acquisition", ["random", "least_confidence"])
+def test_under_released_one_optimizer_serves_every_round_of_every_arm(birds_folder, acquisition):
+    rounds, optimizers = play_released(birds_folder, acquisition)
+    assert [r["fit"] is not None for r in rounds] == [True] * 4
+    assert len(optimizers) == 4
+    assert optimizers[0] is not None
+    assert all(o is optimizers[0] for o in optimizers)
+
+
+@pytest.mark.parametrize("n_done", [1, 3])
+def test_under_released_a_resumed_run_still_gives_the_rows_of_an_uninterrupted_one(birds_folder, n_done):
+    whole, _ = play_released(birds_folder)
+    rest, optimizers = play_released(birds_folder, history=[r["query"] for r in whole[:n_done]])
+    assert rest == whole[n_done:]
+    assert len(optimizers) == 4  # the momentum of the rounds before is made again
+
+
+def test_under_released_an_arm_is_the_same_after_another_as_alone(birds_folder):
+    shared = {}
+    play_released(birds_folder, "random", shared=shared)
+    after, optimizers = play_released(birds_folder, shared=shared)
+    assert after == play_released(birds_folder)[0]
+    assert len(optimizers) == 4
+
+
+def test_under_released_what_looks_alike_is_asked_by_position():
+    data, features = linear_world()
+    learner, run = LinearLearner(data, features), replace(config(), recipe=RELEASED)
+    pool = start_pool(data, run)
+    asked, _ = query(learner, pool, run, 0)  # weights of zero: every probability is 0.5
+    assert asked.tolist() == pool.unlabelled[:4].tolist()
+    assert query(learner, pool, config(), 0)[0].tolist() != asked.tolist()
 
 
 def test_a_pool_subsample_bounds_what_is_scored():

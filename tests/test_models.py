@@ -3,18 +3,26 @@
 import hashlib
 import json
 import shutil
+import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
 from huggingface_hub import constants as hub
+from paper_models import TINY_BIT, UNITS, bit_arrays, tiny_bit_npz, tiny_roberta
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn import functional as F
 
-from alpt_lib import datasets, models
-from alpt_lib.models import ModelError, create
+from alpt_lib import datasets, experiments, models, networks
+from alpt_lib.config import ConfigError
+from alpt_lib.models import ModelError
+from alpt_lib.networks import create
 
 MOBILE = "timm:mobilenetv2_035?pad_type=same&mean=0.5&std=0.5"
 
@@ -22,6 +30,11 @@ MOBILE = "timm:mobilenetv2_035?pad_type=same&mean=0.5&std=0.5"
 @pytest.fixture
 def birds(birds_folder):
     return datasets.load(birds_folder)
+
+
+@pytest.fixture(scope="session")
+def roberta(tmp_path_factory) -> str:
+    return str(tiny_roberta(tmp_path_factory.mktemp("weights")))
 
 
 @pytest.fixture
@@ -170,7 +183,7 @@ def test_a_pickle_that_runs_code_is_refused(birds, tmp_path, capsys):
 
 def test_embedded_weights_are_checked_against_their_sha256(birds, tmp_path, monkeypatch):
     file = tmp_path / "mini-bit-m.safetensors"
-    save_file(models.build_mini_bit(n_classes=5).state_dict(), file)
+    save_file(networks.build_mini_bit(n_classes=5).state_dict(), file)
     monkeypatch.setattr(models, "WEIGHTS", tmp_path)
     listed = {file.name: {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}}
     (tmp_path / "weights.json").write_text(json.dumps(listed))
@@ -198,8 +211,8 @@ def test_a_hub_model_without_a_network_is_one_line_within_seconds(birds, monkeyp
 
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(models, "get_session", no_network)
-    models._go_offline_if_unreachable.cache_clear()
+    monkeypatch.setattr(networks, "get_session", no_network)
+    networks._go_offline_if_unreachable.cache_clear()
     start = time.process_time()
     with pytest.raises(ModelError) as error:
         create("timm:resnetv2_50x1_bit.goog_in21k", birds, None, 1)
@@ -217,3 +230,156 @@ def test_what_a_pretrained_start_is_made_of_decides_its_fingerprint(weights, tmp
     copy.write_bytes(weights.read_bytes() + b" ")
     assert models.weights_fingerprint(MOBILE, str(weights)) != models.weights_fingerprint(MOBILE, str(copy))
     assert models.weights_fingerprint(MOBILE + "-np", str(weights)) == ""
+
+
+def bit_features(arrays: dict[str, np.ndarray], images: np.ndarray) -> torch.Tensor:
+    """BiT from the description of its authors' code: (n, n_features) of (n, size, size, 3) uint8 images."""
+    arrays = {name.removeprefix("resnet/"): array for name, array in arrays.items()}
+    tensors = {name: torch.from_numpy(a.transpose(3, 2, 0, 1) if a.ndim == 4 else a) for name, a in arrays.items()}
+
+    def conv(x, name, stride=1):
+        w = tensors[f"{name}/standardized_conv2d/kernel"]
+        variance, mean = torch.var_mean(w, dim=(1, 2, 3), keepdim=True, unbiased=False)
+        return F.conv2d(x, (w - mean) / torch.sqrt(variance + 1e-10), stride=stride, padding=w.shape[-1] // 2)
+
+    def norm_relu(x, name):
+        return F.group_norm(x, 32, tensors[f"{name}group_norm/gamma"], tensors[f"{name}group_norm/beta"], eps=1e-5).relu()
+
+    x = torch.from_numpy(images.transpose(0, 3, 1, 2) / np.float32(127.5) - 1)
+    x = F.max_pool2d(F.pad(conv(x, "root_block", 2), (1, 1, 1, 1)), 3, 2)
+    for block, n_units in enumerate(UNITS, start=1):
+        for unit in range(1, n_units + 1):
+            at, stride = f"block{block}/unit{unit:02d}", 2 if block > 1 and unit == 1 else 1
+            out = norm_relu(x, f"{at}/a/")
+            shortcut = conv(out, f"{at}/a/proj", stride) if unit == 1 else x
+            out = norm_relu(conv(out, f"{at}/a"), f"{at}/b/")
+            out = norm_relu(conv(out, f"{at}/b", stride), f"{at}/c/")
+            x = shortcut + conv(out, f"{at}/c")
+    return norm_relu(x, "").mean(dim=(2, 3))
+
+
+def test_googles_npz_gives_the_features_of_an_independent_forward(birds, tmp_path):
+    name, file = tiny_bit_npz(tmp_path)
+    images = np.random.default_rng(1).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
+    model = create(name, birds, str(file), seed=1).eval()
+    with torch.no_grad():
+        features = model.features(torch.from_numpy(images))
+        assert model(torch.from_numpy(images)).abs().max() == 0  # a new head, though the file has one
+    expected = bit_features(dict(np.load(file)), images)
+    assert expected.std() > 0.1
+    assert torch.allclose(features, expected, atol=5e-4)  # 8e-5 apart: to the variance of a kernel, timm adds 1e-8
+
+
+@pytest.mark.parametrize(("arrays", "said"), [
+    (lambda: bit_arrays(units=(3, 4, 8, 3)), r"cannot be read .*: ValueError: it has 55 group norms, the model 49"),
+    (lambda: {"kernel": np.ones(3)}, r"cannot be read .*: ValueError: it has 0 group norms, the model 49"),
+    (lambda: bit_arrays() | {"resnet/group_norm/gamma": np.ones(64, np.float32)}, r"cannot be read .*: RuntimeError"),
+    (lambda: bit_arrays() | {"resnet/group_norm/gamma": np.full(128, np.nan, np.float32)}, r"NaN .*: 1 of .*, first norm"),
+])
+def test_an_npz_of_another_network_is_refused_in_a_line(birds, tmp_path, arrays, said):
+    name, file = tiny_bit_npz(tmp_path)
+    np.savez(file, **arrays())
+    with pytest.raises(ModelError, match=f"BiT-tiny.npz.*{said}") as error:
+        create(name, birds, str(file), 1)
+    assert "\n" not in str(error.value)
+
+
+def test_a_bit_that_is_not_pretrained_is_drawn_as_by_pytorch_and_asks_no_network(birds, monkeypatch):
+    def no_socket(*args, **options):
+        raise AssertionError("a model that is not pretrained opened a socket")
+
+    monkeypatch.setattr(socket, "socket", no_socket)
+    narrow = "?" + TINY_BIT.partition("?")[2]
+    network = create(models.resolve("bit-m", "paper") + narrow + "-np", birds, None, seed=1).network
+    norms = [m for m in network.modules() if isinstance(m, nn.GroupNorm)]
+    assert len(norms) == 49
+    assert all((m.weight == 1).all() and (m.bias == 0).all() for m in norms)
+    for conv in (m for m in network.modules() if isinstance(m, nn.Conv2d)):
+        bound = np.prod(conv.weight.shape[1:]) ** -0.5
+        assert 0.9 * bound < conv.weight.abs().max() <= bound
+
+
+def test_a_folder_as_on_the_hub_gives_its_encoder_under_a_new_head(reviews_folder, roberta):
+    data = datasets.load(reviews_folder)
+    model, stored = create("hf:roberta-large", data, roberta, 1), load_file(Path(roberta) / "model.safetensors")
+    encoder = {k: v for k, v in model.network.state_dict().items() if k.startswith("roberta.")}
+    assert len(encoder) > 30
+    assert all(torch.equal(v, stored[k]) for k, v in encoder.items())
+    assert model.network.classifier.out_proj.weight.shape == (2, 16)
+    assert model.tokenize(["the book", "a"]).tolist()[1][0] == 0  # <s>
+
+
+def test_a_text_model_that_is_not_pretrained_takes_only_configuration_and_tokenizer(reviews_folder, roberta, tmp_path):
+    folder = shutil.copytree(roberta, tmp_path / "np")
+    (folder / "model.safetensors").unlink()
+    data, name = datasets.load(reviews_folder), "hf:roberta-large-np"
+    first, other = (create(name, data, str(folder), seed).network.roberta.embeddings.word_embeddings.weight for seed in (1, 2))
+    assert first.shape == (274, 16)
+    assert not torch.equal(first, other)
+    before = models.weights_fingerprint(name, str(folder))
+    assert before == models.weights_fingerprint(name, roberta)
+    (folder / "config.json").write_text((folder / "config.json").read_text().replace('"hidden_size": 16', '"hidden_size": 32'))
+    assert models.weights_fingerprint(name, str(folder)) != before
+
+
+@pytest.mark.parametrize(("name", "files"), [
+    ("hf:roberta-large", "config.json, model.safetensors and the tokenizer's files"),
+    ("hf:roberta-large-np", "config.json and the tokenizer's files"),
+])
+def test_a_text_model_that_is_not_here_says_which_files_to_get(reviews_folder, tmp_path, monkeypatch, name, files):
+    monkeypatch.setattr(networks, "_go_offline_if_unreachable", lambda: None)  # the tests run with HF_HUB_OFFLINE
+    with pytest.raises(ModelError) as error:
+        create(name, datasets.load(reviews_folder), None, 1)
+    assert f"(no network): download {files} from" in str(error.value)
+    assert "/roberta-large elsewhere and pass weights: FILE_OR_FOLDER" in str(error.value)
+    with pytest.raises(ModelError, match=r"transformers model .* cannot be read, it needs config.json") as error:
+        create(name, datasets.load(reviews_folder), str(tmp_path), 1)
+    assert "\n" not in str(error.value)
+
+
+def weights_of(models_: list[str], given, folder: Path) -> list:
+    parameters = {"preset": "paper", "datasets": [str(folder)], "models": models_, "weights": given, "acquisitions": ["random"]}
+    return [planned.config.weights for planned in experiments.plan(parameters)]
+
+
+def test_weights_are_given_for_all_models_or_by_name(birds_folder):
+    names = ["bit-m", "bit-m-np", "bit-m-deep", "hf:a-np", "hf:b"]
+    assert weights_of(names, None, birds_folder) == [None] * 5
+    assert weights_of(names, "w", birds_folder) == ["w", None, "w", "w", "w"]
+    given = {"bit-m": "m", "timm:resnetv2_101x1_bit.goog_in21k": "deep", "hf:a": "a", "bit-s": "of another notebook"}
+    assert weights_of(names, given, birds_folder) == ["m", None, "deep", "a", None]
+    assert weights_of(names, json.dumps(given), birds_folder) == ["m", None, "deep", "a", None]
+
+
+def test_weights_for_an_unknown_model_are_refused(birds_folder):
+    with pytest.raises(ConfigError, match=r"unknown model in weights 'bit-deep' .*; known: bit-s, bit-m, .*, timm:"):
+        weights_of(["bit-m"], {"bit-deep": "w"}, birds_folder)
+    with pytest.raises(ConfigError, match=r"parameter weights takes a file or folder .* a mapping"):
+        weights_of(["bit-m"], {"bit-m": 3}, birds_folder)
+
+
+def test_bit_s_has_its_place_and_says_how_to_fill_it(birds, birds_folder, home):
+    (place,) = weights_of(["bit-s"], None, birds_folder)
+    assert Path(place) == home / "data" / "paper" / "weights" / "BiT-S-R50x1.npz"
+    assert weights_of(["bit-s", "bit-s-np"], {"bit-s": "mine.npz"}, birds_folder) == ["mine.npz", None]
+    for ask in (lambda: create("timm:resnetv2_50x1_bit", birds, place, 1), lambda: models.weights_fingerprint("bit-s", place)):
+        with pytest.raises(ModelError, match=r"weights not found: .*BiT-S-R50x1.npz: get it from https.* and put it there, or "
+                                             r"run python data_prep/bit_weights.py --download"):
+            ask()
+
+
+@pytest.mark.parametrize(("write", "said"), [
+    (lambda file: np.savez(file, **bit_arrays()), "is BiT-S-R50x1"),
+    (lambda file: np.savez(file, **bit_arrays(n_classes=21_843)), "has (3, 4, 6, 3) units and 21843 classes; BiT-S-R50x1 has"),
+    (lambda file: np.savez(file, **bit_arrays(units=(3, 4, 23, 3))), "has (3, 4, 23, 3) units and 1000 classes"),
+    (lambda file: file.write_bytes(b"PK and then nothing"), "is no whole npz of a BiT model"),
+    (lambda file: None, "is missing: run this with --download, or get it from https://storage.googleapis.com/bit_models/"),
+])
+def test_the_script_for_bit_s_knows_its_file(tmp_path, write, said):
+    file = tmp_path / "BiT-S-R50x1.npz"
+    write(file)
+    script = Path(__file__).resolve().parent.parent / "data_prep" / "bit_weights.py"
+    done = subprocess.run([sys.executable, str(script), "--out", str(tmp_path)], capture_output=True, text=True)
+    assert said in done.stdout + done.stderr
+    assert done.returncode == (0 if said == "is BiT-S-R50x1" else 1)
+    assert "Traceback" not in done.stderr

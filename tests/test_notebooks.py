@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from alpt_lib import render
 from alpt_lib.claims import COLUMNS
-from alpt_lib.experiments import PARAMETERS, PRESETS
+from alpt_lib.experiments import PARAMETERS, PRESETS, STORED_ONLY
 from alpt_lib.paths import REPOSITORY
+from companion import render
 
 mpl.use("Agg")
 NAMES = render.notebook_names()
@@ -83,8 +83,9 @@ def test_code_cells_are_short_and_define_nothing_that_wants_a_test(name):
 @pytest.mark.parametrize("preset", PRESETS)
 @every_notebook
 def test_presets_set_only_what_every_notebook_defines(name, preset):
-    given = render.preset_parameters(preset)
-    assert given["preset"] == preset
+    given = render.preset_parameters(preset, name)
+    is_drawing_or_tutorial = preset == "paper" and name in ("00_task_ambiguity", "10_your_dataset")
+    assert given["preset"] == ("mini" if is_drawing_or_tutorial else preset)
     assert set(given) <= set(render.tagged_literals(name))
 
 
@@ -120,6 +121,7 @@ def execute_cells(name: str, **overrides) -> dict:
     ("01_accuracy_curves", {"acquisitions": ["random", "margin", "entropy"], "seeds": [1, 2]}),
     ("03_subgroup_upsampling", {}), ("03_subgroup_upsampling", {"acquisitions": ["random"]}),
     ("05_linear_probes", {}), ("06_tsne", {"n_points": 40}), ("08_failure_cases", {}), ("09_stopping_rule", {}),
+    ("10_your_dataset", {}), ("10_your_dataset", {"acquisitions": ["random"]}),
 ])
 def test_a_new_dataset_comes_by_a_parameter(name, overrides, birds_folder, home):
     study = execute_cells(name, datasets=[str(birds_folder)], **overrides)["study"]
@@ -130,7 +132,7 @@ def test_a_new_dataset_comes_by_a_parameter(name, overrides, birds_folder, home)
     assert set(study.metrics.dataset) == {"toybirds"}
 
 
-@pytest.mark.parametrize("name", ["01_accuracy_curves", "03_subgroup_upsampling", "04_pretraining"])
+@pytest.mark.parametrize("name", ["01_accuracy_curves", "03_subgroup_upsampling", "04_pretraining", "10_your_dataset"])
 def test_a_dataset_without_subgroups_shows_what_it_has(name, birds_copy, home):
     description = yaml.safe_load((birds_copy / "dataset.yaml").read_text())
     (birds_copy / "dataset.yaml").write_text(yaml.safe_dump({**description, "name": "plain", "subgroups": []}))
@@ -172,3 +174,14 @@ def test_each_notebook_leaves_figure_table_claims_and_html(smoke, name):
     assert str(REPOSITORY) not in page
     assert "Warning" not in page
     assert f'id="{name}"' in (smoke[0] / "index.html").read_text(encoding="utf-8")
+
+
+def test_figures_rest_on_the_runs_that_finished_and_say_how_many_did_not(birds_folder, home, monkeypatch, capsys):
+    given = {"datasets": [str(birds_folder)], "recipe": {"max_steps": 2}}
+    execute_cells("01_accuracy_curves", **given, seeds=[1])
+    monkeypatch.setenv(STORED_ONLY, "1")  # as while figures are rendered after a sweep, some of whose runs failed
+    study = execute_cells("01_accuracy_curves", **given, seeds=[1, 2])["study"]
+    assert set(study.metrics.seed) == {1}
+    assert "Left out: 2 of 4 runs, which are not finished." in capsys.readouterr().out
+    gains = pd.read_csv(home / "figures" / "custom" / "01_accuracy_curves" / "final_gains.csv")
+    assert set(gains.n_seeds) == {1}

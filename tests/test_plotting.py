@@ -50,7 +50,11 @@ def test_a_curve_is_the_mean_over_seeds_with_a_gaussian_band(ax):
 def test_one_seed_draws_a_line_and_says_that_there_is_no_interval(ax):
     plotting.curve(ax, rows(1))
     assert len(ax.lines) == 2
-    assert "no interval" in plotting.seed_note(1)
+    runs = pd.DataFrame([("a", "m", arm, seed) for arm, seeds in (("x", [1, 2, 3]), ("y", [1, 2])) for seed in seeds],
+                        columns=["dataset", "model", "acquisition", "seed"])
+    assert plotting.seed_note(runs).startswith("95% CI over 2 to 3 seeds")
+    assert plotting.seed_note(runs[runs.acquisition == "y"]).startswith("95% CI over 2 seeds")
+    assert "no interval" in plotting.seed_note(runs[runs.seed == 1])
 
 
 def test_bars_keep_their_order_and_carry_the_share_of_the_pool(ax):

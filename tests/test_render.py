@@ -3,8 +3,8 @@ import json
 import matplotlib.pyplot as plt
 import pytest
 
-from alpt_lib import render
 from alpt_lib.config import ConfigError
+from companion import render
 
 FAILS = """
 raise ValueError("first line\\nthe line that says it")
@@ -26,8 +26,9 @@ def notebooks(tmp_path, monkeypatch):
     claim = ("markdown", "# A heading\n\n**The claim.** Asking *helps* <here>.\n\nMore.", [])
     (tmp_path / "01_works.ipynb").write_text(notebook(claim, parameters, ("code", "print(seeds, output)", [])))
     (tmp_path / "02_fails.ipynb").write_text(notebook(claim, parameters, ("code", FAILS, [])))
-    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "smoke").mkdir(parents=True)
     (tmp_path / "presets" / "smoke.yaml").write_text("preset: smoke\nseeds: [7]\n")
+    (tmp_path / "presets" / "smoke" / "02_fails.yaml").write_text("seeds: [8]\n")
     monkeypatch.setattr(render, "NOTEBOOKS", tmp_path)
     return tmp_path
 
@@ -43,21 +44,33 @@ def test_an_unknown_notebook_is_refused_with_all_that_there_are(notebooks, only)
         render.select(only)
 
 
-def test_a_preset_overrides_the_literals_of_the_tagged_cell(notebooks):
-    assert render.notebook_parameters("01_works", "smoke") == {
-        "preset": "smoke", "seeds": [7], "workers": 0, "output": "figures/custom"}
+def test_a_preset_changes_all_notebooks_and_its_file_for_one_notebook_that_one(notebooks):
+    assert render.overrides(["01_works", "02_fails"], "smoke", {}) == {
+        "01_works": {"preset": "smoke", "seeds": [7]}, "02_fails": {"preset": "smoke", "seeds": [8]}}
 
 
-def test_an_unknown_preset_is_refused(notebooks):
-    with pytest.raises(ConfigError, match="smoke, mini, paper"):
-        render.notebook_parameters("01_works", "tiny")
+def test_a_change_replaces_a_list_and_adds_to_a_mapping(notebooks):
+    (notebooks / "presets" / "smoke.yaml").write_text("preset: smoke\nprotocol: {budget: 20, query_batch_size: 10}\n")
+    parameters = ("code", 'preset = "mini"\nprotocol = {}\nseeds = [1]', ["parameters"])
+    (notebooks / "03_more.ipynb").write_text(notebook(parameters))
+    given = render.overrides(["01_works", "03_more"], "smoke", {"protocol": {"budget": 30}, "seeds": [9]})
+    assert given["03_more"] == {"preset": "smoke", "protocol": {"budget": 30, "query_batch_size": 10}, "seeds": [9]}
+    assert given["01_works"]["seeds"] == [9]
+
+
+@pytest.mark.parametrize(("preset", "changes", "said"), [
+    ("tiny", {}, "smoke, mini, paper"), ("smoke", {"sedes": [1]}, "did you mean 'seeds'")])
+def test_an_unknown_preset_or_parameter_is_refused(notebooks, preset, changes, said):
+    with pytest.raises(ConfigError, match=said):
+        render.overrides(["01_works"], preset, changes)
 
 
 def test_a_failing_notebook_is_one_line_and_the_others_are_rendered(notebooks, home):
     output = home / "figures" / "smoke"
     (output / "02_fails").mkdir(parents=True)
     (output / "02_fails" / "old.png").touch()
-    assert render.render(["01_works", "02_fails"], "smoke", output, workers=2) == ["02_fails: ValueError: the line that says it"]
+    failures = render.render({"01_works": {"seeds": [7]}, "02_fails": {}}, output, workers=2)
+    assert failures == ["02_fails: ValueError: the line that says it"]
     assert "[7] figures/smoke" in (output / "01_works" / "01_works.html").read_text()
     assert not (output / "02_fails" / "02_fails.html").exists()
     assert not (output / "02_fails" / "old.png").exists()

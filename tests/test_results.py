@@ -1,5 +1,6 @@
 """The run store and the runner: what identifies a run, what survives a crash, and that nothing is done twice."""
 
+import errno
 import json
 import os
 import shutil
@@ -13,8 +14,9 @@ import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
 
-from alpt_lib import datasets, execute, experiments, results
-from alpt_lib.config import RunConfig
+from alpt_lib import datasets, execute, experiments, results, training
+from alpt_lib.config import CompanionError, RunConfig
+from companion import store
 
 
 def parameters(folder: Path, **changes) -> dict:
@@ -163,7 +165,7 @@ def test_probes_measure_before_and_after_finetuning_and_leave_the_other_rows_alo
     assert_frame_equal(probed[~is_probe][columns].reset_index(drop=True), plain[columns])
 
 
-def test_one_failing_run_leaves_the_others_stored(birds_folder, monkeypatch):
+def test_one_failing_run_leaves_the_others_stored_and_shown(birds_folder, monkeypatch, capsys):
     work = execute._run
 
     def fail_for_seed_2(config_, *args):
@@ -172,7 +174,192 @@ def test_one_failing_run_leaves_the_others_stored(birds_folder, monkeypatch):
         work(config_, *args)
 
     monkeypatch.setattr(execute, "_run", fail_for_seed_2)
+    configs = [config(birds_folder, seeds=[seed], acquisitions=[arm]) for seed in (1, 2) for arm in ("random", "margin")]
     with pytest.raises(execute.RunsFailed, match=r"2 of 4 runs failed, the others are stored: .*RuntimeError: out of luck"):
-        run(birds_folder, seeds=[1, 2])
-    assert results.is_done(config(birds_folder, seeds=[1]))
-    assert not results.is_done(config(birds_folder, seeds=[2]))
+        execute.execute(configs, workers=1)
+    assert set(run(birds_folder, seeds=[1, 2], acquisitions=["random", "margin"]).metrics.seed) == {1}
+    assert "Left out: 2 of 4 runs, which are not finished." in capsys.readouterr().out
+    assert [results.is_done(c) for c in configs] == [True, True, False, False]
+
+
+def test_an_upgrade_of_what_computes_is_a_new_run_and_leaves_the_old_rows(birds_folder, monkeypatch):
+    run(birds_folder, acquisitions=["random"])
+    arm = config(birds_folder, acquisitions=["random"])
+    old, rows = results.run_id(arm), (results.folder(arm) / "rounds.jsonl").read_bytes()
+    for package, version, is_new in [("torch", "99.0.1", True), ("timm", "99.0", True), ("transformers", "99.0", False),
+                                     ("torch", results._version("torch") + ".7", False)]:
+        with monkeypatch.context() as patch:
+            real = results._version
+            patch.setattr(results, "_version", lambda name: version if name == package else real(name))  # noqa: B023
+            results.run_id.cache_clear()
+            assert (results.run_id(arm) != old) == is_new
+            if is_new:
+                assert not results.is_done(arm)
+        results.run_id.cache_clear()
+    assert (results.folder(arm) / "rounds.jsonl").read_bytes() == rows
+
+
+def test_another_image_size_is_another_run(birds_folder, birds_copy):
+    description = (birds_copy / "dataset.yaml").read_text()
+    (birds_copy / "dataset.yaml").write_text(description.replace("image_size: 32", "image_size: 16"))
+    assert results.run_id(config(birds_copy)) != results.run_id(config(birds_folder))
+
+
+DISK_FULL = """
+import os, resource, signal, sys
+from alpt_lib import experiments
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # the kernel then refuses in mid-line, as a full disk does
+try:
+    experiments.run('01_accuracy_curves', eval(sys.argv[2]))
+except experiments.results.CompanionError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_disk_that_fills_up_in_mid_line_is_one_line_and_the_same_command_goes_on_later(birds_folder, home):
+    given = {"acquisitions": ["margin"]}
+    whole = run(birds_folder, **given)
+    file = results.folder(config(birds_folder, **given)) / "rounds.jsonl"
+    text = file.read_text()
+    file.unlink()
+    limit = len("".join(text.splitlines(keepends=True)[:2])) + 100
+    assert limit > max(f.stat().st_size for f in file.parent.iterdir())
+    done = subprocess.run([sys.executable, "-c", DISK_FULL, str(limit), repr(parameters(birds_folder, **given))],
+                          capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "cannot write the run store" in done.stderr
+    assert "File too large; the rounds before are kept: free some space" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert file.read_text() == text[:limit]  # torn
+    assert results.failure(config(birds_folder, **given)) is None
+    assert_same_tables(run(birds_folder, **given), whole)
+    assert file.read_text() == text
+
+
+def no_space(*args):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_said_with_its_reason(birds_folder, home, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", no_space)
+        with pytest.raises(CompanionError, match=r"StoreError: cannot write the run store .*: No space left on device"):
+            run(birds_folder, acquisitions=["random"])
+    assert not results.is_done(config(birds_folder, acquisitions=["random"]))
+    run(birds_folder, acquisitions=["random"])
+
+
+def test_a_disk_too_full_for_the_decoded_images_is_said_and_leaves_none(birds_folder, home, tmp_path, monkeypatch):
+    (home / "data" / "cache").unlink()
+    monkeypatch.setattr(os, "posix_fallocate", no_space)
+    with pytest.raises(datasets.DataError, match=r"cannot write 0.0 GB of decoded images to .*No space left on device; free"):
+        run(birds_folder)
+    assert list((home / "data" / "cache").iterdir()) == []
+
+
+_watched: dict = {"home": None, "writes": []}
+
+
+def _watch(event: str, args: tuple) -> None:
+    if not _watched["home"]:
+        return
+    writes = {"os.mkdir", "os.rename", "os.remove", "os.truncate", "fcntl.flock", "shutil.rmtree"}
+    is_write = event in writes or (event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+    if is_write and (not isinstance(args[0], str) or args[0].startswith(_watched["home"])):
+        _watched["writes"].append((event, args))
+
+
+sys.addaudithook(_watch)  # the interpreter tells it of every file that is opened; it cannot be taken away again
+
+
+def test_finished_runs_are_read_without_a_write_a_lock_or_decoded_images(birds_folder, home):
+    first = run(birds_folder, probe=["label"])
+    (home / "data" / "cache").unlink()
+    results.run_id.cache_clear()
+    _watched.update(home=str(home), writes=[])
+    try:
+        assert_same_tables(run(birds_folder, probe=["label"]), first)
+        (home / "runs" / "x").write_text("the watch works")
+    finally:
+        _watched["home"] = None
+    assert [event for event, _ in _watched["writes"]] == ["open"]
+    assert not (home / "data" / "cache").exists()
+
+
+def test_a_run_that_diverges_keeps_its_reason_and_its_rounds_until_it_is_started_again(birds_folder, monkeypatch):
+    fit = training.Learner.fit
+
+    def diverge(learner, rows, *args):
+        if len(rows) > 12:
+            raise training.TrainingDiverged("training loss is nan\nat step 3")
+        return fit(learner, rows, *args)
+
+    arm = config(birds_folder, acquisitions=["margin"])
+    assert results.failure(arm) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Learner, "fit", diverge)
+        with pytest.raises(execute.RunsFailed, match="training loss is nan at step 3"):
+            run(birds_folder, acquisitions=["margin"])
+    assert results.failure(arm) == "TrainingDiverged: training loss is nan at step 3"
+    assert [r.n_labels for r in results.read(arm)] == [8, 12]
+    run(birds_folder, acquisitions=["margin"])
+    assert results.failure(arm) is None
+    assert results.is_done(arm)
+
+
+@pytest.fixture
+def stored(birds_folder, home) -> tuple[Path, Path]:
+    """A finished run and one of two rounds, with files beside them that are no runs."""
+    run(birds_folder)
+    done, part = (results.folder(config(birds_folder, acquisitions=[name])) for name in ("random", "least_confidence"))
+    lines = (part / "rounds.jsonl").read_text().splitlines(keepends=True)
+    (part / "rounds.jsonl").write_text("".join(lines[:2]))
+    (home / "runs" / "mini_01.rendered").write_text("a stamp")
+    (home / "runs" / "notes").mkdir()
+    (home / "runs" / "0123456789abcdef").symlink_to(home / "data")
+    return done, part
+
+
+def test_the_listing_says_what_is_stored(stored):
+    table = store.listing().set_index("run_id").loc[[folder.name for folder in stored]]
+    assert table["acquisition"].tolist() == ["random", "least_confidence"]
+    assert table["dataset"].unique().tolist() == ["toybirds"]
+    assert table[["rounds_done", "rounds"]].to_numpy().tolist() == [[4, 4], [2, 4]]
+    assert table["bytes"].tolist() == [sum(f.stat().st_size for f in folder.iterdir()) for folder in stored]
+    assert table["versions"].str.contains("torch ").all()
+    assert len(store.listing()) == 2
+
+
+def change_seed(text: str) -> str:
+    record = json.loads(text)
+    record["identity"]["seed"] = 7
+    return json.dumps(record)
+
+
+@pytest.mark.parametrize(("name", "change", "faults"), [
+    ("config.json", lambda text: text[:40], ["config.json is missing or unreadable"]),
+    ("config.json", change_seed, ["the identity in config.json gives another id"]),
+    ("rounds.jsonl", lambda text: text[:-1], ["the last line of rounds.jsonl is torn"]),
+    ("rounds.jsonl", lambda text: text[:-9], ["line 4 of rounds.jsonl is no round", "the last line of rounds.jsonl is torn"]),
+    ("rounds.jsonl", lambda text: "".join(text.splitlines(keepends=True)[::3]),
+     ["rounds are missing, repeated or too many: [0, 3]"]),
+    ("rounds.jsonl", lambda text: text.replace('"query": [', '"query": [5, 5, ', 1), ["pool row 5 is acquired twice"]),
+])
+def test_verify_names_what_is_wrong_and_nothing_else(stored, name, change, faults):
+    assert store.verify() == []
+    file = stored[0] / name
+    file.write_text(change(file.read_text()))
+    assert store.verify() == [f"{stored[0].name}: {fault}" for fault in faults]
+
+
+def test_prune_shows_first_removes_only_runs_that_are_not_kept_and_not_being_written(stored, home, birds_folder):
+    done, part = stored
+    before = {path for path in (home / "runs").iterdir() if path != part}
+    assert store.prune({done.name})["run_id"].tolist() == [part.name]
+    assert part.exists()
+    with results.writing(config(birds_folder, acquisitions=["least_confidence"])):
+        assert store.prune({done.name}, remove=True).empty
+    assert part.exists()
+    assert store.prune({done.name}, remove=True)["run_id"].tolist() == [part.name]
+    assert set((home / "runs").iterdir()) == before

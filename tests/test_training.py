@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from paper_models import tiny_roberta
 from torch import nn
 from torch.nn import functional as F
 
 from alpt_lib import datasets, training
-from alpt_lib.config import Recipe, override
+from alpt_lib.config import CompanionError, Recipe, override
 from alpt_lib.training import Inputs, Learner, TrainingDiverged, learning_rate
 
 ROWS = np.arange(20)
@@ -64,6 +65,62 @@ def test_one_step_of_sgd_is_the_gradient_of_the_mean_cross_entropy(learner):
     learner.fit(ROWS, np.random.default_rng(0))
     for name, p in learner.model.named_parameters():
         assert torch.allclose(p, expected[name], atol=1e-5), name
+
+
+def fit_diary(learner: Learner, monkeypatch, n_rows: int = 20, **changes) -> tuple[list[float], np.ndarray]:
+    """Losses of all steps and the weights after them, from the initial weights."""
+    losses, backward = [], learner._backward
+
+    def noted(batch, labels):
+        losses.append(backward(batch, labels))
+        return losses[-1]
+
+    learner.reset()
+    with monkeypatch.context() as patch:
+        patch.setattr(learner, "_backward", noted)
+        with_recipe(learner, **changes).fit(np.arange(n_rows), np.random.default_rng(3))
+    return losses, weights(learner)
+
+
+@pytest.mark.parametrize(("n_rows", "micro"), [(20, 1), (20, 3), (20, 4), (5, 4), (20, 100)])
+def test_micro_batches_give_the_fit_of_the_whole_batch(learner, monkeypatch, n_rows, micro):
+    losses, fitted = fit_diary(learner, monkeypatch, n_rows, augment="flip")
+    losses_in_parts, fitted_in_parts = fit_diary(learner, monkeypatch, n_rows, micro_batch_size=micro)
+    assert np.allclose(losses_in_parts, losses, rtol=1e-4)
+    assert np.allclose(fitted_in_parts, fitted, atol=1e-5)
+    learner.reset()
+    assert abs(fitted - weights(learner)).max() > 1e-3  # it did move
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there it does")
+def test_mixed_precision_changes_nothing_on_a_cpu(learner, monkeypatch):
+    losses, fitted = fit_diary(learner, monkeypatch)
+    mixed_losses, mixed_fitted = fit_diary(learner, monkeypatch, mixed_precision=True)
+    assert mixed_losses == losses
+    assert np.array_equal(mixed_fitted, fitted)
+
+
+def test_an_optimizer_that_is_handed_on_keeps_its_momentum_through_a_reset(learner):
+    with_recipe(learner, max_steps=1, train_batch_size=20)
+    start, optimizer, steps = weights(learner), learner.new_optimizer(), []
+    for _ in range(2):
+        learner.reset()
+        learner.fit(ROWS, np.random.default_rng(0), optimizer)
+        steps.append(weights(learner) - start)
+    assert np.allclose(steps[1], 1.9 * steps[0], atol=1e-6)  # 0.9 of the velocity, and the same gradient again
+
+
+def test_the_released_stopping_rule_looks_at_the_last_micro_batch_alone(learner):
+    with_recipe(learner, max_steps=1, train_batch_size=11, micro_batch_size=4, fidelity="released")
+    seen = []
+    learner.model.register_forward_hook(lambda model, given, logits: seen.append(logits))
+    order = next(training._batches(ROWS, 11, np.random.default_rng(9)))
+    labels = torch.from_numpy(learner.data.labels("pool")[order])
+    loss = learner._backward(learner.inputs("pool").batch(order, learner.device), labels)
+    assert [len(logits) for logits in seen] == [4, 4, 3]
+    assert loss == pytest.approx(F.cross_entropy(seen[-1], labels[8:]).item())
+    rule = training._StoppingRule(with_recipe(learner, loss_ratio=0.1, max_steps=100), steps_per_epoch=3)
+    assert [rule.after(n, loss) for n, loss in [(1, 1.0), (2, 0.2), (3, 0.09)]] == [False, False, True]
 
 
 def test_training_separates_what_can_be_separated(learner):
@@ -136,6 +193,24 @@ def test_scoring_in_small_batches_changes_nothing(learner, monkeypatch):
     assert np.allclose(learner.predict_probs("val"), every, atol=1e-6)
 
 
+def test_long_texts_are_scored_by_length_and_come_back_in_their_order(reviews_folder, tmp_path, monkeypatch):
+    learner = Learner(datasets.load(reviews_folder), "hf:tiny-np", RECIPE, str(tiny_roberta(tmp_path)), seed=1)
+    tokens = np.random.default_rng(0).integers(5, 200, (30, 12))
+    tokens[np.arange(12) >= np.random.default_rng(1).integers(2, 13, (30, 1))] = 1  # padding
+    learner._inputs["val", False] = Inputs(tokens, padding=1)
+    expected, rows = learner.predict_probs("val"), np.array([7, 3, 29, 11])
+    widths = []
+    learner.model.register_forward_hook(lambda model, given, logits: widths.append(given[0].shape[1]))
+    monkeypatch.setattr(training, "SCORING_BATCH", 7)
+    for long, widths_fall in ((12, True), (13, False)):
+        widths.clear()
+        monkeypatch.setattr(training, "LONG_TEXTS", long)
+        assert np.allclose(learner.predict_probs("val"), expected, atol=1e-6)
+        assert (widths == sorted(widths, reverse=True) and widths[-1] < 5) == widths_fall
+    assert np.allclose(learner.predict_probs("val", rows), expected[rows], atol=1e-6)
+    assert len({tuple(p) for p in expected.round(5)}) > 20
+
+
 def test_features_are_what_the_head_reads(learner):
     head = learner.model.network.get_classifier()
     features = torch.from_numpy(learner.features("val"))[:, :, None, None]
@@ -178,3 +253,43 @@ def test_augmentation_leaves_the_stored_images_alone():
 def test_a_text_batch_is_no_longer_than_its_longest_text():
     tokens = np.array([[5, 6, 1, 1, 1], [5, 1, 1, 1, 1], [5, 6, 7, 8, 1]])
     assert Inputs(tokens, padding=1).batch(np.array([0, 1]), torch.device("cpu")).tolist() == [[5, 6], [5, 1]]
+
+
+class SmallMemory(nn.Module):
+    """A model that takes no more than `limit` examples at a time."""
+
+    def __init__(self, model: nn.Module, limit: int):
+        super().__init__()
+        self.model, self.limit, self.sizes = model, limit, []
+
+    def forward(self, batch):
+        self.sizes.append(len(batch))
+        if len(batch) > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return self.model(batch)
+
+
+def test_scoring_goes_on_in_halved_batches_when_memory_is_short_and_says_so_once(learner, capsys):
+    every = learner.predict_probs("pool")
+    learner.model = SmallMemory(learner.model, limit=11)
+    for _ in range(2):
+        assert np.allclose(learner.predict_probs("pool"), every, atol=1e-6)
+    assert learner.model.sizes == [100, 100, 64, 32, 16, *[8] * 12, 4, *[8] * 12, 4]  # from 256, of which the pool has 100
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "out of memory on cpu in scoring: going on with smaller batches" in said
+
+
+def test_scoring_that_fails_with_one_example_fails(learner):
+    learner.model = SmallMemory(learner.model, limit=0)
+    with pytest.raises(torch.OutOfMemoryError):
+        learner.predict_probs("val")
+
+
+def test_training_that_does_not_fit_says_what_to_set_and_never_shrinks_a_batch(learner):
+    learner.model = SmallMemory(learner.model, limit=5)
+    with pytest.raises(CompanionError, match=r"in training on 8 examples at a time: set recipe micro_batch_size to 4 or less"):
+        learner.fit(ROWS, np.random.default_rng(0))
+    assert learner.model.sizes == [8]
+    with_recipe(learner, micro_batch_size=4).fit(ROWS, np.random.default_rng(0))
+    assert set(learner.model.sizes[1:]) == {4}

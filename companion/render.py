@@ -16,7 +16,7 @@ import yaml
 
 from alpt_lib.claims import COLUMNS
 from alpt_lib.config import ConfigError, unknown
-from alpt_lib.experiments import PRESETS
+from alpt_lib.experiments import PRESETS, STORED_ONLY
 from alpt_lib.paths import REPOSITORY, home
 
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -49,13 +49,26 @@ def select(only: str | None) -> list[str]:
     return sorted(set(chosen))
 
 
-def notebook_parameters(name: str, preset: str) -> dict[str, Any]:
-    """What papermill gives the notebook at this preset: the literals of its tagged cell, updated by the preset's file.
+def overrides(names: list[str], preset: str, changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What papermill gives each notebook: the preset's parameters, then the changes that the notebook has a parameter for.
 
+    Args:
+        changes: parameters from the command line; `protocol` and `recipe` are added to the preset's, others replace them.
     Raises:
-        ConfigError: unknown preset.
+        ConfigError: unknown preset, or a change that none of the notebooks has a parameter for.
     """
-    return {**tagged_literals(name), **preset_parameters(preset)}
+    literals = {name: tagged_literals(name) for name in names}
+    for key in changes:
+        if not any(key in known for known in literals.values()):
+            raise ConfigError(unknown("parameter", key, sorted({k for known in literals.values() for k in known})))
+    given = {}
+    for name, known in literals.items():
+        given[name] = preset_parameters(preset, name)
+        for key, value in changes.items():
+            if key in known:
+                before = {**known, **given[name]}[key]
+                given[name][key] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+    return given
 
 
 def tagged_literals(name: str) -> dict[str, Any]:
@@ -65,26 +78,33 @@ def tagged_literals(name: str) -> dict[str, Any]:
     return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(tagged).body}
 
 
-def preset_parameters(preset: str) -> dict[str, Any]:
-    """The parameters in notebooks/presets/<preset>.yaml."""
+def preset_parameters(preset: str, name: str) -> dict[str, Any]:
+    """notebooks/presets/<preset>.yaml and, where there is one, notebooks/presets/<preset>/<name>.yaml, which wins.
+
+    Raises:
+        ConfigError: unknown preset.
+    """
     if preset not in PRESETS:
         raise ConfigError(unknown("preset", preset, list(PRESETS)))
-    return yaml.safe_load((NOTEBOOKS / "presets" / f"{preset}.yaml").read_text(encoding="utf-8"))
+    folder = NOTEBOOKS / "presets"
+    files = [file for file in (folder / f"{preset}.yaml", folder / preset / f"{name}.yaml") if file.exists()]
+    return {key: value for file in files for key, value in yaml.safe_load(file.read_text(encoding="utf-8")).items()}
 
 
-def render(names: list[str], preset: str, output: Path, workers: int) -> list[str]:
+def render(given: dict[str, dict[str, Any]], output: Path, workers: int) -> list[str]:
     """Execute notebooks into `output`/NN_name/NN_name.ipynb and .html, two at a time.
 
+    Args:
+        given: of each notebook, the parameters that papermill sets.
     Returns:
         one line for each notebook that failed: its name and what went wrong.
     """
-    preset_parameters(preset)
     with ThreadPoolExecutor(max(1, min(workers, AT_ONCE))) as threads:
-        outcomes = list(threads.map(lambda name: _render_one(name, preset, output), names))
+        outcomes = list(threads.map(lambda name: _render_one(name, given[name], output), given))
     return [line for line in outcomes if line]
 
 
-def _render_one(name: str, preset: str, output: Path) -> str | None:
+def _render_one(name: str, given: dict[str, Any], output: Path) -> str | None:
     started = time.monotonic()
     target = output / name / f"{name}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -92,9 +112,9 @@ def _render_one(name: str, preset: str, output: Path) -> str | None:
         stale.unlink()
     folder = output.relative_to(home()) if output.is_relative_to(home()) else output
     command = [sys.executable, "-m", "papermill", _relative(NOTEBOOKS / f"{name}.ipynb"), _relative(target), "-k", "python3",
-               "--no-progress-bar", "-f", _relative(NOTEBOOKS / "presets" / f"{preset}.yaml"),
-               "-y", yaml.safe_dump({"output": folder.as_posix(), "workers": 1})]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+               "--no-progress-bar", "-y", yaml.safe_dump({**given, "output": folder.as_posix(), "workers": 1})]
+    environment = {**os.environ, STORED_ONLY: "1"}
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
     if done.returncode:
         return f"{name}: {_what_went_wrong(target, done.stderr)}"
     _clean(target)
