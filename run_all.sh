@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Regenerate every figure: set-up if needed -> embedded data -> runs -> notebooks -> figures/<preset>/index.html
-#   ./run_all.sh [--preset smoke|mini|paper] [--only 01,05] [--workers N] [--dry-run]
+#   ./run_all.sh [--preset smoke|mini|paper] [--only 01,05] [--set YAML] [--workers N] [--profile] [--dry-run]
 #   ./run_all.sh --python    only set up, and print which python to use
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -17,7 +17,7 @@ datasets = ["squares_circles"]  # names, or folders that hold a manifest
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
-weights = None  # file or folder of pretrained weights; None takes the model's own
+weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
 recipe = {}  # fine-tuning: lr, max_steps, optimizer, ...; {} takes each dataset's own
 output = "figures/custom"  # folder for figures and tables
@@ -76,7 +76,7 @@ left.set(title="Disambiguating examples", xlabel="round", ylabel="share of the q
 plotting.bars(right, groups, "subgroup")
 right.set(title="Final accuracy", ylabel="validation accuracy", ylim=(0, 1))
 right.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
-figure.suptitle(plotting.seed_note(len(study.parameters["seeds"])), fontsize="small", x=0.01, ha="left")
+figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "shares_and_accuracy")
 study.save_table(metrics.interval(groups, ["acquisition", "subgroup"]), "final_accuracy")
 

@@ -20,7 +20,7 @@ datasets = ["waterbirds", "treeperson", "iwildcam", "amazon", "digits"]  # names
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
-weights = None  # file or folder of pretrained weights; None takes the model's own
+weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
 recipe = {}  # fine-tuning: lr, max_steps, optimizer, ...; {} takes each dataset's own
 output = "figures/custom"  # folder for figures and tables
@@ -65,7 +65,7 @@ for pair, (dataset, model, of_row) in zip(axes, rows, strict=True):
     for ax, (metric, of_panel) in zip(pair, of_row.groupby("metric", sort=False), strict=False):
         plotting.curve(ax, of_panel)
         ax.set(title=f"{study.title(dataset, model)}\n{plotting.name(metric)}", xlabel="labels", ylabel="validation accuracy")
-figure.suptitle(plotting.seed_note(len(study.parameters["seeds"])), fontsize="small", x=0.01, ha="left")
+figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "accuracy_curves")
 study.save_table(metrics.interval(curves, [*by, "acquisition", "n_labels"]), "accuracy_curves")
 

@@ -16,7 +16,7 @@ datasets = ["iwildcam"]  # names, or folders that hold a manifest
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence", "entropy", "margin"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
-weights = None  # file or folder of pretrained weights; None takes the model's own
+weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
 recipe = {}  # fine-tuning: lr, max_steps, optimizer, ...; {} takes each dataset's own
 output = "figures/custom"  # folder for figures and tables
@@ -59,7 +59,7 @@ for (dataset, data), row in zip(study.datasets.items(), axes, strict=True):
     plotting.curve(row[2], metrics.share_by_round(asked, "label", [common.index[0]]), x="round")
     row[2].axhline(common.iloc[0], color=plotting.HIGHLIGHT, linestyle="--", linewidth=1.5)
     row[2].set(title=f"Class '{common.index[0]}'\namong queried examples", xlabel="round", ylabel="share of the query batch")
-figure.suptitle(plotting.seed_note(len(study.parameters["seeds"])), fontsize="small", x=0.01, ha="left")
+figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "acquisition_functions")
 study.save_table(metrics.interval(curves, [*by, "acquisition", "n_labels"]), "acquisition_functions")
 
@@ -82,3 +82,7 @@ for metric, rows in table.groupby("metric", sort=False):
 # where their intervals do not overlap; with few seeds a ranking of acquisition functions can flip. The right panel tells
 # where the gain comes from: a label of the commonest class teaches little, and an acquisition function that stays
 # below the dashed line buys fewer of them, which shows most in class-balanced accuracy.
+#
+# Five seeds are few for a plain accuracy that half of the pictures, the empty ones, decide. With ten (`seeds` 1 to 91), this
+# miniature gave gains of +0.055 (0.022 to 0.088) for least confidence, +0.046 (0.003 to 0.089) for margin and +0.027 (−0.001 to
+# 0.056) for entropy.

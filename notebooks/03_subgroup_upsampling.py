@@ -18,7 +18,7 @@ datasets = ["waterbirds", "treeperson", "digits", "amazon"]  # names, or folders
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
-weights = None  # file or folder of pretrained weights; None takes the model's own
+weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
 recipe = {}  # fine-tuning: lr, max_steps, optimizer, ...; {} takes each dataset's own
 output = "figures/custom"  # folder for figures and tables
@@ -71,7 +71,7 @@ for (left, right), ((dataset, model, attribute), rows) in zip(axes, panels, stri
     left.set(title=f"{study.title(dataset, model)}, by {attribute}", ylabel="share of queried examples", ylim=(0, None))
     right.set(title="relative to the pool", ylabel="ratio (1 = as in the pool)", ylim=(0, None))
 axes[0, 0].legend(fontsize="small")
-figure.suptitle(plotting.seed_note(len(study.parameters["seeds"])), fontsize="small", x=0.01, ha="left")
+figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "subgroup_upsampling")
 
 # %% [markdown]

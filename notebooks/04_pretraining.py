@@ -16,14 +16,14 @@ preset = "mini"  # smoke | mini | paper: which data and models the names below s
 datasets = ["waterbirds", "treeperson", "iwildcam", "digits", "amazon"]  # names, or folders that hold a manifest
 models = {  # of each dataset; a dataset that is not named here takes its own model; a plain list serves all datasets
     "waterbirds": ["bit-s", "bit-m", "bit-m-deep", "bit-m-np"],
-    "treeperson": ["bit-s", "bit-m", "bit-m-np"],
+    "treeperson": ["bit-m", "bit-m-np"],
     "iwildcam": ["bit-s", "bit-m", "bit-m-np"],
     "digits": ["bit-m", "bit-m-np"],
     "amazon": ["roberta-m", "roberta-m-np"],
 }
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
-weights = None  # file or folder of pretrained weights; None takes the model's own
+weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
 recipe = {}  # fine-tuning: lr, max_steps, optimizer, ...; {} takes each dataset's own
 output = "figures/custom"  # folder for figures and tables
@@ -65,7 +65,7 @@ for row, dataset in zip(axes, names, strict=True):
         plotting.bars(ax, of_panel, "model")
         ax.set(title=f"{study.title(dataset)}\n{plotting.name(metric)}", ylabel="validation accuracy", ylim=(0, 1))
 figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize="small")
-figure.suptitle(plotting.seed_note(len(study.parameters["seeds"])), fontsize="small", x=0.01, ha="left")
+figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "final_accuracy")
 study.save_table(metrics.interval(final, [*by, "acquisition"]), "final_accuracy")
 

@@ -17,7 +17,7 @@ datasets = ["waterbirds_50", "waterbirds_70", "waterbirds_85", "waterbirds"]  # 
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
-weights = None  # file or folder of pretrained weights; None takes the model's own
+weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
 recipe = {}  # fine-tuning: lr, max_steps, optimizer, ...; {} takes each dataset's own
 output = "figures/custom"  # folder for figures and tables
@@ -73,7 +73,7 @@ axes[1].set(title="Gain over random sampling", ylabel="difference in accuracy")
 axes[2].set(title="Mismatched among queried", ylabel="ratio (1 = as in the pool)")
 axes[1].axhline(0, color="black", linewidth=0.8)
 axes[2].axhline(1, color=plotting.HIGHLIGHT, linestyle="--", linewidth=1.5)
-figure.suptitle(plotting.seed_note(len(study.parameters["seeds"])), fontsize="small", x=0.01, ha="left")
+figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "ambiguity_sweep")
 
 # %% [markdown]

@@ -18,7 +18,7 @@ datasets = ["camelyon"]  # names, or folders that hold a manifest
 models = ["bit-m", "bit-m-np"]  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
-weights = None  # file or folder of pretrained weights; None takes the model's own
+weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
 recipe = {}  # fine-tuning: lr, max_steps, optimizer, ...; {} takes each dataset's own
 probe = ["label"]  # attributes that the linear probe tells apart
@@ -69,7 +69,7 @@ arm = study.parameters["acquisitions"][-1]
 plotting.bars(axes[0, -1], ends[ends.acquisition == arm], "when", by="model", colours=plotting.MODEL_COLOURS)
 axes[0, -1].set(title=f"Linear probe of the class, {plotting.name(arm)}", ylabel="probe accuracy")
 axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
-figure.suptitle(plotting.seed_note(len(study.parameters["seeds"])), fontsize="small", x=0.01, ha="left")
+figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "failure_cases")
 study.save_table(metrics.interval(curves, [*by, "acquisition", "n_labels"]), "failure_cases")
 

@@ -17,7 +17,7 @@ models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes ea
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 stopping = ["loss_ratio", "early_stopping"]  # loss_ratio | early_stopping | fixed_steps
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
-weights = None  # file or folder of pretrained weights; None takes the model's own
+weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
 recipe = {}  # fine-tuning: lr, max_steps, check_every (steps), patience (checks), ...; {} takes each dataset's own
 output = "figures/custom"  # folder for figures and tables
@@ -63,7 +63,7 @@ for ax, ((dataset, model, metric), rows) in zip(axes[0], panels, strict=False):
 plotting.bars(axes[0, -1], study.runs.assign(value=study.runs.mean_steps), "stopping")
 axes[0, -1].set(title="Length of a fine-tuning", ylabel="mean gradient steps")
 axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
-figure.suptitle(plotting.seed_note(len(study.parameters["seeds"])), fontsize="small", x=0.01, ha="left")
+figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "stopping_rule")
 
 # %% [markdown]
