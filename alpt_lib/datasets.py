@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 import yaml
 from PIL import Image
-from tqdm.auto import tqdm
 
 from alpt_lib.config import CompanionError, unknown
 from alpt_lib.metrics import rare
 from alpt_lib.paths import cache_folder, home
+from alpt_lib.progress import Progress
 
 POOL = "pool"
 
@@ -174,8 +174,10 @@ def _decode(folder: Path, paths: list[str], size: int, target: Path, what: str) 
     try:
         array = _allocate(partial, (len(paths), size, size, 3))
         with ThreadPoolExecutor(os.cpu_count()) as threads:
-            list(tqdm(threads.map(read, range(len(paths))), total=len(paths), desc=f"decode {what}", unit="image",
-                      leave=False, disable=len(paths) < 3000))
+            progress = Progress(len(paths), f"decode {what}", "image", quiet=len(paths) < 3000)
+            for _ in threads.map(read, range(len(paths))):
+                progress.add(1)
+            progress.close()
         array.flush()
         if broken:
             raise DataError(f"{what}: {len(broken)} image(s) cannot be read (truncated or no image): "

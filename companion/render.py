@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -49,6 +50,25 @@ def select(only: str | None) -> list[str]:
     return sorted(set(chosen))
 
 
+def heading(name: str) -> str:
+    """A notebook's title."""
+    return _first_cell(name).splitlines()[0].lstrip("# ")
+
+
+def paper_source(name: str) -> str:
+    """The section and figures of the paper that a notebook's claim names, e.g. "section 5.1, Fig. 2"."""
+    found = re.search(r"\((?:paper, )?((?:section|Fig|Appendix)[^)]*)\)", " ".join(_first_cell(name).split()))
+    return found[1] if found else ""
+
+
+def _first_cell(name: str) -> str:
+    return "".join(_cells(name)[0]["source"])
+
+
+def _cells(name: str) -> list[dict[str, Any]]:
+    return json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+
+
 def overrides(names: list[str], preset: str, changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What papermill gives each notebook: the preset's parameters, then the changes that the notebook has a parameter for.
 
@@ -73,8 +93,7 @@ def overrides(names: list[str], preset: str, changes: dict[str, Any]) -> dict[st
 
 def tagged_literals(name: str) -> dict[str, Any]:
     """The assignments of the cell tagged `parameters`."""
-    cells = json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
-    (tagged,) = ["".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    (tagged,) = ["".join(c["source"]) for c in _cells(name) if "parameters" in c["metadata"].get("tags", [])]
     return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(tagged).body}
 
 
