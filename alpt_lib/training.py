@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from alpt_lib.config import CompanionError, Recipe
 from alpt_lib.datasets import Dataset
-from alpt_lib.networks import ImageClassifier, TextClassifier, create
+from alpt_lib.networks import ImageClassifier, TextClassifier, create, folded
 
 SCORING_BATCH = 256
 # on a CPU: no more pixels a batch than 16 images of 128 px; larger activations are memory fetched anew from the system each
@@ -44,7 +44,7 @@ class FitLog:
 
 
 class Inputs:
-    """The inputs of one split, ready to be batched: (n, size, size, 3) uint8 images or (n, n_tokens) token ids."""
+    """The inputs of one split, ready to be batched: (n, size, size, 3) uint8 images or (n, n_tokens) int token ids."""
 
     def __init__(self, array: np.ndarray, crop: int = 0, augment: str = "none", padding: int | None = None):
         self.array, self.crop, self.augment, self.padding = array, crop, augment, padding
@@ -69,7 +69,7 @@ class Inputs:
         if rng is not None and self.augment != "none":
             chunk = _augment(chunk, self.crop, self.augment, rng)
         if self.padding is not None:  # text: no longer than the longest of this batch
-            chunk = chunk[:, : self.lengths[rows].max()]
+            chunk = chunk[:, : self.lengths[rows].max()].astype(np.int64)
         return torch.from_numpy(chunk).to(device, non_blocking=True)
 
 
@@ -114,7 +114,7 @@ class Learner:
 
     def _load(self, split: str, augmented: bool) -> Inputs:
         if isinstance(self.model, TextClassifier):
-            return Inputs(self.model.tokenize(self.data.texts(split)), padding=self.model.tokenizer.pad_token_id)
+            return Inputs(self.model.tokens(self.data, split), padding=self.model.tokenizer.pad_token_id)
         resize = self.recipe.resize or self.data.description.image_size
         crop = self.recipe.crop or resize
         if augmented and resize != crop:
@@ -195,14 +195,15 @@ class Learner:
             size = int(np.clip(SCORING_PIXELS // math.prod(inputs.array.shape[1:3]), 1, size))
         values: list[torch.Tensor] = []
         done = 0
-        while done < len(rows):
-            chunk = rows[order[done : done + size]]
-            value = self._within_memory(function, inputs, chunk)
-            if value is None:
-                size = self.scoring_limit = size // 2
-                continue
-            values.append(value)
-            done += len(chunk)
+        with folded(self.model):
+            while done < len(rows):
+                chunk = rows[order[done : done + size]]
+                value = self._within_memory(function, inputs, chunk)
+                if value is None:
+                    size = self.scoring_limit = size // 2
+                    continue
+                values.append(value)
+                done += len(chunk)
         return torch.cat(values).numpy()[np.argsort(order)]
 
     def _within_memory(self, function, inputs: Inputs, chunk: np.ndarray) -> torch.Tensor | None:
