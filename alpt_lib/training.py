@@ -22,6 +22,7 @@ SCORING_BATCH = 256
 # time, and MobileNetV2 scores fastest in batches of 16 (benchmarks/scoring.py); not tuned per machine, for another batch
 # size gives other roundings
 SCORING_PIXELS = 16 * 128 * 128
+SCORING_FEWEST = 8  # but not fewer images than R50x1 scores fastest with
 LONG_TEXTS = 128  # tokens; where the longest text has as many, texts are scored in order of length, to save padding
 
 
@@ -192,7 +193,7 @@ class Learner:
         self.model.eval()
         size = min(self.scoring_limit, SCORING_BATCH)
         if self.device.type == "cpu" and inputs.array.ndim == 4:
-            size = int(np.clip(SCORING_PIXELS // math.prod(inputs.array.shape[1:3]), 1, size))
+            size = min(size, max(SCORING_FEWEST, SCORING_PIXELS // math.prod(inputs.array.shape[1:3])))
         values: list[torch.Tensor] = []
         done = 0
         with folded(self.model):
