@@ -1,4 +1,4 @@
-"""A dataset is a folder with a manifest and a description; read and checked once, images decoded once.
+"""A dataset is a folder with a manifest and a description; read and checked once, images decoded and texts tokenised once.
 
     folder/manifest.csv (or .parquet)   path or text, label, split, and any attributes the model never sees
     folder/dataset.yaml                 classes, subgroups, image size, default model, protocol and recipe
@@ -6,7 +6,9 @@
 
 import hashlib
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -24,6 +26,7 @@ from alpt_lib.paths import cache_folder, home
 from alpt_lib.progress import Progress
 
 POOL = "pool"
+TEXTS_AT_ONCE = 10_000  # tokenised: a tokenizer's own results are Python objects, far larger than the token ids
 
 
 class DataError(CompanionError):
@@ -122,6 +125,26 @@ class Dataset:
             _decode(self.folder, self.rows(split)["path"].tolist(), size, target, f"{self.name} {split}")
         return np.load(target, mmap_mode="r")
 
+    def tokens(self, split: str, tokenize: Callable[[list[str]], np.ndarray], kind: str, padding: int) -> np.ndarray:
+        """(n, longest) int32, memory-mapped: tokenised once, then shared by every process.
+
+        Args:
+            tokenize: texts to (n, longest) token ids. kind: fingerprint of what it does. padding: fills shorter texts.
+        """
+        target = cache_folder() / f"{self.name}_{self.fingerprint}_{split}_{kind}.npy"
+        if not target.exists():
+            texts = self.texts(split)
+            progress, parts = Progress(len(texts), f"tokenise {self.name} {split}", "text", quiet=len(texts) <= TEXTS_AT_ONCE), []
+            for i in range(0, len(texts), TEXTS_AT_ONCE):
+                parts.append(tokenize(texts[i : i + TEXTS_AT_ONCE]).astype(np.int32))
+                progress.add(len(parts[-1]))
+            progress.close()
+            with _new_array(target, (len(texts), max(part.shape[1] for part in parts)), np.int32) as array:
+                array[:] = padding
+                for i, part in enumerate(parts):
+                    array[i * TEXTS_AT_ONCE :][: len(part), : part.shape[1]] = part
+        return np.load(target, mmap_mode="r")
+
     def images_on_demand(self, split: str, size: int) -> "OnDemand":
         """The same images, each decoded when it is first asked for: fine-tuning reads a few hundred of a large pool."""
         return OnDemand([self.folder / path for path in self.rows(split)["path"]], size)
@@ -162,7 +185,6 @@ def _read_image(file: Path, size: int) -> np.ndarray:
 
 
 def _decode(folder: Path, paths: list[str], size: int, target: Path, what: str) -> None:
-    partial = target.with_name(f"{target.stem}.{os.getpid()}.partial.npy")
     broken: list[str] = []
 
     def read(i: int) -> None:
@@ -171,39 +193,48 @@ def _decode(folder: Path, paths: list[str], size: int, target: Path, what: str) 
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             broken.append(paths[i])
 
-    try:
-        array = _allocate(partial, (len(paths), size, size, 3))
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            progress = Progress(len(paths), f"decode {what}", "image", quiet=len(paths) < 3000)
-            for _ in threads.map(read, range(len(paths))):
-                progress.add(1)
-            progress.close()
-        array.flush()
+    with _new_array(target, (len(paths), size, size, 3), np.uint8) as array, ThreadPoolExecutor(os.cpu_count()) as threads:
+        progress = Progress(len(paths), f"decode {what}", "image", quiet=len(paths) < 3000)
+        for _ in threads.map(read, range(len(paths))):
+            progress.add(1)
+        progress.close()
         if broken:
             raise DataError(f"{what}: {len(broken)} image(s) cannot be read (truncated or no image): "
                             f"{', '.join(sorted(broken)[:5])}; replace or drop them from the manifest")
+
+
+@contextmanager
+def _new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.ndarray]:
+    """An array in a file, which gets its name only when it is whole.
+
+    Its space is taken at once: writing to a mapped file on a full disk would kill the process.
+
+    Raises:
+        DataError: no space, or no permission.
+    """
+    partial = target.with_name(f"{target.stem}.{os.getpid()}.partial.npy")
+    try:
+        array = _allocate(partial, shape, dtype)
+        yield array
+        array.flush()
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _allocate(file: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A uint8 array in a file. Its space is taken at once: writing to a mapped file on a full disk would kill the process.
-
-    Raises:
-        DataError: no space, or no permission.
-    """
+def _allocate(file: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        array = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=shape)
+        array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
         with open(file, "r+b") as stream:
             if hasattr(os, "posix_fallocate"):  # not on macOS
                 os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
         return array
     except (OSError, ValueError, OverflowError) as error:
-        gigabytes = np.prod(shape, dtype=float) / 1e9
-        raise DataError(f"cannot write {gigabytes:,.1f} GB of decoded images to {file.parent}: {error}; free some space, or "
-                        "take a smaller image size") from error
+        gigabytes = np.prod(shape, dtype=float) * np.dtype(dtype).itemsize / 1e9
+        what, smaller = ("decoded images", "a smaller image size") if dtype is np.uint8 else ("tokens", "fewer max_tokens")
+        raise DataError(f"cannot write {gigabytes:,.1f} GB of {what} to {file.parent}: {error}; free some space, or "
+                        f"take {smaller}") from error
 
 
 def is_path(name: str) -> bool:

@@ -171,11 +171,18 @@ def _decode_once(configs: list[RunConfig]) -> None:
 
 
 def _build_once(configs: list[RunConfig]) -> None:
-    """Build each model once before anything runs, so that weights that are missing or do not fit are said once."""
-    from alpt_lib.networks import create
+    """Build each model once before anything runs, so that weights that are missing or do not fit are said once.
 
-    for folder, model, weights in dict.fromkeys((c.dataset, c.model, c.weights) for c in configs):
-        create(model, datasets.load(Path(folder)), weights, seed=0)
+    Text models fill the caches of tokens, as `_decode_once` does those of images.
+    """
+    from alpt_lib.networks import TextClassifier, create
+
+    for folder, name, weights in dict.fromkeys((c.dataset, c.model, c.weights) for c in configs):
+        data = datasets.load(Path(folder))
+        model = create(name, data, weights, seed=0)
+        if isinstance(model, TextClassifier):
+            for split in [datasets.POOL, *data.eval_splits]:
+                model.tokens(data, split)
 
 
 def run_group(group: list[RunConfig], report: Callable[[int | Counter], None]) -> list[Failure]:

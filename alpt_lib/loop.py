@@ -19,6 +19,8 @@ from alpt_lib.pool import Pool
 if TYPE_CHECKING:  # a notebook that only reads stored runs should not wait for torch
     from alpt_lib.training import Learner
 
+SCORED_AT_ONCE = 65_536  # pool examples: their probabilities are dropped before the next ones come, so only scores add up
+
 
 @dataclass
 class Round:
@@ -95,8 +97,9 @@ def query(learner: Learner, pool: Pool, config: RunConfig, round_: int) -> tuple
     if protocol.pool_subsample:  # released iWildCam code: a fresh random part of the pool each round
         candidates = np.sort(rng.permutation(candidates)[: protocol.pool_subsample])
     is_random = config.acquisition == "random"
-    probs = np.empty((len(candidates), 0)) if is_random else learner.predict_probs(POOL, candidates)
-    scores = ACQUISITION_FUNCTIONS[config.acquisition](probs, rng)
+    parts = [candidates[i : i + SCORED_AT_ONCE] for i in range(0, max(len(candidates), 1), SCORED_AT_ONCE)]
+    probs = (np.empty((len(part), 0)) if is_random else learner.predict_probs(POOL, part) for part in parts)
+    scores = np.concatenate([ACQUISITION_FUNCTIONS[config.acquisition](p, rng) for p in probs])
     if np.isnan(scores).any():
         row = candidates[np.isnan(scores).argmax()]
         raise CompanionError(f"{config.acquisition} gave {np.isnan(scores).sum()} NaN scores in round {round_}, "

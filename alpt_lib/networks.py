@@ -1,9 +1,10 @@
 """Backbones with a new head: the embedded miniatures, any timm model, any transformers sequence classifier."""
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
+from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
 from types import SimpleNamespace
@@ -19,6 +20,7 @@ from huggingface_hub.utils import get_session
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn import functional as F
 
 from alpt_lib.config import unknown
 from alpt_lib.datasets import Dataset
@@ -81,8 +83,31 @@ class TextClassifier(nn.Module):
         encoded = self.tokenizer(texts, truncation=True, max_length=self.max_tokens, padding=True, return_tensors="np")
         return encoded["input_ids"].astype(np.int64)
 
+    def tokens(self, data: Dataset, split: str) -> np.ndarray:
+        """(n, longest) int32 token ids of a split, from the dataset's cache."""
+        described = self.tokenizer.backend_tokenizer.to_str() + str(self.max_tokens)
+        return data.tokens(split, self.tokenize, sha256(described.encode()).hexdigest()[:16], self.tokenizer.pad_token_id)
+
     def _mask(self, tokens: torch.Tensor) -> torch.Tensor:
         return tokens != self.tokenizer.pad_token_id
+
+
+@contextmanager
+def folded(model: nn.Module) -> Iterator[None]:
+    """Weight-standardised convolutions as plain ones: for scoring, each weight is standardised once, not in every batch."""
+    from timm.layers import StdConv2d
+
+    convolutions = [module for module in model.modules() if type(module) is StdConv2d]
+    for m in convolutions:
+        weight = F.batch_norm(m.weight.reshape(1, m.out_channels, -1), None, None, training=True, momentum=0.0, eps=m.eps)
+        weight = weight.reshape_as(m.weight).contiguous(memory_format=torch.channels_last)
+        m.forward = partial(F.conv2d, weight=weight, bias=m.bias, stride=m.stride, padding=m.padding, dilation=m.dilation,
+                            groups=m.groups)
+    try:
+        yield
+    finally:
+        for m in convolutions:
+            del m.forward
 
 
 def create(name: str, data: Dataset, weights: str | None, seed: int) -> ImageClassifier | TextClassifier:

@@ -18,5 +18,5 @@ def runs_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Decoded images and features; safe to delete."""
+    """Decoded images and tokens; safe to delete."""
     return home() / "data" / "cache"

@@ -15,13 +15,14 @@ from torch.nn import functional as F
 
 from alpt_lib.config import CompanionError, Recipe
 from alpt_lib.datasets import Dataset
-from alpt_lib.networks import ImageClassifier, TextClassifier, create
+from alpt_lib.networks import ImageClassifier, TextClassifier, create, folded
 
 SCORING_BATCH = 256
 # on a CPU: no more pixels a batch than 16 images of 128 px; larger activations are memory fetched anew from the system each
 # time, and MobileNetV2 scores fastest in batches of 16 (benchmarks/scoring.py); not tuned per machine, for another batch
 # size gives other roundings
 SCORING_PIXELS = 16 * 128 * 128
+SCORING_FEWEST = 8  # but not fewer images than R50x1 scores fastest with
 LONG_TEXTS = 128  # tokens; where the longest text has as many, texts are scored in order of length, to save padding
 
 
@@ -44,7 +45,7 @@ class FitLog:
 
 
 class Inputs:
-    """The inputs of one split, ready to be batched: (n, size, size, 3) uint8 images or (n, n_tokens) token ids."""
+    """The inputs of one split, ready to be batched: (n, size, size, 3) uint8 images or (n, n_tokens) int token ids."""
 
     def __init__(self, array: np.ndarray, crop: int = 0, augment: str = "none", padding: int | None = None):
         self.array, self.crop, self.augment, self.padding = array, crop, augment, padding
@@ -69,7 +70,7 @@ class Inputs:
         if rng is not None and self.augment != "none":
             chunk = _augment(chunk, self.crop, self.augment, rng)
         if self.padding is not None:  # text: no longer than the longest of this batch
-            chunk = chunk[:, : self.lengths[rows].max()]
+            chunk = chunk[:, : self.lengths[rows].max()].astype(np.int64)
         return torch.from_numpy(chunk).to(device, non_blocking=True)
 
 
@@ -114,7 +115,7 @@ class Learner:
 
     def _load(self, split: str, augmented: bool) -> Inputs:
         if isinstance(self.model, TextClassifier):
-            return Inputs(self.model.tokenize(self.data.texts(split)), padding=self.model.tokenizer.pad_token_id)
+            return Inputs(self.model.tokens(self.data, split), padding=self.model.tokenizer.pad_token_id)
         resize = self.recipe.resize or self.data.description.image_size
         crop = self.recipe.crop or resize
         if augmented and resize != crop:
@@ -192,17 +193,18 @@ class Learner:
         self.model.eval()
         size = min(self.scoring_limit, SCORING_BATCH)
         if self.device.type == "cpu" and inputs.array.ndim == 4:
-            size = int(np.clip(SCORING_PIXELS // math.prod(inputs.array.shape[1:3]), 1, size))
+            size = min(size, max(SCORING_FEWEST, SCORING_PIXELS // math.prod(inputs.array.shape[1:3])))
         values: list[torch.Tensor] = []
         done = 0
-        while done < len(rows):
-            chunk = rows[order[done : done + size]]
-            value = self._within_memory(function, inputs, chunk)
-            if value is None:
-                size = self.scoring_limit = size // 2
-                continue
-            values.append(value)
-            done += len(chunk)
+        with folded(self.model):
+            while done < len(rows):
+                chunk = rows[order[done : done + size]]
+                value = self._within_memory(function, inputs, chunk)
+                if value is None:
+                    size = self.scoring_limit = size // 2
+                    continue
+                values.append(value)
+                done += len(chunk)
         return torch.cat(values).numpy()[np.argsort(order)]
 
     def _within_memory(self, function, inputs: Inputs, chunk: np.ndarray) -> torch.Tensor | None:

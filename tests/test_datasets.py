@@ -106,14 +106,24 @@ def test_texts_come_in_manifest_order(reviews_folder):
     assert texts == pd.read_csv(reviews_folder / "manifest.csv")["text"][60:].tolist()
 
 
-def test_the_fingerprint_follows_the_data_and_not_the_folder(birds_folder, birds_copy):
-    original = datasets.load(birds_folder).fingerprint
-    assert datasets.load(birds_copy).fingerprint == original
-    for change in (lambda m: m.assign(label=m["label"].replace("tall", "wide")), lambda m: m[:-1],
-                   lambda m: m.assign(background="red")):
-        edit(birds_copy, change)
-        datasets.load.cache_clear()
-        assert datasets.load(birds_copy).fingerprint != original
+def test_texts_are_tokenised_once_a_kind_and_padded_to_the_longest(reviews_folder, monkeypatch):
+    calls = []
+
+    def lengths(texts: list[str]) -> np.ndarray:
+        calls.append(len(texts))
+        longest = max(map(len, texts))
+        return np.array([[len(text)] * len(text) + [0] * (longest - len(text)) for text in texts])
+
+    monkeypatch.setattr(datasets, "TEXTS_AT_ONCE", 7)
+    data = datasets.load(reviews_folder)
+    found, texts = data.tokens("val", lengths, "lengths", padding=0), data.texts("val")
+    assert calls == [7, 7, 7, 7, 2]
+    assert found.dtype == np.int32
+    assert found.shape == (30, max(map(len, texts)))
+    assert all(row.tolist() == [len(t)] * len(t) + [0] * (len(row) - len(t)) for row, t in zip(found, texts, strict=True))
+    data.tokens("val", None, "lengths", padding=0)
+    with pytest.raises(TypeError):
+        data.tokens("val", None, "of another kind", padding=0)
 
 
 def test_the_fingerprint_follows_the_size_of_the_files(birds_copy):

@@ -239,6 +239,15 @@ def test_a_pool_subsample_bounds_what_is_scored():
     assert learner.scored == [50, 50, 50]
 
 
+@pytest.mark.parametrize("acquisition", ["random", "least_confidence", "entropy", "margin"])
+def test_a_pool_that_is_scored_part_by_part_is_asked_the_same_questions(acquisition, monkeypatch):
+    whole = rows(play(config(acquisition))[0])
+    monkeypatch.setattr("alpt_lib.loop.SCORED_AT_ONCE", 37)
+    parts, learner = play(config(acquisition))
+    assert rows(parts) == whole
+    assert acquisition == "random" or max(learner.scored) <= 37
+
+
 def test_what_is_observed_joins_the_metrics_of_evaluated_rounds():
     rounds, _ = play(config(eval_every=2), observe=lambda round_: [{"metric": "probe", "value": round_}])
     assert [[m["value"] for m in r.metrics if m["metric"] == "probe"] for r in rounds] == [[0], [], [2], [3]]

@@ -16,6 +16,7 @@ import torch
 from huggingface_hub import constants as hub
 from paper_models import TINY_BIT, UNITS, bit_arrays, tiny_bit_npz, tiny_roberta
 from safetensors.torch import load_file, save_file
+from timm.layers import StdConv2d
 from torch import nn
 from torch.nn import functional as F
 
@@ -299,6 +300,22 @@ def test_a_bit_that_is_not_pretrained_is_drawn_as_by_pytorch_and_asks_no_network
         assert 0.9 * bound < conv.weight.abs().max() <= bound
 
 
+@pytest.mark.parametrize("name", ["mini-bit-m", "timm:resnetv2_50x1_bit-np"])
+def test_folding_weight_standardization_changes_scores_by_rounding_at_most_and_is_undone(birds_folder, name):
+    data = datasets.load(birds_folder)
+    model, images = create(name, data, None, 1).eval(), torch.from_numpy(np.array(data.images("val", 32)[:4]))
+    with torch.inference_mode():
+        before = model.features(images)
+        with networks.folded(model):
+            first = next(m for m in model.modules() if isinstance(m, StdConv2d))
+            assert "forward" in vars(first)
+            assert torch.allclose(model.features(images), before, rtol=1e-4, atol=1e-4 * before.abs().max())
+        assert "forward" not in vars(first)
+        first.weight[0, 0, 0, 0] += 1
+        with networks.folded(model):  # of the weights as they are now
+            assert not torch.allclose(model.features(images), before, rtol=1e-4, atol=1e-4 * before.abs().max())
+
+
 def test_a_folder_as_on_the_hub_gives_its_encoder_under_a_new_head(reviews_folder, roberta):
     data = datasets.load(reviews_folder)
     model, stored = create("hf:roberta-large", data, roberta, 1), load_file(Path(roberta) / "model.safetensors")
@@ -307,6 +324,7 @@ def test_a_folder_as_on_the_hub_gives_its_encoder_under_a_new_head(reviews_folde
     assert all(torch.equal(v, stored[k]) for k, v in encoder.items())
     assert model.network.classifier.out_proj.weight.shape == (2, 16)
     assert model.tokenize(["the book", "a"]).tolist()[1][0] == 0  # <s>
+    assert np.array_equal(model.tokens(data, "val"), model.tokenize(data.texts("val")))
 
 
 def test_a_text_model_that_is_not_pretrained_takes_only_configuration_and_tokenizer(reviews_folder, roberta, tmp_path):
