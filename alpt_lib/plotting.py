@@ -8,6 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageOps
@@ -119,8 +120,9 @@ def bars(ax: Axes, rows: pd.DataFrame, x: str, by: str = "acquisition", colours:
         at = np.arange(len(positions)) + (i - (len(groups) - 1) / 2) * width
         ax.bar(at, table["mean"], width * 0.92, color=(colours or COLOURS).get(key), label=name(key))
         ax.errorbar(at, table["mean"], (table["ci_high"] - table["ci_low"]) / 2, fmt="none", ecolor="black", elinewidth=1)
-    ax.set_xticks(range(len(positions)), [name(str(p)).replace("/", "\n").replace(", ", "\n") for p in positions],
-                  rotation=90 if len(positions) > 6 else 0)
+    words = [name(str(p)).replace("/", "\n").replace(", ", "\n") for p in positions]
+    narrow = ["\n".join(line for part in w.split("\n") for line in textwrap.wrap(part, 12)) for w in words]
+    ax.set_xticks(range(len(positions)), words if len(positions) > 6 else narrow, rotation=90 if len(positions) > 6 else 0)
     ax.grid(axis="x", visible=False)
 
 
@@ -179,9 +181,20 @@ def _rounds_on_the_left(ax: Axes, rounds: list[int], height: float) -> None:
     sns.despine(ax=ax, left=True, bottom=True)
 
 
-def subgroup_legend(ax: Axes, data: Dataset) -> None:
-    """Below a panel: what the subgroups' colours mean, minority ones framed as in contact sheets."""
-    handles = [Patch(facecolor=colour, label=name(str(key)), linewidth=1.5,
-                     edgecolor=HIGHLIGHT if key in data.minority else colour)
-               for key, colour in subgroup_colours(sorted(data.pool_shares.index)).items()]
-    ax.legend(handles=handles, loc="upper left", bbox_to_anchor=(0, 0), ncols=4, handlelength=1, borderaxespad=0.2)
+def sheets(figure: Figure, data: Dataset, acquired: pd.DataFrame, arms: list[str], title: str) -> None:
+    """Contact sheets of several arms side by side, with a legend of the subgroups' colours below.
+
+    Args:
+        figure: or a part of one. acquired: as for `contact_sheet`, with acquisition.
+    """
+    for ax, arm in zip(figure.subplots(1, len(arms), squeeze=False)[0], arms, strict=True):
+        asked = acquired[acquired.acquisition == arm]
+        contact_sheet(ax, data, asked)
+        known = asked.subgroup.isin(data.pool_shares.index).any() and data.minority
+        share = f": {asked.subgroup.isin(data.minority).mean():.0%} minority" if known else ""
+        ax.set_title(f"{title}{name(arm)}{share}", fontsize="small")
+    if acquired.subgroup.isin(data.pool_shares.index).any() and data.description.subgroups:
+        handles = [Patch(facecolor=colour, label=name(str(key)), linewidth=1.5,
+                         edgecolor=HIGHLIGHT if key in data.minority else colour)
+                   for key, colour in subgroup_colours(sorted(data.pool_shares.index)).items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5), handlelength=1)

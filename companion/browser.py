@@ -10,23 +10,17 @@ from alpt_lib import models, plotting
 from alpt_lib.experiments import Study
 
 COLUMNS, ROWS = 8, 4  # examples shown of a query batch
-WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def picture(study: Study, dataset: str, model: str, seed: int, round_: int) -> bytes:
-    """One query batch of every arm, side by side, most wanted first, as png. The title of each says its minority share."""
+    """One query batch of every arm, side by side, most wanted first, as png."""
     acquired, data = study.acquisitions, study.datasets[dataset]
     of_run = acquired[(acquired.dataset == dataset) & (acquired.model == model) & (acquired.seed == seed)]
-    batch, arms = of_run[of_run["round"] == round_], study.parameters["acquisitions"]
-    is_text = data.description.modality == "text"
-    figure = Figure(figsize=(plotting.WIDTH, 2.6 if is_text else 2.3), layout="constrained")
-    for ax, arm in zip(figure.subplots(1, len(arms), squeeze=False)[0], arms, strict=True):
-        asked = batch[batch.acquisition == arm]
-        share = f": {asked.subgroup.isin(data.minority).mean():.0%} minority" if data.minority else ""
-        ax.set_title(f"{plotting.name(arm)}{share}")
-        plotting.contact_sheet(ax, data, asked if is_text else _wrapped(asked))
+    batch, is_text = of_run[of_run["round"] == round_], data.description.modality == "text"
+    figure = Figure(figsize=(plotting.WIDTH, 2.3), layout="constrained")
+    plotting.sheets(figure, data, batch if is_text else _wrapped(batch), study.parameters["acquisitions"], "")
+    for ax in figure.axes:
         ax.set_yticks([])
-    plotting.subgroup_legend(figure.axes[0], data)
     target = io.BytesIO()
     figure.savefig(target, format="png", dpi=110)
     return target.getvalue()
@@ -53,12 +47,14 @@ def browse(study: Study) -> None:
 
     def refill(_=None) -> None:
         rows = study.acquisitions[study.acquisitions.dataset == dataset.value]
-        model.options = [(models.title(name), name) for name in rows.model.unique()]
-        seed.options = sorted(rows.seed.unique().tolist())
+        for control, options in ((model, [(models.title(name), name) for name in rows.model.unique()]),
+                                 (seed, [(str(s), s) for s in sorted(rows.seed.unique().tolist())])):
+            control.options = options
+            control.index = 0
         round_.max = int(rows["round"].max())
 
     def redraw(_=None) -> None:
-        if None not in (model.value, seed.value):
+        if None not in (model.value, seed.value):  # between two choices
             image.value = picture(study, dataset.value, model.value, seed.value, round_.value)
 
     refill()

@@ -59,11 +59,17 @@ plotting.show(table)
 
 # %% [markdown]
 # ## Accuracy, gain and upsampling against ambiguity
+#
+# **Figure.** Against the share of pool pictures whose bird and background match: accuracy after the last round, the gain over
+# random sampling (0: none), and how many times their share of the pool mismatched pictures are asked for (1: as chance would).
+# Lines are means over seeds, bands their 95% intervals; gains are paired by seed.
 
 # %%
 paired = final.pivot_table(index=["matched", "model", "seed"], columns="acquisition", values="value")
 gain = paired.sub(paired.get("random"), axis=0).drop(columns="random", errors="ignore").stack().rename("value").reset_index()
-figure, axes = plt.subplots(1, 3, figsize=(13, 3.3))
+figure, grid = plt.subplots(2, 2, figsize=(plotting.WIDTH, 4.6))
+axes = grid.flat[:3]
+grid[1, 1].set_visible(False)
 for ax, rows in zip(axes, (final, gain, asked), strict=True):
     if len(rows):
         plotting.curve(ax, rows.sort_values("matched"), x="matched")
@@ -89,3 +95,6 @@ claims.show(claims.check("07_ambiguity_sweep", study))
 # Towards the right random sampling falls, because it hardly meets the examples that settle the task, and least confidence
 # falls less where it finds them. If the gain grows while the ratio does not, something other than the hunt for mismatched
 # pictures must explain it; the paper's account needs both to rise together.
+#
+# **What would have counted against it.** A gain, or a ratio, that is as large at the left end as at the right: its slope's
+# interval would include 0.
