@@ -48,7 +48,7 @@ class Collection(Dataset):
 
     def __init__(self, source: Path, root: Path, frame: pd.DataFrame, check: dict[str, str], description: Description):
         split = np.where(frame["id"].isin(list(check)), CHECK, POOL)
-        super().__init__(root, description, frame.assign(label=frame["id"].map(check).fillna(""), split=split))
+        super().__init__(root, description, frame.assign(label=[check.get(id_, "") for id_ in frame["id"]], split=split))
         self.source, self.is_text = source, description.modality == "text"
         self.row = {id_: row for row, id_ in enumerate(self.rows(POOL)["id"])}
         self.known = np.full(len(self.row), -1)  # (n_pool,) class numbers that training reads; -1: none
@@ -220,7 +220,7 @@ def _images_of(folder: Path) -> pd.DataFrame:
         kinds = Counter(os.path.splitext(path)[1].lower() or "no extension" for path in files)
         listed = ", ".join(f"{n} x {kind}" for kind, n in kinds.most_common(5))
         raise LabelError(f"{folder} holds no images, only {listed or 'nothing'}; images end in {', '.join(IMAGES)}")
-    return pd.DataFrame({"id": found, "path": found})
+    return pd.DataFrame({"id": found, "path": found}, dtype=object)  # a name may be no UTF-8, which pandas' str refuses
 
 
 def _files(folder: Path) -> Iterator[str]:

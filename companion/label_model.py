@@ -52,7 +52,7 @@ class Trainer:
 
     @property
     def is_training(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+        return bool(self.activity)
 
     def wait(self, timeout: float | None = None) -> None:
         if self._thread is not None:

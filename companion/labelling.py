@@ -345,10 +345,10 @@ class Session:
         torn = self.labels.lines.torn
         kept = "changed since they were labelled; the labels stay, tell(id, UNDONE) takes one back"
         return [_named(what, ids) for what, ids in {
-            "torn by a crash, the last line of labels.csv was removed": [repr(torn)] if torn else [],
+            "a crash tore the last line of labels.csv, it was removed": [repr(torn)] if torn else [],
             kept: changed,
             "labelled, but not there any more": gone,
-            "copies, left out; the first stands for them": [f"{copy} = {first}" for copy, first in found.copies.items()],
+            "copies of others, left out": [f"{copy} = {first}" for copy, first in found.copies.items()],
             "cannot be read, left out": [f"{id_} ({why})" for id_, why in found.unreadable.items()]}.items() if ids]
 
     def _has_changed(self, id_: str) -> bool:
@@ -485,4 +485,4 @@ def _line(record: dict[str, Any]) -> str:
 
 def _named(what: str, ids: list[str]) -> str:
     more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
-    return f"{len(ids)} {what}: {', '.join(ids[:3])}{more}"
+    return f"{what} ({len(ids)}): {', '.join(ids[:3])}{more}"
