@@ -121,7 +121,7 @@ def _config(found: Collection, settings: dict[str, Any]) -> RunConfig:
         str(found.source), model, settings.get("acquisition", "least_confidence"), settings.get("seed", 1),
         local_weights(given, "mini", settings.get("weights")),
         protocol=override(override(Protocol(), ours, "protocol"), settings.get("protocol") or {}, "protocol"),
-        recipe=override(override(Recipe(), recipe_for(given, found.description.image_size), "recipe"),
+        recipe=override(override(Recipe(), recipe_for(given.removeprefix("mini-"), found.description.image_size), "recipe"),
                         settings.get("recipe") or {}, "recipe"))
 
 
