@@ -39,7 +39,7 @@ class LabelWidget(anywidget.AnyWidget):
     problem = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, session: Session):
-        super().__init__(classes=session.collection.classes, notes=session.notes)
+        super().__init__(classes=session.collection.classes)
         self.session, self._turn = session, 0
         session.listeners.append(self._refresh)
         self.on_msg(self._answer)
@@ -65,7 +65,7 @@ class LabelWidget(anywidget.AnyWidget):
             self.session.refit(wait=False)
 
     def _show(self) -> None:
-        """The next item that can be read; a picture that cannot is noted and left out."""
+        """The next item that can be read; a picture that cannot be is left out, and `notes` names it."""
         while batch := self.session.ask():
             if (picture := self._picture(batch[0])) is not None:
                 break
@@ -85,10 +85,9 @@ class LabelWidget(anywidget.AnyWidget):
             return b"", ""
         try:
             return self.session.collection.picture(item.id)
-        except LabelError as error:
+        except LabelError:
             if item.id not in self.session.collection.unreadable:  # the cache cannot be written
                 raise
-            self.notes = [*self.notes, str(error)]
             return None
 
     def _prepare(self, batch: list[Item]) -> None:
@@ -97,7 +96,7 @@ class LabelWidget(anywidget.AnyWidget):
                 self._picture(item)
 
     def _refresh(self) -> None:
-        progress = asdict(self.session.progress())
+        progress, self.notes = asdict(self.session.progress()), self.session.notes
         accuracy = progress.pop("check_accuracy")
         self.state = {**progress, "check_accuracy": None if math.isnan(accuracy) else accuracy,
                       "is_training": self.session.is_training}

@@ -113,7 +113,8 @@ def _config(found: Collection, settings: dict[str, Any]) -> RunConfig:
     if reads_texts(model) != found.is_text:
         raise LabelError(f"model {given} reads {'texts' if reads_texts(model) else 'images'}; {found.source.name} holds "
                          f"{found.description.modality}s")
-    sys.path.insert(0, str(REPOSITORY / "data_prep"))  # the settings for a user's own data are written down there
+    if (scripts := str(REPOSITORY / "data_prep")) not in sys.path:  # the settings for a user's own data are written down there
+        sys.path.insert(0, scripts)
     from your_dataset import recipe_for
 
     ours = dict(PROTOCOL, seed_set_size=max(PROTOCOL["seed_set_size"], 2 * len(found.classes)))
@@ -130,8 +131,7 @@ class Session:
 
     Attributes:
         labels: the label file; `labels.current` maps ids to what counts. fits: one mapping a training, as in fits.jsonl.
-        notes: what was found wrong with the files, in words. listeners: called, in the training thread, when the model's
-        state changed.
+        listeners: called, in the training thread, when the state of the model changed.
     """
 
     def __init__(self, found: Collection, folder: Path, who: str, config: RunConfig):
@@ -149,7 +149,7 @@ class Session:
             self.fits, self._n_asked = stored["fits"], len(stored["asked"])
             self._queue = ([{"round": 0, "n_rows": 0, "items": []}] + stored["asked"])[-1]  # items: [id, score, round]
             self._seen = {row["id"]: row for row in stored["seen"]}
-            self.notes = self._check_labels()
+            self._notes = self._check_labels()
         except BaseException:
             self._held.close()
             raise
@@ -165,6 +165,12 @@ class Session:
     @property
     def is_closed(self) -> bool:
         return self._held.closed
+
+    @property
+    def notes(self) -> list[str]:
+        """What was found wrong with the files, in words; grows when one turns out to be unreadable."""
+        broken = [f"{id_} ({why})" for id_, why in self.collection.unreadable.items()]
+        return [*self._notes, *([_named("cannot be read, left out", broken)] if broken else [])]
 
     # --- asking and telling
 
@@ -348,8 +354,7 @@ class Session:
             "a crash tore the last line of labels.csv, it was removed": [repr(torn)] if torn else [],
             kept: changed,
             "labelled, but not there any more": gone,
-            "copies of others, left out": [f"{copy} = {first}" for copy, first in found.copies.items()],
-            "cannot be read, left out": [f"{id_} ({why})" for id_, why in found.unreadable.items()]}.items() if ids]
+            "copies of others, left out": [f"{copy} = {first}" for copy, first in found.copies.items()]}.items() if ids]
 
     def _has_changed(self, id_: str) -> bool:
         """Whether the content is another than the label was given to; a file that was only touched is not."""
@@ -472,6 +477,8 @@ class Session:
             doing = f"training failed ({trainer.failure}); " if trainer.failure else ""
         if self.config.acquisition == "random":
             return f"{doing}asking at random, as acquisition says"
+        if trainer.fitted is None and any(score is not None for _, score, _ in self._queue["items"]) and self._pending():
+            return f"{doing}asking what the model of before the restart was unsure of"
         if trainer.fitted is None:
             return f"{doing}asking at random" + (f": {why}" if why else "" if doing else " until the model is trained")
         unmet = self._unmet()

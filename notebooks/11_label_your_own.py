@@ -103,14 +103,16 @@ plotting.show(table)
 
 # %% [markdown]
 # ## The same as a figure
-# Left: the session's accuracy on the stored runs' curves. Right: what the person was asked, one row a round, most wanted first
-# (round 0 is the seed set); frames mark the minority subgroups, of which neither the person nor the model was told.
+# Left: the session's accuracy beside the stored run's, and the curves over all seeds. Right: what the person was asked, one row
+# a round, most wanted first (round 0 is the seed set); frames mark the minority subgroups, of which nobody was told.
 
 # %%
 is_image = data.description.modality == "image"
 figure, axes = plt.subplots(1, 1 + is_image, figsize=(5 + 4.5 * is_image, 3.4), squeeze=False)
 curves = study.main.query("metric == 'accuracy' and subgroup == 'all' and dataset == @data.name and model == @planned.model")
 plotting.curve(axes[0, 0], curves)
+of_run = curves[curves["run_id"] == results.run_id(run)]
+axes[0, 0].plot(of_run["n_labels"], of_run["value"], ":", color="black", label=f"stored run, seed {run.seed}")
 axes[0, 0].plot(table["labels"], table["accuracy"], "s", markersize=8, fillstyle="none", color="black", label="this session")
 axes[0, 0].set(title=study.title(data.name, planned.model), xlabel="labels", ylabel="validation accuracy")
 axes[0, 0].legend(fontsize="small")
@@ -144,8 +146,9 @@ plotting.show(pd.read_csv(session.folder / "labels.csv").tail(5)[["id", "label",
 #
 # ## With your own hands
 # Click into the frame, then use the keys: `1` to `9` for the classes, `0` for "can't tell", `s` to skip, `u` or Backspace to
-# undo. It asks at random until the seed set is full and every class was met. From then on a model is trained whenever a query
-# batch was labelled, in the background, while you go on. The line below the buttons always says what it is doing, and why.
+# undo. It asks at random until the seed set is full (20 labels, unless `protocol` says otherwise) and every class was met. From
+# then on a model is trained whenever a query batch of 10 was labelled, in the background, while you go on. The line below the
+# buttons always says what it is doing, and why.
 #
 # For your own files set `collection` and `classes` at the top. Subfolders are searched, copies are asked for once, what cannot be
 # read is named and left out. Labels go to a folder of their own below `data/labels`, which is printed here.
@@ -157,7 +160,8 @@ if p["collection"]:
     mine = labelling.open_session(p["collection"], p["classes"], who=p["who"], check=p["check_set"] or None, seed=run.seed,
                                   acquisition=run.acquisition, **chosen)
 else:
-    mine = labelling.open_session(source, data.classes, folder / "labels", who=p["who"], check=check, **settings)
+    mine = labelling.open_session(source, data.classes, folder / "labels", who=p["who"], check=check,
+                                  **{**settings, "protocol": p["protocol"]})
 folder_name = mine.folder.relative_to(paths.home()) if mine.folder.is_relative_to(paths.home()) else mine.folder
 print(f"labels go to {folder_name}; {mine.progress().n_labels} are there already", *mine.notes, sep="\n")
 LabelWidget(mine)

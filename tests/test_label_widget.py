@@ -110,6 +110,15 @@ def restart_kernel(page) -> None:
     page.wait_for_selector(".alpt-label", state="detached")
 
 
+def save_and_reload(page) -> None:
+    """Close the page and open it again; the kernel goes on meanwhile."""
+    menu(page, "File", "Save Notebook")
+    page.wait_for_selector(".lm-TabBar-tab.lm-mod-current.jp-mod-dirty", state="detached")
+    page.reload()
+    page.wait_for_selector(".alpt-label[data-turn]")
+    page.locator(".alpt-stage").click()
+
+
 def shown(page) -> str:
     return page.locator(".alpt-label").get_attribute("data-item")
 
@@ -159,7 +168,11 @@ def test_labels_on_disk_are_the_clicks_and_keys_also_across_a_kernel_restart(tmp
         assert shown(page) == item
         answer(page, "key", "0")
         clicked.append([item, "can't tell", "robot"])
-        label(3)
+        label(2)
+        before = shown(page)
+        save_and_reload(page)
+        assert shown(page) == before
+        label(1)
         before = shown(page)
         restart_kernel(page)
         run_cells(page)

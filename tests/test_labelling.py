@@ -591,7 +591,7 @@ def test_the_widget_leaves_out_what_cannot_be_read_and_ends_when_nothing_is_left
         widget._answer(widget, {"do": "tell", "id": shown, "label": truth(shown)}, [])
     session.wait()
     assert len(session.labels.rows) == 12
-    assert any("tall/broken.png cannot be read" in note for note in widget.notes)
+    assert widget.notes == ["cannot be read, left out (1): tall/broken.png (cannot be read as an image)"]
 
 
 def test_a_page_without_a_kernel_shows_a_picture_and_a_table_and_text_stays_text(tmp_path):
