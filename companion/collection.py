@@ -44,23 +44,21 @@ class Collection(Dataset):
         source: the folder or table. frame: id, path (from `root`) or text, in the order of the pool.
         check: id -> class of the items that are held out to estimate the accuracy.
         description: classes, modality, image size and settings, see `alpt_lib.datasets`.
+    Attributes:
+        ids, row: of the pool, in its order, and back. unreadable: id -> why. copies: id -> the first item with its content.
     """
 
     def __init__(self, source: Path, root: Path, frame: pd.DataFrame, check: dict[str, str], description: Description):
         split = np.where(frame["id"].isin(list(check)), CHECK, POOL)
         super().__init__(root, description, frame.assign(label=[check.get(id_, "") for id_ in frame["id"]], split=split))
         self.source, self.is_text = source, description.modality == "text"
-        self.row = {id_: row for row, id_ in enumerate(self.rows(POOL)["id"])}
+        self.ids = self.rows(POOL)["id"].tolist()
+        self.row = {id_: row for row, id_ in enumerate(self.ids)}
         self.known = np.full(len(self.row), -1)  # (n_pool,) class numbers that training reads; -1: none
         self.check_ids = self.rows(CHECK)["id"].tolist() if CHECK in self._rows else []
         self.unreadable = dict(self._missing())
         self.copies = self._find_copies()
         self.report: Callable[[int, int], None] = lambda done, total: None  # told of images decoded
-
-    @property
-    def ids(self) -> list[str]:
-        """Ids of the pool, in its order."""
-        return list(self.row)
 
     def labels(self, split: str) -> np.ndarray:
         return self.known if split == POOL else super().labels(split)

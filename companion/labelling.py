@@ -169,7 +169,7 @@ class Session:
     @property
     def notes(self) -> list[str]:
         """What was found wrong with the files, in words; grows when one turns out to be unreadable."""
-        broken = [f"{id_} ({why})" for id_, why in self.collection.unreadable.items()]
+        broken = [f"{id_} ({why})" for id_, why in list(self.collection.unreadable.items())]  # training adds
         return [*self._notes, *([_named("cannot be read, left out", broken)] if broken else [])]
 
     # --- asking and telling
@@ -238,7 +238,8 @@ class Session:
             how many were new or different.
         """
         with self._lock:
-            labels = [replace(row, id=self.collection.copies.get(row.id, row.id), when=row.when or now()) for row in labels]
+            last = {row.id: row for row in labels}.values()  # a label file of another session has several rows an item
+            labels = [replace(row, id=self.collection.copies.get(row.id, row.id), when=row.when or now()) for row in last]
             new = [row for row in labels if row.label != self._label(row.id) and row.id in self.collection.row]
             for row in new:
                 self._record(row)

@@ -72,7 +72,7 @@ for row in loop.start_pool(data, run).labelled:
     id_ = session.collection.ids[row]
     session.tell(id_, truth[id_])
 
-n_rounds = min(3, run.protocol.n_rounds)
+n_rounds = min(2, run.protocol.n_rounds)
 for _ in range(n_rounds):
     session.refit()
     for item in session.ask(run.protocol.query_batch_size):

@@ -309,6 +309,32 @@ while True:
     with_session.close()
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_after_any_decisions_and_restarts_what_counts_is_what_was_decided_last(start, seed):
+    rng, session, expected, order = np.random.default_rng(seed), start(), {}, []
+    for _ in range(60):
+        shown = session.ask()
+        do = rng.choice(["shown", "any", "undo", "restart", "train"], p=[0.5, 0.15, 0.15, 0.15, 0.05])
+        if do == "restart":
+            session = start()
+            assert session.ask() == shown
+        elif do == "train":
+            session.refit()
+        elif do == "undo" and order:
+            assert session.undo() == order[-1]
+            assert session.ask()[0].id == order.pop()
+            expected.pop(next(id_ for id_ in expected if id_ not in order))
+        elif do == "any" or (do == "shown" and shown):
+            id_ = shown[0].id if do == "shown" else str(rng.choice(session.collection.ids))
+            expected[id_] = str(rng.choice([*CLASSES, CANNOT_TELL, SKIPPED]))
+            session.tell(id_, expected[id_])
+            order = [other for other in order if other != id_] + [id_]
+        assert {i: row.label for i, row in session.labels.current.items() if row.label} == expected
+        askable = {i for i in session.collection.ids if expected.get(i, SKIPPED) == SKIPPED}
+        assert {item.id for item in session.ask()} <= askable
+        assert bool(askable) == bool(session.ask())
+
+
 @pytest.mark.parametrize("n_bytes", [1, 5, 40])
 def test_a_torn_last_line_is_cut_off_and_said(start, tmp_path, n_bytes):
     told = label(start(), 3)
@@ -475,6 +501,17 @@ def test_texts_without_text_are_left_out_and_ids_must_be_unique(tmp_path):
         read(tmp_path / "t.csv", CLASSES)
 
 
+def test_texts_that_moved_to_other_rows_are_noticed(tmp_path):
+    pd.DataFrame({"text": ["one", "two", "three"]}).to_csv(tmp_path / "t.csv", index=False)
+    session = labelling.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
+    for id_ in session.collection.ids:
+        session.tell(id_, "tall")
+    pd.DataFrame({"text": ["one", "inserted", "two", "three"]}).to_csv(tmp_path / "t.csv", index=False)
+    session = labelling.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
+    assert session.notes == ["changed since they were labelled; the labels stay, tell(id, UNDONE) takes one back (2): 1, 2"]
+    session.close()
+
+
 def test_large_pictures_open_without_being_decoded_and_are_scaled_once(tmp_path):
     (tmp_path / "large").mkdir()
     for i in range(3):
@@ -518,6 +555,16 @@ def test_labels_made_elsewhere_come_in_once_or_not_at_all(start, tmp_path):
         with pytest.raises(LabelError, match=rf"bad.csv: {said}.*nothing was imported"):
             session.import_labels(tmp_path / "bad.csv")
     assert len(session.labels.rows) == 2
+
+
+def test_the_label_file_of_another_session_comes_in_as_it_counts(start, tmp_path):
+    session = start()
+    first, second, third = (item.id for item in session.ask(3))
+    for id_, told in ((first, "tall"), (first, "wide"), (second, "tall"), (second, UNDONE), (third, CANNOT_TELL)):
+        session.tell(id_, told)
+    other = start(folder=tmp_path / "other")
+    assert other.import_labels(tmp_path / "labels" / "labels.csv") == 2
+    assert {id_: row.label for id_, row in other.labels.current.items()} == {first: "wide", third: CANNOT_TELL}
 
 
 def test_label_studio_gets_all_items_and_gives_the_same_labels_back(start, tmp_path):

@@ -19,6 +19,7 @@ function render({ model, el }) {
   root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys (d d deletes a cell) are off while the focus is in here
 
   const stage = node("div", "alpt-stage");
+  stage.tabIndex = 0; // long texts scroll by keyboard
   const image = node("img");
   const text = node("div", "alpt-text");
   const caption = node("div", "alpt-caption");
@@ -96,6 +97,7 @@ function render({ model, el }) {
     const shown = model.get("shown");
     root.dataset.item = shown.id;
     root.dataset.turn = shown.turn;
+    stage.scrollTop = 0;
     image.hidden = shown.kind !== "image";
     text.hidden = shown.kind === "image";
     text.textContent = shown.kind === "done" ? "Everything is labelled. Thank you." : shown.text || "";
