@@ -66,7 +66,8 @@ class Trainer:
             done: told of the outcome, in the training thread.
         """
         self.activity, self.failure = f"training on {len(rows)} labels", ""
-        self._thread = threading.Thread(target=self._run, args=(rows, labels, candidates, round_, done), daemon=True)
+        # no daemon: torch aborts a process that ends beneath it, so a script waits; of a kernel, Jupyter waits 5 s
+        self._thread = threading.Thread(target=self._run, args=(rows, labels, candidates, round_, done))
         self._thread.start()
 
     def _run(self, rows, labels, candidates, round_, done) -> None:
@@ -78,8 +79,12 @@ class Trainer:
         self._say("")
 
     def _fit(self, rows: list[int], labels: list[int], candidates: np.ndarray, round_: int) -> Fitted:
+        import torch
+
         from alpt_lib.training import Learner
 
+        if self.config.model.startswith("mini-"):
+            torch.set_num_threads(1)  # arrays this small only wait for each other, 10 times as long beside another process
         started, config, found = time.monotonic(), self.config, self.collection
         found.known[:] = -1  # read by this thread alone: a label taken back meanwhile does not reach a training under way
         found.known[rows] = labels

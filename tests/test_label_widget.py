@@ -78,7 +78,7 @@ def jupyter_lab(folder: Path, theme: str = "JupyterLab Light"):
 
 @contextlib.contextmanager
 def browser_page(address: str):
-    from playwright.sync_api import sync_playwright
+    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
