@@ -138,15 +138,20 @@ def _what_went_wrong(executed: Path, stderr: str) -> str:
 
 
 def _clean(executed: Path) -> None:
-    """Drop timestamps and the states of progress bars, so that equal results are equal files."""
+    """Drop timestamps, and of widgets all but their still pictures, so that equal results are equal files."""
     notebook = json.loads(executed.read_text(encoding="utf-8"))
     for drop in ("papermill", "widgets"):
         notebook["metadata"].pop(drop, None)
     for cell in notebook["cells"]:
         cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k == "tags"}
         if "outputs" in cell:
-            cell["outputs"] = [o for o in cell["outputs"] if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
+            cell["outputs"] = [o for o in cell["outputs"] if _outlives_its_kernel(o.get("data", {}))]
     executed.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _outlives_its_kernel(data: dict[str, Any]) -> bool:
+    """Take the widget out of an output; whether a still picture of it is left."""
+    return data.pop("application/vnd.jupyter.widget-view+json", None) is None or "text/html" in data
 
 
 def _html_body(executed: Path) -> str:
