@@ -262,7 +262,8 @@ def _alone(output: Path):
 def _stamp(name: str, given: dict, plan: list[RunConfig]) -> str:
     """Hash of everything that decides a rendered notebook: its text, the library, its parameters and runs."""
     library = [file for package in ("alpt_lib", "companion") for file in sorted((REPOSITORY / package).rglob("*"))]
-    sources = [render.NOTEBOOKS / f"{name}.ipynb", *(file for file in library if file.suffix in (".py", ".html", ".css", ".csv"))]
+    endings = (".py", ".html", ".css", ".csv", ".js")
+    sources = [render.NOTEBOOKS / f"{name}.ipynb", *(file for file in library if file.suffix in endings)]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
     digest.update(repr((given, [results.run_id(config) for config in plan])).encode())
     return digest.hexdigest()

@@ -205,11 +205,15 @@ def _clean(executed: Path) -> None:
     for cell in notebook["cells"]:
         cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k == "tags"}
         if "outputs" in cell:
-            cell["outputs"] = [o for o in cell["outputs"] if WIDGET not in o.get("data", {}) or "image/png" in o["data"]]
+            cell["outputs"] = [o for o in cell["outputs"] if _outlives_its_kernel(o.get("data", {}))]
         for data in (o["data"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})):
-            data.pop(WIDGET, None)
             data["image/png"] = base64.b64encode(shrink_png(base64.b64decode(data["image/png"]))).decode()
     executed.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _outlives_its_kernel(data: dict[str, Any]) -> bool:
+    """Take the widget out of an output; whether a still picture of it is left."""
+    return data.pop(WIDGET, None) is None or "text/html" in data or "image/png" in data
 
 
 def _html_body(executed: Path) -> str:

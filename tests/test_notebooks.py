@@ -84,7 +84,7 @@ def test_code_cells_are_short_and_define_nothing_that_wants_a_test(name):
 @every_notebook
 def test_presets_set_only_what_every_notebook_defines(name, preset):
     given = render.preset_parameters(preset, name)
-    is_drawing_or_tutorial = preset == "paper" and name in ("00_task_ambiguity", "10_your_dataset")
+    is_drawing_or_tutorial = preset == "paper" and name in ("00_task_ambiguity", "10_your_dataset", "11_label_your_own")
     assert given["preset"] == ("mini" if is_drawing_or_tutorial else preset)
     assert set(given) <= set(render.tagged_literals(name))
 
@@ -121,7 +121,7 @@ def execute_cells(name: str, **overrides) -> dict:
     ("01_accuracy_curves", {"acquisitions": ["random", "margin", "entropy"], "seeds": [1, 2]}),
     ("03_subgroup_upsampling", {}), ("03_subgroup_upsampling", {"acquisitions": ["random"]}),
     ("05_linear_probes", {}), ("06_tsne", {"n_points": 40}), ("08_failure_cases", {}), ("09_stopping_rule", {}),
-    ("10_your_dataset", {}), ("10_your_dataset", {"acquisitions": ["random"]}),
+    ("10_your_dataset", {}), ("10_your_dataset", {"acquisitions": ["random"]}), ("11_label_your_own", {}),
 ])
 def test_a_new_dataset_comes_by_a_parameter(name, overrides, birds_folder, home):
     study = execute_cells(name, datasets=[str(birds_folder)], **overrides)["study"]

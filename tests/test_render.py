@@ -95,3 +95,15 @@ def test_the_gallery_shows_claims_figures_and_links_and_needs_nothing_from_elsew
     assert "http" not in page
     assert "<script" not in page
     assert "Birds < trees" in (home / "figures" / "smoke" / "claims.csv").read_text()
+
+
+def test_of_a_widget_its_still_picture_is_kept_and_a_progress_bar_goes(tmp_path):
+    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "a widget"}
+    cell = {"cell_type": "code", "id": "1", "metadata": {}, "source": "", "execution_count": 1, "outputs": [
+        {"output_type": "display_data", "metadata": {}, "data": {**widget, "text/html": "<table></table>"}},
+        {"output_type": "display_data", "metadata": {}, "data": widget}]}
+    file = tmp_path / "done.ipynb"
+    file.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {"widgets": {}}, "cells": [cell]}))
+    render._clean(file)
+    (output,) = json.loads(file.read_text())["cells"][0]["outputs"]
+    assert output["data"] == {"text/html": "<table></table>", "text/plain": "a widget"}
