@@ -3,6 +3,7 @@
 import textwrap
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -50,6 +51,14 @@ def house_style() -> None:
         "axes.titlesize": "medium", "axes.titlelocation": "left", "figure.dpi": 100, "figure.constrained_layout.use": True,
         "legend.frameon": False, "legend.fontsize": "small",
         "svg.fonttype": "none", "svg.hashsalt": "alpt", "xtick.bottom": True, "ytick.left": True})
+
+
+def panels(n: int, height: float = 2.3, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of n panels, two a row, each `height` inches high; options as for `plt.subplots`."""
+    figure, axes = plt.subplots(-(-n // 2), 2, figsize=(WIDTH, height * -(-n // 2)), squeeze=False, **options)
+    for ax in axes.flat[n:]:
+        ax.set_visible(False)
+    return figure, list(axes.flat[:n])
 
 
 def show(table: pd.DataFrame):

@@ -30,9 +30,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 CAPTION = "**Figure.**"  # begins the paragraph that says what a figure shows
 NAVIGATION = "<!-- navigation -->"  # where a notebook's page has its links, known once all pages are there
 VERDICTS = {  # a sign beside the colour, and what the word means
-    "reproduced": ("✓", "the 95% interval over seeds lies on the claim's side"),
-    "right direction": ("↗", "the estimate is on the claim's side, its interval includes no effect"),
-    "not reproduced": ("✗", "neither"),
+    "reproduced": ("✓", "the whole 95% interval is on the claim's side, or where the claim is no effect, allows for none"),
+    "right direction": ("↗", "the estimate is on the claim's side, but its interval reaches to no effect"),
+    "not reproduced": ("✗", "the estimate is on the other side, or where the claim is no effect, the interval excludes none"),
     "not testable": ("–", "too few seeds for an interval, or not part of this preset"),
 }
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -267,9 +267,9 @@ def gallery(names: list[str], preset: str, output: Path) -> Path:
 def _link_neighbours(entries: list[dict[str, Any]], output: Path) -> None:
     """On each notebook's page: the way back, and to the notebooks before and after it that are here."""
     for before, entry, after in zip([None, *entries], entries, [*entries[1:], None], strict=False):
-        links = [f'<a href="../{e["name"]}/{e["name"]}.html" rel="{rel}">{arrow.format(html.escape(e["heading"]))}</a>'
-                 for e, rel, arrow in ((before, "prev", "← {}"), (after, "next", "{} →")) if e]
-        navigation = f'<nav class="around"><a href="../index.html">All figures</a>{"".join(links)}</nav>'
+        links = [f'<a href="../{e["name"]}/{e["name"]}.html" rel="{rel}">{html.escape(words.format(e["short"]))}</a>'
+                 if e else "<span></span>" for e, rel, words in ((before, "prev", "← {}"), (after, "next", "{} →"))]
+        navigation = f'<nav class="around">{links[0]}<a href="../index.html">All figures</a>{links[1]}</nav>'
         page = output / entry["name"] / f"{entry['name']}.html"
         page.write_text(re.sub(f"{NAVIGATION}|<nav class=\"around\">.*?</nav>", lambda _, n=navigation: n,
                                page.read_text(encoding="utf-8")), encoding="utf-8")
@@ -284,8 +284,8 @@ def _entry(name: str, folder: Path) -> dict[str, Any]:
     drawn += sorted({p.stem for p in folder.glob("*.png")} - set(drawn))
     texts = {figure: described.get(figure) or figure.replace("_", " ").capitalize() for figure in drawn}
     figures = [{"name": f, "caption": markdown2html(text), "alt": plain(text)} for f, text in texts.items()]
-    return {"name": name, "heading": heading(name), "done": (folder / f"{name}.html").exists(), "number": name[:2],
-            "paper": paper_source(name), "claim": markdown2html(claim.removeprefix("**The claim.**")),
+    return {"name": name, "number": name[:2], "heading": heading(name), "short": heading(name).split(":")[0],
+            "done": (folder / f"{name}.html").exists(), "claim": markdown2html(claim.removeprefix("**The claim.**")),
             "figures": figures, "tables": [p.name for p in sorted(folder.glob("*.csv"))]}
 
 

@@ -85,10 +85,8 @@ patterns = pd.concat([metrics.share_by_round(study.acquisitions[study.acquisitio
                       for name, data in study.datasets.items() if data.minority] or [pd.DataFrame({"dataset": []})])
 shown = list(patterns[patterns.get("acquisition") == "least_confidence"].groupby("dataset", sort=False)) if len(patterns) else []
 if shown:
-    figure, axes = plt.subplots(-(-len(shown) // 2), 2, figsize=(plotting.WIDTH, 2.3 * -(-len(shown) // 2)), squeeze=False)
-    for ax in axes.flat[len(shown):]:
-        ax.set_visible(False)
-    for ax, (dataset, rows) in zip(axes.flat, shown, strict=False):
+    figure, axes = plotting.panels(len(shown))
+    for ax, (dataset, rows) in zip(axes, shown, strict=True):
         plotting.curve(ax, rows, by="model", x="round", colours=plotting.MODEL_COLOURS)
         share = study.datasets[dataset].pool_shares.reindex(study.datasets[dataset].minority).sum()
         ax.axhline(share, color=plotting.HIGHLIGHT, linestyle="--", linewidth=1.5)

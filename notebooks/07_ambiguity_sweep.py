@@ -24,7 +24,6 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-import matplotlib.pyplot as plt
 import pandas as pd
 
 from alpt_lib import claims, experiments, metrics, plotting
@@ -67,9 +66,7 @@ plotting.show(table)
 # %%
 paired = final.pivot_table(index=["matched", "model", "seed"], columns="acquisition", values="value")
 gain = paired.sub(paired.get("random"), axis=0).drop(columns="random", errors="ignore").stack().rename("value").reset_index()
-figure, grid = plt.subplots(2, 2, figsize=(plotting.WIDTH, 4.6))
-axes = grid.flat[:3]
-grid[1, 1].set_visible(False)
+figure, axes = plotting.panels(3)
 for ax, rows in zip(axes, (final, gain, asked), strict=True):
     if len(rows):
         plotting.curve(ax, rows.sort_values("matched"), x="matched")

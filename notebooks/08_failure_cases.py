@@ -26,8 +26,6 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-import matplotlib.pyplot as plt
-
 from alpt_lib import claims, experiments, metrics, plotting
 
 plotting.house_style()
@@ -64,12 +62,8 @@ plotting.show(probe_table)
 
 # %%
 panels = list(curves[curves.metric == "accuracy"].groupby(["dataset", "model"], sort=False))
-n_rows = -(-(len(panels) + 1) // 2)
-figure, axes = plt.subplots(n_rows, 2, figsize=(plotting.WIDTH, 2.4 * n_rows), squeeze=False, sharey=True)
-last = axes.flat[len(panels)]
-for ax in axes.flat[len(panels) + 1:]:
-    ax.set_visible(False)
-for ax, ((dataset, model), rows) in zip(axes.flat, panels, strict=False):
+figure, (*axes, last) = plotting.panels(len(panels) + 1, sharey=True)
+for ax, ((dataset, model), rows) in zip(axes, panels, strict=True):
     ax.set_ylim(0, 1)  # before the lines, whose names are placed by it
     plotting.curve(ax, rows)
     ax.set(title=study.title(dataset, model), xlabel="labels", ylabel="validation accuracy")

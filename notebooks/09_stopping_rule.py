@@ -24,8 +24,6 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-import matplotlib.pyplot as plt
-
 from alpt_lib import claims, experiments, metrics, plotting
 
 plotting.house_style()
@@ -60,12 +58,8 @@ plotting.show(steps)
 
 # %%
 panels = list(final.groupby(["dataset", "model", "metric"], sort=False))
-n_rows = -(-(len(panels) + 1) // 2)
-figure, axes = plt.subplots(n_rows, 2, figsize=(plotting.WIDTH, 2.4 * n_rows), squeeze=False)
-last = axes.flat[len(panels)]
-for ax in axes.flat[len(panels) + 1:]:
-    ax.set_visible(False)
-for ax, ((dataset, model, metric), rows) in zip(axes.flat, panels, strict=False):
+figure, (*axes, last) = plotting.panels(len(panels) + 1)
+for ax, ((dataset, model, metric), rows) in zip(axes, panels, strict=True):
     plotting.bars(ax, rows, "stopping")
     ax.set(title=f"{study.title(dataset, model)}\n{plotting.name(metric)}", ylabel="validation accuracy", ylim=(0, 1))
 plotting.bars(last, study.runs.assign(value=study.runs.mean_steps), "stopping")

@@ -162,15 +162,12 @@ asked = study.acquisitions[study.acquisitions["round"] > 0]
 mix = pd.concat([metrics.upsampling_by_run(asked[asked.dataset == dataset], "label", data.rows("pool")["label"])
                  for dataset, data in study.datasets.items()], ignore_index=True).rename(columns={"label": "class"})
 panels = list(mix.groupby(["dataset", "model"], sort=False))
-n_rows = -(-len(panels) // 2)
-figure, axes = plt.subplots(n_rows, 2, figsize=(plotting.WIDTH, 2.3 * n_rows), squeeze=False)
-for ax in axes.flat[len(panels):]:
-    ax.set_visible(False)
-for ax, ((dataset, model), of_panel) in zip(axes.flat, panels, strict=False):
+figure, axes = plotting.panels(len(panels))
+for ax, ((dataset, model), of_panel) in zip(axes, panels, strict=True):
     shares = of_panel.assign(value=of_panel.share_acquired)
     plotting.bars_with_pool_share(ax, shares, shares.groupby("class").share_pool.first(), "class")
     ax.set(title=f"{study.title(dataset, model)}, by class", ylabel="share of queried", ylim=(0, None))
-axes.flat[len(panels) - 1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
 study.save(figure, "class_mix")
 
 # %%
