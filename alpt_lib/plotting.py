@@ -107,13 +107,25 @@ def curve(ax: Axes, rows: pd.DataFrame, by: str = "acquisition", x: str = "n_lab
 
 
 def _label_ends(ax: Axes, ends: dict[str, tuple[float, float, str]]) -> None:
-    """Names beside line ends, moved apart where lines end close together."""
+    """Names beside line ends, moved apart where lines end close together: such a group is spread about its own middle."""
     low, high = ax.get_ylim()
-    gap, previous = (high - low) * 0.09, -np.inf
-    for key, (x, y, colour) in sorted(ends.items(), key=lambda item: item[1][1]):
-        previous = max(y, previous + gap)
-        ax.annotate(name(key), (x, previous), xytext=(6, 0), textcoords="offset points", va="center", color=colour,
-                    fontsize="small", annotation_clip=False)
+    gap, groups = (high - low) * 0.09, []
+    for end in sorted(ends.items(), key=lambda item: item[1][1]):
+        groups.append([end])
+        while len(groups) > 1 and _middle(groups[-1]) - _middle(groups[-2]) < gap * (len(groups[-1]) + len(groups[-2])) / 2:
+            last = groups.pop()
+            groups[-1] += last
+    previous = -np.inf
+    for group in groups:
+        lowest = max(_middle(group) - gap * (len(group) - 1) / 2, min(low, _middle(group)))  # not below the panel
+        for i, (key, (x, _, colour)) in enumerate(group):
+            previous = max(lowest + i * gap, previous + gap)
+            ax.annotate(name(key), (x, previous), xytext=(6, 0), textcoords="offset points", va="center", color=colour,
+                        fontsize="small", annotation_clip=False)
+
+
+def _middle(group: list[tuple[str, tuple[float, float, str]]]) -> float:
+    return float(np.mean([y for _, (_, y, _) in group]))
 
 
 def bars(ax: Axes, rows: pd.DataFrame, x: str, by: str = "acquisition", colours: dict | None = None) -> None:

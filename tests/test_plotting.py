@@ -39,6 +39,15 @@ def test_names_of_lines_that_end_together_do_not_overlap(ax):
     assert all(below.y1 <= above.y0 for below, above in pairwise(boxes))
 
 
+def test_names_of_lines_that_end_together_stay_about_where_they_end(ax):
+    ends = {"random": (1, 0.50, "black"), "margin": (1, 0.51, "black"), "entropy": (1, 0.9, "black")}
+    plotting._label_ends(ax, ends)
+    assert [t.get_text() for t in ax.texts] == ["random", "margin", "entropy"]
+    low, high, alone = (t.xy[1] for t in ax.texts)
+    assert (low + high) / 2 == pytest.approx(0.505)
+    assert alone == 0.9
+
+
 def test_a_curve_is_the_mean_over_seeds_with_a_gaussian_band(ax):
     plotting.curve(ax, rows(2, ("random",)))
     assert ax.lines[0].get_ydata() == pytest.approx([0.515, 0.525])
