@@ -279,7 +279,9 @@ def check(notebook: str, study: Study) -> pd.DataFrame:
 
 
 def show(table: pd.DataFrame):
-    """The claims table for reading: numbers rounded, verdicts coloured."""
-    colours = {"reproduced": "#1b7837", "right direction": "#8a6d00", "not reproduced": "#b2182b", "not testable": "#666666"}
-    return (table.style.hide(axis="index").format(precision=3, na_rep="–")
+    """The claims table for reading: numbers rounded, verdicts coloured (by the page's own colours, where it has some)."""
+    colours = {"reproduced": "var(--good, #1b7837)", "right direction": "var(--part, #8a6d00)",
+               "not reproduced": "var(--bad, #b2182b)", "not testable": "var(--soft, #666666)"}
+    words = table.rename(columns=lambda c: c.replace("_", " "))
+    return (words.style.hide(axis="index").format(precision=3, na_rep="–")
             .map(lambda v: f"color: {colours.get(v, 'inherit')}; font-weight: 600", subset=["verdict"]))

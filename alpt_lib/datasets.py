@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 import yaml
 from PIL import Image
-from tqdm.auto import tqdm
 
 from alpt_lib.config import CompanionError, unknown
 from alpt_lib.metrics import rare
 from alpt_lib.paths import cache_folder, home
+from alpt_lib.progress import Progress
 
 POOL = "pool"
 TEXTS_AT_ONCE = 10_000  # tokenised: a tokenizer's own results are Python objects, far larger than the token ids
@@ -134,9 +134,11 @@ class Dataset:
         target = cache_folder() / f"{self.name}_{self.fingerprint}_{split}_{kind}.npy"
         if not target.exists():
             texts = self.texts(split)
-            starts = tqdm(range(0, len(texts), TEXTS_AT_ONCE), desc=f"tokenise {self.name} {split}", unit_scale=TEXTS_AT_ONCE,
-                          unit="text", leave=False, disable=len(texts) <= TEXTS_AT_ONCE)
-            parts = [tokenize(texts[i : i + TEXTS_AT_ONCE]).astype(np.int32) for i in starts]
+            progress, parts = Progress(len(texts), f"tokenise {self.name} {split}", "text", quiet=len(texts) <= TEXTS_AT_ONCE), []
+            for i in range(0, len(texts), TEXTS_AT_ONCE):
+                parts.append(tokenize(texts[i : i + TEXTS_AT_ONCE]).astype(np.int32))
+                progress.add(len(parts[-1]))
+            progress.close()
             with _new_array(target, (len(texts), max(part.shape[1] for part in parts)), np.int32) as array:
                 array[:] = padding
                 for i, part in enumerate(parts):
@@ -192,8 +194,10 @@ def _decode(folder: Path, paths: list[str], size: int, target: Path, what: str) 
             broken.append(paths[i])
 
     with _new_array(target, (len(paths), size, size, 3), np.uint8) as array, ThreadPoolExecutor(os.cpu_count()) as threads:
-        list(tqdm(threads.map(read, range(len(paths))), total=len(paths), desc=f"decode {what}", unit="image",
-                  leave=False, disable=len(paths) < 3000))
+        progress = Progress(len(paths), f"decode {what}", "image", quiet=len(paths) < 3000)
+        for _ in threads.map(read, range(len(paths))):
+            progress.add(1)
+        progress.close()
         if broken:
             raise DataError(f"{what}: {len(broken)} image(s) cannot be read (truncated or no image): "
                             f"{', '.join(sorted(broken)[:5])}; replace or drop them from the manifest")

@@ -20,11 +20,11 @@ from multiprocessing import connection, resource_tracker
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from alpt_lib import datasets, profiling, results
 from alpt_lib.config import CompanionError, RunConfig, unknown
 from alpt_lib.loop import Round, active_learning, check
+from alpt_lib.progress import Progress
 
 EXECUTORS = ("local", "ray")
 CRASHES = 2  # so often may a worker process die at a run before that run is given up
@@ -65,7 +65,7 @@ def execute(configs: list[RunConfig], workers: int = 0, quiet: bool = False, exe
     _build_once(todo)
     _decode_once(todo)
     total, n_runs = sum(map(fits_left, todo)), len(todo)
-    progress, failed = Progress(total, n_runs, quiet), {}
+    progress, failed = Progress(total, f"{n_runs} runs", "fit", quiet), {}
     while todo:
         if any(map(_is_free, todo)):
             with closing(_failures(_groups(todo), workers, executor, progress.add)) as failures:
@@ -338,40 +338,6 @@ def _work(link: connection.Connection, gpu: str | None) -> None:
     with suppress(EOFError, ConnectionError):
         while True:
             link.send(run_group(link.recv(), report))
-
-
-class Progress:
-    """One progress line with the time left: a bar in terminals and notebooks, a plain line now and then elsewhere."""
-
-    def __init__(self, total: int, n_runs: int, quiet: bool = False, every: float = 15.0):
-        self.total, self.done, self.started, self.every, self.quiet = total, 0, time.monotonic(), every, quiet
-        self.spent: Counter = Counter()
-        self.printed = self.started
-        self.label = f"{n_runs} runs"
-        live = not quiet and (sys.stderr.isatty() or "ipykernel" in sys.modules)
-        self.bar = tqdm(total=total, desc=self.label, unit="fit", dynamic_ncols=True) if live else None
-        if not live and not quiet:
-            print(f"{self.label}: {total} fits to do", flush=True)
-
-    def add(self, n: int | Counter) -> None:
-        if isinstance(n, Counter):
-            self.spent += n
-            return
-        self.done += n
-        if self.bar is not None:
-            self.bar.update(n)
-        elif not self.quiet and time.monotonic() - self.printed > self.every:
-            self.printed = time.monotonic()
-            left = (self.printed - self.started) / max(self.done, 1) * (self.total - self.done)
-            print(f"{self.label}: {self.done} of {self.total} fits, about {left / 60:.1f} min left", flush=True)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
-        elif not self.quiet:
-            print(f"{self.label}: done in {(time.monotonic() - self.started) / 60:.1f} min", flush=True)
-        if self.spent:
-            print(profiling.table(self.spent), flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from alpt_lib import datasets, models, results
 from alpt_lib.config import ConfigError, Protocol, Recipe, RunConfig, override, unknown
 from alpt_lib.execute import RunsFailed, execute
 from alpt_lib.paths import REPOSITORY, home
+from alpt_lib.progress import Progress
 
 STORED_ONLY = "ALPT_STORED_ONLY"  # set while figures are rendered: the runs were done, or have failed, before
 PRESETS = {"smoke": "mini", "mini": "mini", "paper": "paper"}  # preset -> tier of datasets and models
@@ -30,6 +31,7 @@ PAPER_DATA = {  # dataset at the paper tier -> the script in data_prep/ that mak
     **{name: f"{name}.py" for name in ("waterbirds", "treeperson", "iwildcam", "amazon", "camelyon17", "fmow")},
     **{f"waterbirds_{percent}": "waterbirds_variants.py" for percent in (50, 60, 70, 80, 90, 95)},
 }
+GENERATORS = ("mini_text.py", "mini_vision.py")  # of the embedded datasets: seconds, and about half a minute
 
 
 def _list_of(kind: type) -> Callable[[Any], bool]:
@@ -307,8 +309,11 @@ def prepare(parameters: dict[str, Any]) -> None:
 
 def generate(target: Path) -> None:
     """Run the generators of data_prep/ into `target`; they skip what is complete."""
-    for script in ("mini_vision.py", "mini_text.py"):
+    progress = Progress(len(GENERATORS), "embedded datasets, once, about half a minute", "generator")
+    for script in GENERATORS:
         done = subprocess.run([sys.executable, str(REPOSITORY / "data_prep" / script), "--out", str(target)],
                               capture_output=True, text=True)
         if done.returncode:
             raise datasets.DataError(f"data_prep/{script} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        progress.add(1)
+    progress.close()

@@ -1,11 +1,16 @@
 """What two notebooks draw alike, in one style: curves with seed bands, bars against the pool's share, contact sheets."""
 
+import textwrap
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageOps
 
@@ -20,6 +25,7 @@ MODEL_COLOURS = {  # pretrained in blue, darker with size; not pretrained in gre
     "bit-m-np": "#9a9a9a", "bit-m-deep-np": "#555555", "roberta-m-np": "#9a9a9a",
 }
 SUBGROUP_COLOURS = ["#0072b2", "#e69f00", "#cc79a7", "#009e73", "#56b4e9", "#d55e00", "#000000", "#f0e442"]
+WIDTH = 6.4  # inches: every figure, so that its text is readable in a column of 640 px, or printed at 9 cm
 HIGHLIGHT = "#d55e00"  # frames of disambiguating examples, lines of the pool's share
 NAMES = {
     "random": "random", "least_confidence": "least confidence", "entropy": "entropy", "margin": "margin",
@@ -40,10 +46,19 @@ def name(key: str) -> str:
 
 def house_style() -> None:
     """Set seaborn's theme and what makes the same figure the same bytes."""
-    sns.set_theme(context="notebook", style="ticks", font_scale=0.85, rc={
+    sns.set_theme(context="paper", style="ticks", font_scale=0.95, rc={
         "axes.spines.right": False, "axes.spines.top": False, "axes.grid": True, "grid.color": "#e6e6e6",
-        "axes.titlesize": "medium", "axes.titlelocation": "left", "figure.dpi": 90, "figure.constrained_layout.use": True,
-        "legend.frameon": False, "svg.fonttype": "none", "svg.hashsalt": "alpt", "xtick.bottom": True, "ytick.left": True})
+        "axes.titlesize": "medium", "axes.titlelocation": "left", "figure.dpi": 100, "figure.constrained_layout.use": True,
+        "legend.frameon": False, "legend.fontsize": "small",
+        "svg.fonttype": "none", "svg.hashsalt": "alpt", "xtick.bottom": True, "ytick.left": True})
+
+
+def panels(n: int, height: float = 2.3, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of n panels, two a row, each `height` inches high; options as for `plt.subplots`."""
+    figure, axes = plt.subplots(-(-n // 2), 2, figsize=(WIDTH, height * -(-n // 2)), squeeze=False, **options)
+    for ax in axes.flat[n:]:
+        ax.set_visible(False)
+    return figure, list(axes.flat[:n])
 
 
 def show(table: pd.DataFrame):
@@ -114,8 +129,9 @@ def bars(ax: Axes, rows: pd.DataFrame, x: str, by: str = "acquisition", colours:
         at = np.arange(len(positions)) + (i - (len(groups) - 1) / 2) * width
         ax.bar(at, table["mean"], width * 0.92, color=(colours or COLOURS).get(key), label=name(key))
         ax.errorbar(at, table["mean"], (table["ci_high"] - table["ci_low"]) / 2, fmt="none", ecolor="black", elinewidth=1)
-    ax.set_xticks(range(len(positions)), [name(str(p)).replace("/", "\n").replace(", ", "\n") for p in positions],
-                  rotation=90 if len(positions) > 6 else 0)
+    words = [name(str(p)).replace("/", "\n").replace(", ", "\n") for p in positions]
+    narrow = ["\n".join(line for part in w.split("\n") for line in textwrap.wrap(part, 12)) for w in words]
+    ax.set_xticks(range(len(positions)), words if len(positions) > 6 else narrow, rotation=90 if len(positions) > 6 else 0)
     ax.grid(axis="x", visible=False)
 
 
@@ -128,21 +144,66 @@ def bars_with_pool_share(ax: Axes, rows: pd.DataFrame, pool: pd.Series, x: str) 
 
 
 def contact_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, columns: int = 8, size: int = 56) -> None:
-    """The images asked for, a row per round, most wanted first; disambiguating (minority) ones are framed.
+    """What was asked for, a row per round, most wanted first: pictures, or the first lines of texts.
+
+    Disambiguating (minority) examples are framed; the bar below each picture, or before each text, has its subgroup's colour.
 
     Args:
-        acquired: columns round, rank, index, subgroup; one run's.
+        acquired: columns round, rank, index, subgroup; one run's. Subgroups that the dataset does not have are not marked.
+        columns: pictures a row. size: px of each. Of texts the first three of a round are shown.
     """
     rounds = sorted(acquired["round"].unique())
+    if data.description.modality == "text":
+        return _text_sheet(ax, data, acquired[acquired["rank"] < 3], rounds)
+    colours = subgroup_colours(sorted(data.pool_shares.index))
     sheet = Image.new("RGB", (columns * size, len(rounds) * size), "white")
     for example in acquired[acquired["rank"] < columns].itertuples():
         with Image.open(data.folder / data.rows(POOL)["path"][example.index]) as image:
             tile = image.convert("RGB").resize((size - 10, size - 10), Image.Resampling.NEAREST if image.width < size else None)
-        frame = HIGHLIGHT if example.subgroup in data.minority else "#ffffff"
-        sheet.paste(ImageOps.expand(tile, 4, frame), (example.rank * size + 1, rounds.index(example.round) * size + 1))
+        tile = ImageOps.expand(tile, 4, HIGHLIGHT if example.subgroup in data.minority else "#ffffff")
+        if example.subgroup in colours:
+            tile.paste(to_hex(colours[example.subgroup]), (0, size - 8, size - 2, size - 2))
+        sheet.paste(tile, (example.rank * size + 1, rounds.index(example.round) * size + 1))
     ax.imshow(np.asarray(sheet), interpolation="none")
-    ax.set_yticks([(i + 0.5) * size for i in range(len(rounds))], [f"round {r}" for r in rounds])
+    _rounds_on_the_left(ax, rounds, size)
+
+
+def _text_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, rounds: list[int]) -> None:
+    colours, texts = subgroup_colours(sorted(data.pool_shares.index)), data.rows(POOL)["text"]
+    height = acquired["rank"].max() + 1.5  # of a round, in texts
+    for example in acquired.itertuples():
+        y = rounds.index(example.round) * height + example.rank + 0.25
+        lines = textwrap.wrap(textwrap.shorten(texts[example.index], 138, placeholder=" ..."), 48)[:3]
+        ax.text(0.025, y + 0.45, "\n".join(lines), va="center", fontsize="x-small", linespacing=1.05, clip_on=True)
+        if example.subgroup in colours:
+            frame = {"edgecolor": HIGHLIGHT, "linewidth": 2} if example.subgroup in data.minority else {"linewidth": 0}
+            ax.add_patch(Rectangle((-0.01, y + 0.02), 0.02, 0.86, facecolor=colours[example.subgroup], clip_on=False, **frame))
+    ax.set(xlim=(0, 1), ylim=(len(rounds) * height, 0))
+    _rounds_on_the_left(ax, rounds, height)
+
+
+def _rounds_on_the_left(ax: Axes, rounds: list[int], height: float) -> None:
+    ax.set_yticks([(i + 0.5) * height for i in range(len(rounds))], [f"round {r}" for r in rounds], fontsize="small")
     ax.set_xticks([])
     ax.grid(visible=False)
     ax.tick_params(left=False)
     sns.despine(ax=ax, left=True, bottom=True)
+
+
+def sheets(figure: Figure, data: Dataset, acquired: pd.DataFrame, arms: list[str], title: str) -> None:
+    """Contact sheets of several arms side by side, with a legend of the subgroups' colours below.
+
+    Args:
+        figure: or a part of one. acquired: as for `contact_sheet`, with acquisition.
+    """
+    for ax, arm in zip(figure.subplots(1, len(arms), squeeze=False)[0], arms, strict=True):
+        asked = acquired[acquired.acquisition == arm]
+        contact_sheet(ax, data, asked)
+        known = asked.subgroup.isin(data.pool_shares.index).any() and data.minority
+        share = f": {asked.subgroup.isin(data.minority).mean():.0%} minority" if known else ""
+        ax.set_title(f"{title}{name(arm)}{share}", fontsize="small")
+    if acquired.subgroup.isin(data.pool_shares.index).any() and data.description.subgroups:
+        handles = [Patch(facecolor=colour, label=name(str(key)), linewidth=1.5,
+                         edgecolor=HIGHLIGHT if key in data.minority else colour)
+                   for key, colour in subgroup_colours(sorted(data.pool_shares.index)).items()]
+        figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5), handlelength=1)

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import subprocess
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -23,7 +24,7 @@ from typing import Any
 import pandas as pd
 
 from alpt_lib import datasets
-from alpt_lib.config import ADDED_LATER, CompanionError, Recipe, RunConfig
+from alpt_lib.config import ADDED_LATER, CompanionError, ConfigError, Protocol, Recipe, RunConfig, unknown
 from alpt_lib.loop import Round, start_pool
 from alpt_lib.models import reads_texts, weights_fingerprint
 from alpt_lib.paths import REPOSITORY, runs_folder
@@ -32,6 +33,7 @@ RESULTS_VERSION = 1  # raise when the code changes what a run's rows mean
 BEFORE = -1  # round number of what is measured before any fine-tuning
 METRIC_COLUMNS = ["round", "n_labels", "split", "subgroup", "metric", "value", "n_examples"]
 ACQUISITION_COLUMNS = ["round", "rank", "index", "label", "subgroup", "score"]
+RUN_COLUMNS = ["run_id", "dataset", "model", "acquisition", "seed", "stopping", "n_rounds"]  # of what `load` returns
 
 
 class StoreError(CompanionError):
@@ -203,7 +205,11 @@ def commit() -> str:
 
 def metrics(config: RunConfig) -> pd.DataFrame:
     """The run's metrics, one number a row: METRIC_COLUMNS."""
-    rows = [{"round": r.round, "n_labels": r.n_labels, **row} for r in read(config) for row in r.metrics]
+    return _metrics(config, read(config))
+
+
+def _metrics(_: RunConfig, rounds: list[Round]) -> pd.DataFrame:
+    rows = [{"round": r.round, "n_labels": r.n_labels, **row} for r in rounds for row in r.metrics]
     return pd.DataFrame(rows, columns=METRIC_COLUMNS)
 
 
@@ -212,13 +218,92 @@ def acquisitions(config: RunConfig) -> pd.DataFrame:
 
     `round` is the round that first trains on the example: 0 for the seed set (score NaN).
     """
+    return _acquisitions(config, read(config))
+
+
+def _acquisitions(config: RunConfig, rounds: list[Round]) -> pd.DataFrame:
     data = datasets.load(Path(config.dataset))
     seed_set = start_pool(data, config).labelled
     rows = [(0, rank, index, float("nan")) for rank, index in enumerate(seed_set)]
-    for r in read(config):
+    for r in rounds:
         rows += [(r.round + 1, rank, i, s) for rank, (i, s) in enumerate(zip(r.query, r.scores, strict=True))]
     table = pd.DataFrame(rows, columns=["round", "rank", "index", "score"])
     manifest = data.rows(datasets.POOL).iloc[table["index"]].reset_index(drop=True)
     table["subgroup"] = data.subgroup(datasets.POOL)[table["index"]]
     attributes = manifest.drop(columns=["split", "path", "text"], errors="ignore")
     return pd.concat([table, attributes], axis=1)[[*ACQUISITION_COLUMNS, *attributes.columns.drop("label")]]
+
+
+TABLES = {"metrics": _metrics, "acquisitions": _acquisitions}
+
+
+def load(what: str = "metrics", **where: Any) -> pd.DataFrame:
+    """Every stored run in one tidy frame, finished or not: `load(dataset="waterbirds", metric="accuracy", seed=[1, 11])`.
+
+    Args:
+        what: "metrics" (one number a row) or "acquisitions" (one labelled example a row; the datasets must be here).
+        where: a column and the value, or list of values, that its rows must have.
+    Returns:
+        RUN_COLUMNS, then METRIC_COLUMNS, or ACQUISITION_COLUMNS and attributes; companion/data_dictionary.csv says what each
+        means. A run is finished once it has rows of round `n_rounds`.
+    Raises:
+        ConfigError: an unknown table or column; lists all. DataError: acquisitions of a dataset that is gone or has changed.
+    """
+    if what not in TABLES:
+        raise ConfigError(unknown("table", what, list(TABLES)))
+    frames = []
+    for target in run_folders():
+        record = read_record(target)
+        config = record and config_of(record)
+        if not config or not all(_is_wanted(value, where.get(name)) for name, value in _run_columns(target, config).items()):
+            continue
+        if what == "acquisitions":
+            _check_same_data(target, config, record)
+        table = TABLES[what](config, read_rounds(target / "rounds.jsonl"))
+        run = pd.DataFrame([_run_columns(target, config)] * len(table), columns=RUN_COLUMNS)
+        frames.append(pd.concat([run, table[[c for c in table if c not in RUN_COLUMNS]]], axis=1))
+    columns = METRIC_COLUMNS if what == "metrics" else ACQUISITION_COLUMNS
+    found = pd.concat([f for f in frames if len(f)] or [pd.DataFrame(columns=[*RUN_COLUMNS, *columns])], ignore_index=True)
+    for name, wanted in where.items():
+        if name not in found:
+            raise ConfigError(unknown("column", name, list(found)))
+        found = found[found[name].isin(wanted if isinstance(wanted, list | tuple | set) else [wanted])]
+    return found.reset_index(drop=True)
+
+
+def _is_wanted(value: Any, wanted: Any) -> bool:
+    return wanted is None or value == wanted or (isinstance(wanted, list | tuple | set) and value in wanted)
+
+
+def _run_columns(target: Path, c: RunConfig) -> dict[str, Any]:
+    values = (target.name, Path(c.dataset).name, c.model, c.acquisition, c.seed, c.recipe.stopping, c.protocol.n_rounds)
+    return dict(zip(RUN_COLUMNS, values, strict=True))
+
+
+def _check_same_data(target: Path, config: RunConfig, record: dict[str, Any]) -> None:
+    """Stored rows are numbers of pool rows: of another pool they would name other examples."""
+    if datasets.load(Path(config.dataset)).fingerprint != record["identity"]["dataset"]:
+        raise datasets.DataError(f"run {target.name} was done on other data than {config.dataset} holds now; "
+                                 "`python -m alpt_lib prune` removes such runs, a filter such as dataset=... leaves them out")
+
+
+def run_folders() -> list[Path]:
+    """The folders of the store that are named like runs."""
+    found = runs_folder().glob("*") if runs_folder().is_dir() else ()
+    return sorted(p for p in found if re.fullmatch("[0-9a-f]{16}", p.name) and p.is_dir() and not p.is_symlink())
+
+
+def read_record(target: Path) -> dict[str, Any] | None:
+    """A run's config.json if it is one of ours and whole."""
+    try:
+        record = json.loads((target / "config.json").read_text(encoding="utf-8"))
+        config_of(record)
+        return record
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def config_of(record: dict[str, Any]) -> RunConfig:
+    """The config that a run was started with."""
+    c = record["config"]
+    return RunConfig(**{**c, "protocol": Protocol(**c["protocol"]), "recipe": Recipe(**c["recipe"])})

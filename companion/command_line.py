@@ -1,4 +1,4 @@
-"""The command line: `python -m alpt_lib run` plans, executes, renders and reports (run_all.sh calls it)."""
+"""The command line, `python -m alpt_lib COMMAND`: `run` plans, executes, renders and reports (run_all.sh calls it)."""
 
 import argparse
 import fcntl
@@ -6,8 +6,10 @@ import hashlib
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 import yaml
@@ -16,13 +18,94 @@ from alpt_lib import experiments, profiling, results
 from alpt_lib.config import CompanionError, RunConfig
 from alpt_lib.execute import EXECUTORS, RunsFailed, execute
 from alpt_lib.paths import REPOSITORY, home
-from companion import costs, render, store
+from alpt_lib.progress import QUIET
+from companion import catalogue, costs, render, share, store
+
+COMMANDS = {  # group -> command -> what it does, as `--help` shows them
+    "make figures": {
+        "run": "do the runs that are missing, render the notebooks, print the claims (run_all.sh calls it)",
+        "execute": "do the runs that no other process is doing, draw nothing"},
+    "look": {
+        "list": "runs, datasets, models, acquisitions, presets or notebooks",
+        "show": "one stored run: its rounds, final accuracies, why it failed",
+        "explain": "what a run's id is made of; of two runs, what differs",
+        "check": "a dataset folder: its counts, or the first thing that is wrong with it"},
+    "take results elsewhere": {
+        "export": "stored runs as one tidy csv or parquet, with a data dictionary",
+        "tensorboard": "stored runs as TensorBoard event files"},
+    "keep the store": {
+        "verify": "what is wrong with the store; exit status 1 if anything is",
+        "prune": "stored runs that no notebook of the preset needs; --yes removes them"}}
+AFTERWORD = """\
+`python -m alpt_lib COMMAND --help` has the options of each. Data, runs and figures are in {home}
+(ALPT_HOME moves them). In python, `alpt_lib.results.load()` gives all stored runs as one pandas frame."""
+VERDICT_COLOURS = {"reproduced": 32, "right direction": 33, "not reproduced": 31, "not testable": 2}  # of ANSI terminals
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Exit status: 0, or 1 with one line on stderr that says what is wrong; 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="alpt_lib", description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
+    options = _parser().parse_args(arguments)
+    if getattr(options, "quiet", False):
+        os.environ[QUIET] = "1"
+    try:
+        return options.action(options)
+    except CompanionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    width = max(len(name) for group in COMMANDS.values() for name in group)
+    overview = "\n\n".join("\n".join([f"{group}:", *(f"  {name:{width}}  {does}" for name, does in commands.items())])
+                           for group, commands in COMMANDS.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m alpt_lib", usage="%(prog)s COMMAND [options]", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Active Learning Helps Pretrained Models Learn the Intended Task: a reproducible companion.",
+        epilog=f"{overview}\n\n{AFTERWORD.format(home=home())}")
+    subparsers = parser.add_subparsers(dest="command", required=True, prog="python -m alpt_lib", metavar="COMMAND",
+                                       help=argparse.SUPPRESS)
+    known = {name: does for group in COMMANDS.values() for name, does in group.items()}
+
+    def command(name: str, action: Callable[[argparse.Namespace], int], *parents: argparse.ArgumentParser):
+        added = subparsers.add_parser(name, parents=parents, description=f"{known[name][0].upper()}{known[name][1:]}.")
+        added.set_defaults(action=action)
+        return added
+
+    loud = argparse.ArgumentParser(add_help=False)
+    loudness = loud.add_mutually_exclusive_group()
+    loudness.add_argument("--quiet", action="store_true", help="no progress; errors, and in the end where to look")
+    loudness.add_argument("--verbose", action="store_true", help="also the planned runs, and what notebooks are given")
+    plan = _plan_options()
+    run_parser = command("run", run, plan, loud)
+    run_parser.add_argument("--profile", action="store_true", help="say which part of the runs takes how long")
+    run_parser.add_argument("--dry-run", action="store_true", help="say what would run, how long, how much disk")
+    command("execute", execute_runs, plan, loud)
+    command("list", list_what).add_argument(
+        "what", nargs="?", default="runs", choices=list(catalogue.LISTS), help="default: runs")
+    command("show", show_run).add_argument("run", metavar="RUN_ID", help="or how it starts")
+    command("explain", explain_runs).add_argument(
+        "runs", nargs="+", metavar="RUN_ID|FILE.yaml", help="a stored run's id, or a yaml file of notebook parameters")
+    command("check", check_folder).add_argument("folder", help="a folder with manifest.csv and dataset.yaml, or a dataset's name")
+    exporter = command("export", export_table)
+    exporter.add_argument("--to", type=Path, required=True, metavar="FILE", help="ends in .csv or .parquet")
+    exporter.add_argument("--what", choices=share.TABLES, default="metrics", help="default: metrics, one number a row")
+    exporter.add_argument("--where", type=_mapping, metavar="'{dataset: waterbirds}'", help="only rows with these values (yaml)")
+    command("tensorboard", write_events).add_argument(
+        "--log", type=Path, metavar="FOLDER", help="default: tensorboard/ beside runs/")
+    command("verify", verify_runs)
+    command("prune", prune_runs, plan).add_argument(
+        "--yes", action="store_true", help="remove them; without it they are only listed")
+    return parser
+
+
+def _plan_options() -> argparse.ArgumentParser:
+    """The options that say which notebooks, with which parameters, done how."""
     plan = argparse.ArgumentParser(add_help=False)
     plan.add_argument("--preset", default="mini", help=f"{', '.join(experiments.PRESETS)} (default: mini)")
     plan.add_argument("--only", metavar="01,05", help="only these notebooks, by number or name")
@@ -30,28 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
                       "notebooks (yaml; protocol and recipe are added to); figures then go to figures/custom")
     plan.add_argument("--workers", type=int, default=0, help="worker processes (default: one per GPU, without GPUs per core)")
     plan.add_argument("--executor", default="local", help=f"{' or '.join(EXECUTORS)}: where runs are done (default: local)")
-    run_parser = commands.add_parser("run", parents=[plan], help="regenerate figures")
-    run_parser.add_argument("--profile", action="store_true", help="say which part of the runs takes how long")
-    run_parser.add_argument("--dry-run", action="store_true", help="say what would run, how long, how much disk")
-    run_parser.set_defaults(command=run)
-    only_runs = commands.add_parser("execute", parents=[plan], help="do the runs that no other process is doing, draw nothing")
-    only_runs.set_defaults(command=execute_runs)
-    listing = commands.add_parser("list", help="stored runs, finished and unfinished")
-    listing.set_defaults(command=list_runs)
-    verify = commands.add_parser("verify", help="what is wrong with the store; exit status 1 if anything is")
-    verify.set_defaults(command=verify_runs)
-    prune = commands.add_parser("prune", parents=[plan], help="stored runs that no notebook of the preset needs")
-    prune.add_argument("--yes", action="store_true", help="remove them; without it they are only listed")
-    prune.set_defaults(command=prune_runs)
-    options = parser.parse_args(arguments)
-    try:
-        return options.command(options)
-    except CompanionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+    return plan
 
 
 def _mapping(text: str) -> dict:
@@ -66,14 +128,47 @@ def _mapping(text: str) -> dict:
 
 def execute_runs(options: argparse.Namespace) -> int:
     """Finish the runs of all notebooks beside any number of other processes that do the same."""
-    _, parameters = _parameters(options)
-    execute([config for plan in _plans(parameters).values() for config in plan], options.workers, executor=options.executor)
+    plans = _plans(_parameters(options)[1])
+    if options.verbose:
+        print(_planned_table(plans))
+    execute([config for plan in plans.values() for config in plan], options.workers, executor=options.executor)
     return 0
 
 
-def list_runs(options: argparse.Namespace) -> int:
-    """One line a stored run."""
-    print(_runs_table(store.listing()))
+def list_what(options: argparse.Namespace) -> int:
+    """One line a run, dataset, model ..."""
+    table = catalogue.LISTS[options.what]()
+    print(catalogue.text(table) if len(table) else f"no stored {options.what}")
+    return 0
+
+
+def show_run(options: argparse.Namespace) -> int:
+    """All that is stored of one run."""
+    print(catalogue.show(options.run))
+    return 0
+
+
+def explain_runs(options: argparse.Namespace) -> int:
+    """What ids are made of."""
+    print(catalogue.explain(options.runs))
+    return 0
+
+
+def check_folder(options: argparse.Namespace) -> int:
+    """Counts of a dataset folder."""
+    print(catalogue.check_folder(options.folder))
+    return 0
+
+
+def export_table(options: argparse.Namespace) -> int:
+    """Stored runs as one file, with a data dictionary beside it."""
+    print(share.export(options.to, options.what, options.where))
+    return 0
+
+
+def write_events(options: argparse.Namespace) -> int:
+    """Stored runs as TensorBoard event files."""
+    print(share.tensorboard(options.log or home() / "tensorboard"))
     return 0
 
 
@@ -88,17 +183,17 @@ def prune_runs(options: argparse.Namespace) -> int:
     """List, and with --yes remove, the runs that the preset's notebooks do not need."""
     needed = {results.run_id(config) for plan in _plans(_parameters(options)[1]).values() for config in plan}
     gone = store.prune(needed, remove=options.yes)
-    print(_runs_table(gone))
+    if len(gone):
+        print(catalogue.text(catalogue.runs_table(gone)))
     print(f"{len(gone)} runs {'removed' if options.yes else 'not needed by this preset; --yes removes them'}")
     return 0
 
 
-def _runs_table(runs: pd.DataFrame) -> str:
-    if runs.empty:
-        return "no stored runs"
-    rounds = runs["rounds_done"].astype(str) + "/" + runs["rounds"].astype(str)
-    shown = runs.assign(rounds=rounds, failed=runs["failed"].fillna(""))
-    return shown[["run_id", "dataset", "model", "acquisition", "seed", "rounds", "started", "failed"]].to_string(index=False)
+def _planned_table(plans: dict[str, list[RunConfig]]) -> str:
+    """Each planned run once, with how much of it is stored."""
+    rows = [(results.run_id(c), Path(c.dataset).name, c.model, c.acquisition, c.seed, catalogue.is_stored(results.run_id(c)))
+            for c in dict.fromkeys(config for plan in plans.values() for config in plan)]
+    return catalogue.text(pd.DataFrame(rows, columns=["run_id", "dataset", "model", "acquisition", "seed", "stored"]))
 
 
 def _parameters(options: argparse.Namespace) -> tuple[dict[str, dict], dict[str, dict]]:
@@ -128,6 +223,9 @@ def run(options: argparse.Namespace) -> int:
         print(costs.dry_run(parameters, options.workers))
         return 0
     plans = _plans(parameters)
+    if options.verbose:
+        print(_planned_table(plans))
+        print("\n".join(f"{name}: {yaml.safe_dump(p, default_flow_style=True, width=1000).strip()}" for name, p in given.items()))
     failures = []
     try:
         execute([config for plan in plans.values() for config in plan], options.workers, executor=options.executor)
@@ -143,9 +241,10 @@ def run(options: argparse.Namespace) -> int:
                 _stamp_file(name, output).parent.mkdir(exist_ok=True)
                 _stamp_file(name, output).write_text(stamps[name])
         page = render.gallery(list(given), options.preset, output)
-    print(claims_table(output))
+    if not options.quiet:
+        print(claims_table(output, has_colours(sys.stdout)) + "\n")
     n_rendered = len(given) - len(not_rendered)
-    print(f"\n{n_rendered} of {len(given)} notebooks in {(time.monotonic() - started) / 60:.1f} min; open {page}")
+    print(f"{n_rendered} of {len(given)} notebooks in {(time.monotonic() - started) / 60:.1f} min; open {page}")
     for line in failures + not_rendered:
         print(f"error: {line}", file=sys.stderr)
     return 1 if failures + not_rendered else 0
@@ -163,7 +262,8 @@ def _alone(output: Path):
 def _stamp(name: str, given: dict, plan: list[RunConfig]) -> str:
     """Hash of everything that decides a rendered notebook: its text, the library, its parameters and runs."""
     library = [file for package in ("alpt_lib", "companion") for file in sorted((REPOSITORY / package).rglob("*"))]
-    sources = [render.NOTEBOOKS / f"{name}.ipynb", *(file for file in library if file.suffix in (".py", ".html", ".css", ".js"))]
+    endings = (".py", ".html", ".css", ".csv", ".js")
+    sources = [render.NOTEBOOKS / f"{name}.ipynb", *(file for file in library if file.suffix in endings)]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
     digest.update(repr((given, [results.run_id(config) for config in plan])).encode())
     return digest.hexdigest()
@@ -178,7 +278,12 @@ def _is_rendered(name: str, output: Path, stamp: str) -> bool:
     return file.exists() and file.read_text() == stamp and (output / name / f"{name}.html").exists()
 
 
-def claims_table(output: Path) -> str:
+def has_colours(stream: TextIO) -> bool:
+    """Whether to colour what goes to this stream: a terminal that can, and whose user did not set NO_COLOR."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def claims_table(output: Path, in_colour: bool = False) -> str:
     """The whole claims table as text for a terminal."""
     file = output / "claims.csv"
     if not file.exists():
@@ -189,7 +294,8 @@ def claims_table(output: Path) -> str:
     for row in table.itertuples():
         paper, ours = ("" if pd.isna(v) else number(v) for v in (row.paper, row.ours))
         interval = "" if pd.isna(row.ci_low) else f"{number(row.ci_low)} {number(row.ci_high)}"
-        lines.append(f"{row.claim:88.88} {paper:>7} {ours:>7}  {interval:>16} {row.n_seeds:5d}  {row.verdict}")
+        verdict = f"\033[{VERDICT_COLOURS[row.verdict]}m{row.verdict}\033[0m" if in_colour else row.verdict
+        lines.append(f"{row.claim:88.88} {paper:>7} {ours:>7}  {interval:>16} {row.n_seeds:5d}  {verdict}")
     return "\n".join(lines)
 
 

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import re
 import shutil
 from collections.abc import Collection
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from alpt_lib import results
-from alpt_lib.config import Protocol
 from alpt_lib.loop import Round
 from alpt_lib.paths import runs_folder
 
@@ -21,12 +19,12 @@ COLUMNS = ["run_id", "dataset", "model", "acquisition", "seed", "rounds_done", "
 
 def listing() -> pd.DataFrame:
     """One row a stored run: COLUMNS. A run is finished once `rounds_done` is `rounds`; `failed` says why it ended early."""
-    return pd.DataFrame([_row(folder) for folder in _folders() if _record(folder)], columns=COLUMNS)
+    return pd.DataFrame([_row(folder) for folder in results.run_folders() if results.read_record(folder)], columns=COLUMNS)
 
 
 def verify() -> list[str]:
     """What is wrong with the store, one line each; [] if nothing is. A torn last line is named too: its run does it again."""
-    return [f"{folder.name}: {fault}" for folder in _folders() for fault in _faults(folder)]
+    return [f"{folder.name}: {fault}" for folder in results.run_folders() for fault in _faults(folder)]
 
 
 def prune(keep: Collection[str], remove: bool = False) -> pd.DataFrame:
@@ -57,37 +55,18 @@ def _remove(folder: Path) -> bool:
         return True
 
 
-def _folders() -> list[Path]:
-    found = runs_folder().glob("*") if runs_folder().is_dir() else ()
-    return sorted(p for p in found if re.fullmatch("[0-9a-f]{16}", p.name) and p.is_dir() and not p.is_symlink())
-
-
-def _record(folder: Path) -> dict[str, Any] | None:
-    """The run's config.json if it is one of ours and whole."""
-    try:
-        record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        Protocol(**record["config"]["protocol"])
-        return record if {"dataset", "model", "acquisition", "seed"} <= record["config"].keys() else None
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _n_rounds(record: dict[str, Any]) -> int:
-    return Protocol(**record["config"]["protocol"]).n_rounds + 1
-
-
 def _row(folder: Path) -> list[Any]:
-    record = _record(folder)
-    c = record["config"]
+    record = results.read_record(folder)
+    c = results.config_of(record)
     rounds = results.read_rounds(folder / "rounds.jsonl")
     versions = ", ".join(f"{name} {version}" for name, version in record.get("versions", {}).items())
-    return [folder.name, Path(c["dataset"]).name, c["model"], c["acquisition"], c["seed"],
-            sum(r.round != results.BEFORE for r in rounds), _n_rounds(record), results.failure(folder), versions,
+    return [folder.name, Path(c.dataset).name, c.model, c.acquisition, c.seed,
+            sum(r.round != results.BEFORE for r in rounds), c.protocol.n_rounds + 1, results.failure(folder), versions,
             record.get("commit", ""), record.get("started", ""), sum(p.stat().st_size for p in folder.iterdir())]
 
 
 def _faults(folder: Path) -> list[str]:
-    record, file = _record(folder), folder / "rounds.jsonl"
+    record, file = results.read_record(folder), folder / "rounds.jsonl"
     if record is None:
         return ["config.json is missing or unreadable"]
     faults = []
@@ -99,8 +78,8 @@ def _faults(folder: Path) -> list[str]:
     if text and not text.endswith("\n"):
         faults.append("the last line of rounds.jsonl is torn")
     numbers = [r.round for r in rounds if r]
-    first = min([0, *numbers[:1]])
-    if numbers != list(range(first, first + len(numbers))) or first < results.BEFORE or len(numbers) + first > _n_rounds(record):
+    first, most = min([0, *numbers[:1]]), results.config_of(record).protocol.n_rounds + 1
+    if numbers != list(range(first, first + len(numbers))) or first < results.BEFORE or len(numbers) + first > most:
         faults.append(f"rounds are missing, repeated or too many: {numbers}")
     asked = pd.Series([row for r in rounds if r for row in r.query], dtype=object)
     faults += [f"pool row {row} is acquired twice" for row in asked[asked.duplicated()].unique()]

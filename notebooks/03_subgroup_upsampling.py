@@ -27,9 +27,9 @@ workers = 0  # processes; 0 takes one per core
 # %%
 import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import display
 
 from alpt_lib import claims, experiments, metrics, plotting
+from companion import browser
 
 plotting.house_style()
 
@@ -58,47 +58,94 @@ plotting.show(table)
 
 # %% [markdown]
 # ## Shares and ratios
-# Left: shares, against the share of the pool. Right: how many times that share; rare values show here.
+# Most bars stand where the pool puts them. The question is which do not.
+#
+# **Figure.** What each arm asked for, by subgroup or latent attribute. Left: share of all queried examples; the orange lines
+# are the shares of the pool, which random sampling should meet. Right: the same as a multiple of the pool's share, so that
+# rare values show; the orange line at 1 is what chance gives. Bars are means over seeds, whiskers their 95% intervals.
 
 # %%
 panels = list(counts.groupby(["dataset", "model", "attribute"], sort=False))
-figure, axes = plt.subplots(len(panels), 2, figsize=(11, 3 * len(panels)), squeeze=False)
+figure, axes = plt.subplots(len(panels), 2, figsize=(plotting.WIDTH, 2.1 * len(panels)), squeeze=False)
 for (left, right), ((dataset, model, attribute), rows) in zip(axes, panels, strict=True):
     shares = rows.assign(value=rows.share_acquired)
     plotting.bars_with_pool_share(left, shares, shares.groupby("value_of").share_pool.first(), "value_of")
     plotting.bars(right, rows.assign(value=rows.ratio), "value_of")
     right.axhline(1, color=plotting.HIGHLIGHT, linewidth=2)
-    left.set(title=f"{study.title(dataset, model)}, by {attribute}", ylabel="share of queried examples", ylim=(0, None))
-    right.set(title="relative to the pool", ylabel="ratio (1 = as in the pool)", ylim=(0, None))
-axes[0, 0].legend(fontsize="small")
+    left.set(title=f"{study.title(dataset, model)}, by {attribute}", ylabel="share of queried", ylim=(0, None))
+    right.set(title="relative to the pool", ylabel="times the pool's share", ylim=(0, None))
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
 figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "subgroup_upsampling")
 
 # %% [markdown]
+# ## Round by round
+# Totals hide when the asking happens. If it is the open task that makes examples interesting, their share should be high while
+# the task is open and fall back once they have been answered, or once the pool runs out of them.
+#
+# **Figure.** The acquisition timeline: share of each subgroup in every query batch, random sampling on the left, least
+# confidence on the right, on the same axes. Dashed in the same colour: the subgroup's share of the pool. Lines are means
+# over seeds, bands their 95% intervals.
+
+# %%
+asked = [(n, m, rows) for (n, m), rows in study.acquisitions.groupby(["dataset", "model"], sort=False)]
+arms = study.parameters["acquisitions"]
+figure, axes = plt.subplots(len(asked), len(arms), figsize=(plotting.WIDTH, 2.1 * len(asked)), squeeze=False, sharey="row")
+timelines = []
+for row, (dataset, model, rows) in zip(axes, asked, strict=True):
+    pool = study.datasets[dataset].pool_shares.sort_index()
+    colours = plotting.subgroup_colours(list(pool.index))
+    by_round = [metrics.share_by_round(rows, "subgroup", [key]).assign(subgroup=key) for key in pool.index]
+    timelines.append(pd.concat(by_round))
+    for ax, arm in zip(row, arms, strict=True):
+        ax.set_ylim(0, 1)
+        plotting.curve(ax, timelines[-1].query("acquisition == @arm"), by="subgroup", x="round", colours=colours)
+        for key, share in pool.items():
+            ax.axhline(share, color=colours[key], linestyle="--", linewidth=1)
+        ax.set(title=f"{study.title(dataset, model)}, {plotting.name(arm)}", xlabel="round", ylabel="share of the query batch")
+study.save(figure, "acquisition_timeline")
+
+# %%
+by = ["dataset", "model", "acquisition", "subgroup", "round"]
+study.save_table(metrics.interval(pd.concat(timelines), by), "acquisition_timeline")
+
+# %% [markdown]
 # ## The first questions of one seed
-# Pictures: each row is one round, most wanted first, minority subgroups framed. Texts: the most wanted of the first round.
+# Numbers say how often; the examples themselves say what. Look for what the right side has in common.
+#
+# **Figure.** Contact sheets of the pictures asked for in the first rounds of one seed, most wanted first. The bar below each
+# picture has its subgroup's colour; minority subgroups, the ones that disambiguate, are framed.
 
 # %%
 one_seed = study.acquisitions[study.acquisitions.seed == study.parameters["seeds"][0]].query("0 < round <= 3")
-pictures = [(n, m) for (n, m), _ in one_seed.groupby(["dataset", "model"], sort=False)
-            if study.datasets[n].description.modality == "image"]
-arms = study.parameters["acquisitions"]
+asked = [(n, m, rows) for (n, m), rows in one_seed.groupby(["dataset", "model"], sort=False)]
+pictures = [each for each in asked if study.datasets[each[0]].description.modality == "image"]
 if pictures:
-    height = len(pictures) * (0.5 + 0.55 * one_seed["round"].nunique())
-    figure, axes = plt.subplots(len(pictures), len(arms), figsize=(4.6 * len(arms), height), squeeze=False)
-    for row, (dataset, model) in zip(axes, pictures, strict=True):
-        of_row = one_seed[(one_seed.dataset == dataset) & (one_seed.model == model)]
-        for ax, arm in zip(row, arms, strict=True):
-            plotting.contact_sheet(ax, study.datasets[dataset], of_row[of_row.acquisition == arm])
-            ax.set_title(f"{study.title(dataset, model)}, {plotting.name(arm)}", fontsize="small")
+    height = len(pictures) * (0.75 + 0.35 * one_seed["round"].nunique())
+    figure = plt.figure(figsize=(plotting.WIDTH, height))
+    for part, (dataset, model, rows) in zip(figure.subfigures(len(pictures), squeeze=False).flat, pictures, strict=True):
+        plotting.sheets(part, study.datasets[dataset], rows, arms, f"{study.title(dataset, model)}\n")
     study.save(figure, "first_questions")
 
+# %% [markdown]
+# **Figure.** The same for texts: the three most wanted reviews of each of the first rounds of one seed. The bar before each has
+# the colour of its subgroup, here the number of stars; minority subgroups are framed.
+
 # %%
-for dataset, data in study.datasets.items():
-    if data.description.modality == "text":
-        asked = one_seed[(one_seed.dataset == dataset) & (one_seed["round"] == 1) & (one_seed["rank"] < 5)]
-        texts = data.rows("pool").text.iloc[asked["index"]].str.slice(0, 120).to_numpy()
-        display(plotting.show(asked[["model", "acquisition", "label", *data.description.latent]].assign(text=texts)))
+texts = [each for each in asked if study.datasets[each[0]].description.modality == "text"]
+if texts:
+    height = len(texts) * (0.75 + 1.25 * one_seed["round"].nunique())
+    figure = plt.figure(figsize=(plotting.WIDTH, height))
+    for part, (dataset, model, rows) in zip(figure.subfigures(len(texts), squeeze=False).flat, texts, strict=True):
+        plotting.sheets(part, study.datasets[dataset], rows, arms, f"{study.title(dataset, model)}\n")
+    study.save(figure, "first_questions_texts")
+
+# %% [markdown]
+# ## Every question of every run
+# With a running kernel, choose a dataset, model, seed and round; without one, a picture of one batch stands here.
+
+# %%
+browser.browse(study)
 
 # %% [markdown]
 # ## The paper's claims beside ours
@@ -112,3 +159,6 @@ claims.show(claims.check("03_subgroup_upsampling", study))
 # model singled these examples out. Compare minority subgroups with the rarer *class*: if only the class were sought, both of
 # its subgroups would rise alike. A latent attribute is the harder test, because no label speaks of it; where its rare values
 # are oversampled, the representation knows them. Whether the extra labels pay off is the business of notebook 01.
+#
+# **What would have counted against it.** Blue bars of minority subgroups at the orange line of 1, a timeline of least
+# confidence that keeps to the dashed lines as random sampling does, or contact sheets whose sides could be exchanged.

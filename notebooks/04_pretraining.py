@@ -53,10 +53,14 @@ plotting.show(table)
 
 # %% [markdown]
 # ## Final accuracy of every model
+# Where the blue bar stands above the grey one, asking paid.
+#
+# **Figure.** Validation accuracy after the last round, by model; a row a dataset, left what the paper averages over, right the
+# rare part. Grey: random sampling, blue: least confidence. Bars are means over seeds, whiskers their 95% intervals.
 
 # %%
 names = list(study.datasets)
-figure, axes = plt.subplots(len(names), 2, figsize=(11, 2.9 * len(names)), squeeze=False)
+figure, axes = plt.subplots(len(names), 2, figsize=(plotting.WIDTH, 2.2 * len(names)), squeeze=False)
 for row, dataset in zip(axes, names, strict=True):
     of_dataset = final[final.dataset == dataset]
     for ax in row[of_dataset.metric.nunique():]:
@@ -64,28 +68,29 @@ for row, dataset in zip(axes, names, strict=True):
     for ax, (metric, of_panel) in zip(row, of_dataset.groupby("metric", sort=False), strict=False):
         plotting.bars(ax, of_panel, "model")
         ax.set(title=f"{study.title(dataset)}\n{plotting.name(metric)}", ylabel="validation accuracy", ylim=(0, 1))
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize="small")
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
 figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "final_accuracy")
 study.save_table(metrics.interval(final, [*by, "acquisition"]), "final_accuracy")
 
 # %% [markdown]
 # ## What they ask for (Appendix G)
-# Share of minority subgroups in each query batch of least confidence. Dashed: their share of the pool.
+# A network that gains by asking should be the one that finds the minority.
+#
+# **Figure.** Share of minority subgroups in each query batch of least confidence, by model; dashed, their share of the pool.
+# Lines are means over seeds, bands their 95% intervals.
 
 # %%
 patterns = pd.concat([metrics.share_by_round(study.acquisitions[study.acquisitions.dataset == name], "subgroup", data.minority)
                       for name, data in study.datasets.items() if data.minority] or [pd.DataFrame({"dataset": []})])
 shown = list(patterns[patterns.get("acquisition") == "least_confidence"].groupby("dataset", sort=False)) if len(patterns) else []
 if shown:
-    figure, axes = plt.subplots(-(-len(shown) // 2), 2, figsize=(11, 2.9 * -(-len(shown) // 2)), squeeze=False)
-    for ax in axes.flat[len(shown):]:
-        ax.set_visible(False)
-    for ax, (dataset, rows) in zip(axes.flat, shown, strict=False):
+    figure, axes = plotting.panels(len(shown))
+    for ax, (dataset, rows) in zip(axes, shown, strict=True):
         plotting.curve(ax, rows, by="model", x="round", colours=plotting.MODEL_COLOURS)
         share = study.datasets[dataset].pool_shares.reindex(study.datasets[dataset].minority).sum()
         ax.axhline(share, color=plotting.HIGHLIGHT, linestyle="--", linewidth=1.5)
-        ax.set(title=study.title(dataset), xlabel="round", ylabel="minority share of the batch")
+        ax.set(title=study.title(dataset), xlabel="round", ylabel="minority in the batch")
     study.save(figure, "acquisition_patterns")
     study.save_table(metrics.interval(patterns, ["dataset", "model", "acquisition", "round"]), "acquisition_patterns")
 
@@ -108,3 +113,6 @@ for row in table.itertuples():
 # seed. That models without pretraining gain *nothing* is judged separately: a line above that says *gains* for a network
 # that is not pretrained contradicts the strict wording, even where its pretrained twin gains far more. A network that cannot
 # tell the subgroups apart has nothing to be unsure about: its curve in the last figure should stay near the dashed line.
+#
+# **What would have counted against it.** *Gains* beside a network that is not pretrained, as large as its pretrained twin's; or
+# curves of networks without pretraining that climb as far above the dashed line as the others.

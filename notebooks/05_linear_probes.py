@@ -55,12 +55,16 @@ plotting.show(wide)
 
 # %% [markdown]
 # ## The same as a heat map
-# Both panels share one scale; the number after ± is half of the 95% interval over seeds. It starts at the level of a guess.
+# Read each row from left to right: what fine-tuning on a few labels does to features that were there before.
+#
+# **Figure.** Accuracy of a linear probe on the features, by group (rows) and stage (columns), pretrained and not. Both panels
+# share one scale of blue, which starts at the level of a guess; numbers are means over seeds, after ± half of their 95%
+# interval.
 
 # %%
 panels = list(table.groupby(["dataset", "model"], sort=False))
-figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 3.4), squeeze=False, sharey=True)
-for ax, ((dataset, model), of_panel) in zip(axes[0], panels, strict=True):
+figure, axes = plt.subplots(len(panels), 1, figsize=(plotting.WIDTH, 2.5 * len(panels)), squeeze=False)
+for ax, ((dataset, model), of_panel) in zip(axes[:, 0], panels, strict=True):
     shape = {"index": "group", "columns": "stage", "sort": False}
     words = [f"{r.mean:.2f}" + ("" if r.n_seeds < 2 else f" ± {(r.ci_high - r.mean):.2f}") for r in of_panel.itertuples()]
     words = of_panel.assign(words=words).pivot_table(values="words", aggfunc="first", **shape)
@@ -84,3 +88,6 @@ claims.show(claims.check("05_linear_probes", study))
 # before the first label. The network can then notice that a picture combines them unusually, and be unsure about it. Where
 # fine-tuning on a few labels lowers the probe, the network gives up what its labels did not ask for; that loss is bounded,
 # because every round starts again from the pretrained weights.
+#
+# **What would have counted against it.** Two panels of the same blue, or one that is darker only before fine-tuning: the
+# features would then not explain why only the pretrained network knows what to ask.

@@ -16,7 +16,7 @@
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
 datasets = ["waterbirds"]  # one name, or a folder that holds a manifest
 models = ["bit-m", "bit-m-np"]  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
-acquisitions = ["least_confidence"]  # random | least_confidence | entropy | margin; the last is marked
+acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin; the last is marked
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm; the map shows the first
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
@@ -41,15 +41,16 @@ arm, seed = study.parameters["acquisitions"][-1], study.parameters["seeds"][0]
 
 # %% [markdown]
 # ## Which examples are drawn
-# All that any model of this seed acquired, and as many others of the pool, drawn at random, as fit on the map.
+# All that any run of this seed acquired, and as many others of the pool, drawn at random, as fit on the map.
 
 # %%
-acquired = study.acquisitions.query("dataset == @name and acquisition == @arm and seed == @seed and round > 0")
+asked = study.acquisitions.query("dataset == @name and seed == @seed and round > 0")
+acquired = asked[asked.acquisition == arm]
 of_model = {model: set(rows["index"]) for model, rows in acquired.groupby("model", sort=False)}
-always = np.array(sorted(set().union(*of_model.values())))
+always = np.array(sorted(set(asked["index"])))
 others = np.setdiff1d(np.random.default_rng(seed).permutation(len(data.rows("pool"))), always, assume_unique=True)
 points = np.concatenate([always, others[: max(0, study.parameters["n_points"] - len(always))]])
-print(f"{len(points)} of {len(data.rows('pool'))} pool examples, {len(always)} of them acquired by at least one model")
+print(f"{len(points)} of {len(data.rows('pool'))} pool examples, {len(always)} of them acquired in at least one run")
 
 # %%
 maps = []
@@ -79,19 +80,45 @@ plotting.show(table)
 
 # %% [markdown]
 # ## The map
+#
+# **Figure.** t-SNE of the initial features of pool examples, coloured by subgroup: pretrained, and the same network not
+# pretrained. Black rings mark the examples that least confidence acquired in any round.
 
 # %%
 shown = list(maps.groupby("model", sort=False))
 colours = plotting.subgroup_colours(sorted(maps.subgroup.unique()))
-figure, axes = plt.subplots(1, len(shown), figsize=(5 * len(shown), 4.6), squeeze=False)
+figure, axes = plt.subplots(1, len(shown), figsize=(plotting.WIDTH, 3.6), squeeze=False)
 for ax, (model, rows) in zip(axes[0], shown, strict=True):
     for subgroup, of_subgroup in rows.groupby("subgroup"):
-        ax.scatter(of_subgroup.x, of_subgroup.y, s=12, color=colours[subgroup], linewidth=0, alpha=0.75, label=subgroup)
-    asked = rows[rows.acquired]
-    ax.scatter(asked.x, asked.y, s=34, facecolor="none", edgecolor="black", linewidth=0.9, label="acquired")
+        ax.scatter(of_subgroup.x, of_subgroup.y, s=7, color=colours[subgroup], linewidth=0, alpha=0.75, label=subgroup)
+    ringed = rows[rows.acquired]
+    ax.scatter(ringed.x, ringed.y, s=18, facecolor="none", edgecolor="black", linewidth=0.7, label="acquired")
     ax.set(title=study.title(name, model), xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
-axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", ncols=1 + maps.subgroup.nunique() // 16)
+figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(5, 1 + maps.subgroup.nunique()))
 study.save(figure, "tsne")
+
+# %% [markdown]
+# ## The map, round by round
+# Random sampling sows evenly over the regions. Asking should return to where colours meet, or to regions that the labels so far
+# have left out.
+#
+# **Figure.** The map of the first model, pool in grey, with the examples acquired up to each round in the colour of their
+# subgroup; ringed, those of that round. A row an arm: random sampling above, least confidence below. One seed.
+
+# %%
+first = maps[maps.model == maps.model.iloc[0]]
+of_first = study.acquisitions.query("dataset == @name and seed == @seed and round > 0 and model == @first.model.iloc[0]")
+arms, n_rounds = study.parameters["acquisitions"], int(of_first["round"].max())
+rounds = sorted({max(1, round(n_rounds * step / 4)) for step in (1, 2, 3, 4)})
+figure, axes = plt.subplots(len(arms), len(rounds), figsize=(plotting.WIDTH, 1.9 * len(arms)), squeeze=False)
+for ax, (this, upto) in zip(axes.flat, [(a, r) for a in arms for r in rounds], strict=True):
+    so_far = of_first.query("acquisition == @this and round <= @upto")[["index", "round"]].merge(first, on="index")
+    ax.scatter(first.x, first.y, s=2, color="#c8c8c8", linewidth=0)
+    ax.scatter(so_far.x, so_far.y, s=8, c=so_far.subgroup.map(colours), linewidth=0)
+    newest = so_far[so_far["round"] == upto]
+    ax.scatter(newest.x, newest.y, s=16, facecolor="none", edgecolor="black", linewidth=0.6)
+    ax.set(title=f"{plotting.name(this)}\nup to round {upto}", xticks=[], yticks=[])
+study.save(figure, "tsne_by_round")
 
 # %% [markdown]
 # ## The paper's claims beside ours
@@ -115,3 +142,6 @@ for row in table.itertuples():
 # Look for colours that keep together with pretraining and are stirred without, and for circles that gather where colours meet.
 # The map is of the *initial* features, while the examples were chosen by fine-tuned networks, so some circles lie deep inside
 # a region: the network that chose them saw the pool differently by then.
+#
+# **What would have counted against it.** Two maps that are stirred alike, with equal numbers in the table, or rings, round by
+# round, that fall on least confidence's map as evenly as on that of random sampling.

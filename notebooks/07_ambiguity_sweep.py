@@ -24,7 +24,6 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-import matplotlib.pyplot as plt
 import pandas as pd
 
 from alpt_lib import claims, experiments, metrics, plotting
@@ -59,11 +58,15 @@ plotting.show(table)
 
 # %% [markdown]
 # ## Accuracy, gain and upsampling against ambiguity
+#
+# **Figure.** Against the share of pool pictures whose bird and background match: accuracy after the last round, the gain over
+# random sampling (0: none), and how many times their share of the pool mismatched pictures are asked for (1: as chance would).
+# Lines are means over seeds, bands their 95% intervals; gains are paired by seed.
 
 # %%
 paired = final.pivot_table(index=["matched", "model", "seed"], columns="acquisition", values="value")
 gain = paired.sub(paired.get("random"), axis=0).drop(columns="random", errors="ignore").stack().rename("value").reset_index()
-figure, axes = plt.subplots(1, 3, figsize=(13, 3.3))
+figure, axes = plotting.panels(3)
 for ax, rows in zip(axes, (final, gain, asked), strict=True):
     if len(rows):
         plotting.curve(ax, rows.sort_values("matched"), x="matched")
@@ -89,3 +92,6 @@ claims.show(claims.check("07_ambiguity_sweep", study))
 # Towards the right random sampling falls, because it hardly meets the examples that settle the task, and least confidence
 # falls less where it finds them. If the gain grows while the ratio does not, something other than the hunt for mismatched
 # pictures must explain it; the paper's account needs both to rise together.
+#
+# **What would have counted against it.** A gain, or a ratio, that is as large at the left end as at the right: its slope's
+# interval would include 0.

@@ -132,9 +132,13 @@ table = metrics.paired_gains(curves, by).join(metrics.savings(curves, by), on=[*
 study.save_table(table, "final_gains")
 plotting.show(table)
 
+# %% [markdown]
+# **Figure.** Accuracy on validation data against the number of labels, seed set included: least confidence in blue, random
+# sampling in grey; a row a dataset and model, at most two metrics each. Lines are means over seeds, bands their 95% intervals.
+
 # %%
 rows = list(curves.groupby(["dataset", "model"], sort=False))
-figure, axes = plt.subplots(len(rows), 2, figsize=(9, 2.9 * len(rows)), squeeze=False)
+figure, axes = plt.subplots(len(rows), 2, figsize=(plotting.WIDTH, 2.3 * len(rows)), squeeze=False)
 for pair, ((dataset, model), of_row) in zip(axes, rows, strict=True):
     for ax in pair[of_row.metric.nunique():]:
         ax.set_visible(False)
@@ -149,69 +153,70 @@ study.save_table(metrics.interval(curves, [*by, "acquisition", "n_labels"]), "ac
 # ## Subgroups unknown: what can still be seen
 # The usual case: nobody has written down what varies. Two things show it all the same. The **class mix**: does asking leave the
 # pool's proportions? A class that is asked for far more often is the one that the model finds hard, or that hides several kinds.
+#
+# **Figure.** Share of each class among all queried examples; the orange lines are its share of the pool. Bars are means over
+# seeds, whiskers their 95% intervals.
 
 # %%
 asked = study.acquisitions[study.acquisitions["round"] > 0]
 mix = pd.concat([metrics.upsampling_by_run(asked[asked.dataset == dataset], "label", data.rows("pool")["label"])
                  for dataset, data in study.datasets.items()], ignore_index=True).rename(columns={"label": "class"})
 panels = list(mix.groupby(["dataset", "model"], sort=False))
-figure, axes = plt.subplots(1, len(panels), figsize=(4.5 * len(panels) + 1.5, 3.2), squeeze=False)
-for ax, ((dataset, model), of_panel) in zip(axes[0], panels, strict=True):
+figure, axes = plotting.panels(len(panels))
+for ax, ((dataset, model), of_panel) in zip(axes, panels, strict=True):
     shares = of_panel.assign(value=of_panel.share_acquired)
     plotting.bars_with_pool_share(ax, shares, shares.groupby("class").share_pool.first(), "class")
-    ax.set(title=f"{study.title(dataset, model)}, by class", ylabel="share of queried examples", ylim=(0, None))
-axes[0, -1].legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
+    ax.set(title=f"{study.title(dataset, model)}, by class", ylabel="share of queried", ylim=(0, None))
+axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
 study.save(figure, "class_mix")
+
+# %%
 by_class = ["dataset", "model", "class", "share_pool", "acquisition"]
 study.save_table(metrics.interval(mix.rename(columns={"share_acquired": "value"}), by_class, student=True), "class_mix")
 
 # %% [markdown]
 # And the **contact sheet**: what was asked for, one row a round, most wanted first, here for the first seed, without any
 # knowledge of subgroups. Random sampling, on the left, shows the pool as it is. Look for what the right side has in common.
+#
+# **Figure.** What each arm asked for in the first rounds of one seed, a row a round, most wanted first. Nothing is marked.
 
 # %%
 one_seed = asked[asked.seed == study.parameters["seeds"][0]]
-pictures = [key for key, _ in one_seed.groupby(["dataset", "model"], sort=False)
-            if study.datasets[key[0]].description.modality == "image"]
-arms = study.parameters["acquisitions"]
-if pictures:
-    height = len(pictures) * (0.5 + 0.55 * min(8, one_seed["round"].max()))
-    figure, axes = plt.subplots(len(pictures), len(arms), figsize=(4.6 * len(arms), height), squeeze=False)
-    for row, (dataset, model) in zip(axes, pictures, strict=True):
-        of_row = one_seed[(one_seed.dataset == dataset) & (one_seed.model == model) & (one_seed["round"] <= 8)]
-        for ax, arm in zip(row, arms, strict=True):
-            plotting.contact_sheet(ax, study.datasets[dataset], of_row[of_row.acquisition == arm].assign(subgroup=""))
-            ax.set_title(f"{study.title(dataset, model)}, {plotting.name(arm)}", fontsize="small")
-    study.save(figure, "contact_sheet")
-
-# %%
-for dataset, data in study.datasets.items():
-    if data.description.modality == "text":
-        first = one_seed[(one_seed.dataset == dataset) & (one_seed["round"] == 1) & (one_seed["rank"] < 5)]
-        texts = data.rows("pool").text.iloc[first["index"]].str.slice(0, 120).to_numpy()
-        display(plotting.show(first[["model", "acquisition", "label"]].assign(text=texts)))
+arms, limits = study.parameters["acquisitions"], {"image": 8, "text": 3}  # rounds shown
+asked_for = [(*key, rows) for key, rows in one_seed.groupby(["dataset", "model"], sort=False)]
+kinds = [study.datasets[dataset].description.modality for dataset, _, _ in asked_for]
+n_rounds = [min(limits[kind], rows["round"].max()) for kind, (_, _, rows) in zip(kinds, asked_for, strict=True)]
+heights = [0.6 + {"image": 0.37, "text": 1.3}[kind] * n for kind, n in zip(kinds, n_rounds, strict=True)]
+figure = plt.figure(figsize=(plotting.WIDTH, sum(heights)))
+parts = figure.subfigures(len(asked_for), squeeze=False, height_ratios=heights).flat
+for part, n, (dataset, model, rows) in zip(parts, n_rounds, asked_for, strict=True):
+    shown = rows[rows["round"] <= n].assign(subgroup="")
+    plotting.sheets(part, study.datasets[dataset], shown, arms, f"{study.title(dataset, model)}, ")
+study.save(figure, "contact_sheet")
 
 # %% [markdown]
 # If you recognise something, write it down: add a column for it to the manifest in your dataset folder, name it under
 # `subgroups` in `dataset.yaml`, and the next section says how much more often it is asked for.
 #
 # ## Subgroups known: how much more often they are asked for
-# Left: each subgroup's share of the queried examples, against its share of the pool. Right: the ratio; 1 is what chance gives.
+#
+# **Figure.** Left: each subgroup's share of the queried examples; the orange lines are its share of the pool. Right: the ratio
+# of the two; 1 is what chance gives. Bars are means over seeds, whiskers their 95% intervals.
 
 # %%
 counts = [metrics.upsampling_by_run(asked[asked.dataset == dataset], "subgroup", pd.Series(data.subgroup("pool")))
           for dataset, data in study.datasets.items() if data.description.subgroups]
 panels = list(pd.concat(counts).groupby(["dataset", "model"], sort=False)) if counts else []
 if panels:
-    figure, axes = plt.subplots(len(panels), 2, figsize=(11, 3.2 * len(panels)), squeeze=False)
+    figure, axes = plt.subplots(len(panels), 2, figsize=(plotting.WIDTH, 2.3 * len(panels)), squeeze=False)
 for (left, right), ((dataset, model), rows) in zip(axes if panels else [], panels, strict=True):
     shares = rows.assign(value=rows.share_acquired).sort_values("share_pool", ascending=False, kind="stable")
     plotting.bars_with_pool_share(left, shares, shares.groupby("subgroup").share_pool.first(), "subgroup")
     plotting.bars(right, shares.assign(value=shares.ratio), "subgroup")
     right.axhline(1, color=plotting.HIGHLIGHT, linewidth=2)
-    left.set(title=study.title(dataset, model), ylabel="share of queried examples", ylim=(0, None))
-    right.set(title="relative to the pool", ylabel="ratio (1 = as in the pool)", ylim=(0, None))
-    left.legend(fontsize="small")
+    left.set(title=study.title(dataset, model), ylabel="share of queried", ylim=(0, None))
+    right.set(title="relative to the pool", ylabel="times the pool's share", ylim=(0, None))
+    left.legend()
     study.save(figure, "subgroup_upsampling")
 
 # %%
@@ -246,3 +251,6 @@ for row in table.itertuples():
 # seeds narrow the interval, if it is worth knowing. Where asking gains nothing, notebook 08 tells one reason, data far from
 # what pretraining saw, and a look at the contact sheet another: wrong labels and broken pictures are what a model is least sure
 # of, and they are asked for first. That is worth finding out too.
+#
+# **What would have counted against it.** On your data: a line that reads *not separated* or *below random*, class shares that
+# stay on the pool's lines, and a right side of the contact sheet that looks like the left.

@@ -50,6 +50,14 @@ def write_birds(folder: Path, n_pool: int = 100, n_val: int = 48, matched: float
     return folder
 
 
+def pytest_collection_modifyitems(config, items):
+    """Tests that take minutes wait to be asked for."""
+    if "slow" not in config.getoption("markexpr"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes; runs with pytest -m slow"))
+
+
 @pytest.fixture(scope="session")
 def birds_folder(tmp_path_factory) -> Path:
     """100 pool and 48 val images of 32 px, two classes, two backgrounds; read only."""

@@ -86,7 +86,7 @@ def browser_page(address: str):
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(60_000)
         page.goto(address)
-        page.wait_for_selector(".jp-Notebook .cm-content")
+        page.wait_for_selector(".jp-CodeCell .cm-content")  # editors of rendered prose are hidden
         yield page
         browser.close()
 

@@ -16,7 +16,7 @@ import yaml
 from alpt_lib.claims import COLUMNS
 from alpt_lib.experiments import PARAMETERS, PRESETS, STORED_ONLY
 from alpt_lib.paths import REPOSITORY
-from companion import render
+from companion import render, share
 
 mpl.use("Agg")
 NAMES = render.notebook_names()
@@ -70,6 +70,24 @@ def test_it_argues_in_order_claim_counter_evidence_check_reading(name):
     assert any("## What we read from it" in p for p in prose)
     assert sum(f'experiments.run("{name}", globals())' in source for source in code(name)) == 1
     assert sum(f'claims.check("{name}", study)' in source for source in code(name)) == 1
+
+
+@every_notebook
+def test_the_last_words_say_what_would_have_counted_against_the_claim(name):
+    last = cells(name)[-1]
+    assert last["cell_type"] == "markdown"
+    paragraph = "".join(last["source"]).rstrip().split("\n\n")[-1]
+    assert paragraph.startswith("**What would have counted against it.**")
+    assert len(paragraph) > 120
+
+
+@every_notebook
+def test_every_figure_has_a_caption_that_says_what_is_drawn(name):
+    described = render.captions(name)
+    assert described
+    assert len(set(described.values())) == len(described)
+    assert all(len(caption) > 80 for caption in described.values()), described
+    assert "section" in render.paper_source(name)
 
 
 @every_notebook
@@ -169,7 +187,11 @@ def test_each_notebook_leaves_figure_table_claims_and_html(smoke, name):
     figures = {f.stem for f in folder.glob("*.png")}
     assert figures
     assert figures == {f.stem for f in folder.glob("*.svg")}
-    assert {f.name for f in folder.glob("*.csv")} > {"claims.csv"}
+    assert figures == set(render.captions(name))
+    tables = {f.name: pd.read_csv(f) for f in folder.glob("*.csv")}
+    assert set(tables) > {"claims.csv"}
+    known = set(share.dictionary().index)
+    assert all(set(table) <= known for table in tables.values())
     page = (folder / f"{name}.html").read_text(encoding="utf-8")
     assert str(REPOSITORY) not in page
     assert "Warning" not in page

@@ -97,3 +97,43 @@ def test_the_same_figure_is_the_same_bytes(ax):
 ])
 def test_keys_become_words(key, words):
     assert plotting.name(key) == words
+
+
+def test_the_bar_below_a_picture_has_its_subgroups_colour(ax, birds_folder):
+    data = datasets.load(birds_folder)
+    colours = plotting.subgroup_colours(sorted(data.pool_shares.index))
+    rows = [int(np.flatnonzero(data.subgroup("pool") == name)[0]) for name in sorted(colours)]
+    asked = pd.DataFrame({"round": 1, "rank": range(len(rows)), "index": rows, "subgroup": sorted(colours)})
+    plotting.contact_sheet(ax, data, asked, columns=len(rows), size=20)
+    below = ax.images[0].get_array()[16, 10::20]
+    assert [mpl.colors.to_hex(np.array(c) / 255) for c in below] == [colours[name] for name in sorted(colours)]
+
+
+def test_texts_are_shown_by_round_with_their_subgroup_marked(ax, reviews_folder):
+    data = datasets.load(reviews_folder)
+    asked = pd.DataFrame({"round": [1, 1, 1, 1, 2], "rank": [0, 1, 2, 3, 0], "index": [0, 1, 2, 3, 4], "subgroup": "all"})
+    plotting.contact_sheet(ax, data, asked)
+    texts = [t.get_text().replace("\n", " ") for t in ax.texts]
+    assert texts == [data.texts("pool")[i] for i in (0, 1, 2, 4)]  # three a round
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["round 1", "round 2"]
+    assert len(ax.patches) == 4
+
+
+def test_sheets_of_two_arms_stand_side_by_side_with_what_they_asked_for(birds_folder):
+    plotting.house_style()
+    data, figure = datasets.load(birds_folder), plt.figure(figsize=(plotting.WIDTH, 2))
+    rare = np.flatnonzero(np.isin(data.subgroup("pool"), data.minority))[:2]
+    common = np.flatnonzero(~np.isin(data.subgroup("pool"), data.minority))[:2]
+    asked = pd.DataFrame({"acquisition": ["random"] * 2 + ["margin"] * 2, "round": 1, "rank": [0, 1, 0, 1],
+                          "index": [common[0], rare[0], *rare]})
+    asked["subgroup"] = data.subgroup("pool")[asked["index"]]
+    plotting.sheets(figure, data, asked, ["random", "margin"], "birds, ")
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["birds, random: 50% minority", "birds, margin: 100% minority"]
+    assert sorted(t.get_text() for t in figure.legends[0].get_texts()) == sorted(data.pool_shares.index)
+    plt.close(figure)
+
+
+@pytest.mark.parametrize("label", ["before fine-tuning", "no person/building"])
+def test_names_below_bars_are_broken_so_that_they_do_not_touch(ax, label):
+    plotting.bars(ax, pd.DataFrame({"acquisition": "random", "group": [label, "b"], "value": [0.2, 0.8]}), "group")
+    assert max(map(len, ax.get_xticklabels()[0].get_text().split("\n"))) <= 12

@@ -1,10 +1,16 @@
+import base64
+import io
 import json
+import re
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
+from bs4 import BeautifulSoup
+from PIL import Image
 
 from alpt_lib.config import ConfigError
-from companion import render
+from companion import pictures, render
 
 FAILS = """
 raise ValueError("first line\\nthe line that says it")
@@ -107,3 +113,107 @@ def test_of_a_widget_its_still_picture_is_kept_and_a_progress_bar_goes(tmp_path)
     render._clean(file)
     (output,) = json.loads(file.read_text())["cells"][0]["outputs"]
     assert output["data"] == {"text/html": "<table></table>", "text/plain": "a widget"}
+
+
+DRAWS = """
+import matplotlib.pyplot as plt
+from pathlib import Path
+figure, ax = plt.subplots(num="drawn", figsize=(2, 2))
+Path("{folder}").mkdir(parents=True, exist_ok=True)
+class study:
+    def save(figure, name):
+        for suffix in ("png", "svg"):
+            figure.savefig(f"{folder}/{{name}}.{{suffix}}")
+study.save(figure, "two_words")
+"""
+
+
+@pytest.fixture
+def drawn(notebooks, home):
+    """Two notebooks that draw and caption a figure, rendered, with the page of all figures."""
+    folder = home / "figures" / "smoke"
+    for name in ("01_works", "02_fails"):
+        claim = ("markdown", "# Heading: more\n\n**The claim.** It holds (paper, section 5.1,\nFig. 2).\n\nMore.", [])
+        parameters = ("code", 'preset = "mini"\nseeds = [1]\nworkers = 0\noutput = "figures/custom"', ["parameters"])
+        caption = ("markdown", "Prose.\n\n**Figure.** What *every* seed\ngives, \"5 < 6\".\n\nMore prose.", [])
+        draws = ("code", DRAWS.format(folder=folder / name), [])
+        (notebooks / f"{name}.ipynb").write_text(notebook(claim, parameters, caption, draws))
+    assert render.render({"01_works": {}, "02_fails": {}}, folder, workers=1) == []
+    render.gallery(["01_works", "02_fails"], "smoke", folder)
+    return folder
+
+
+def test_a_caption_is_the_paragraph_before_the_figure_and_goes_wherever_the_figure_goes(drawn):
+    assert render.captions("01_works") == {"two_words": 'What *every* seed gives, "5 < 6".'}
+    assert render.paper_source("01_works") == "section 5.1, Fig. 2"
+    page, reader = (drawn / "index.html").read_text(), (drawn / "01_works" / "01_works.html").read_text()
+    assert "What <em>every</em> seed gives" in page
+    for text in (page, reader):
+        assert BeautifulSoup(text, "html.parser").img["alt"] == 'What every seed gives, "5 < 6".'
+
+
+def test_a_figure_is_stored_once_and_the_page_of_its_notebook_shows_that_file(drawn):
+    reader = (drawn / "01_works" / "01_works.html").read_text()
+    assert [image["src"] for image in BeautifulSoup(reader, "html.parser").find_all("img")] == ["two_words.png"]
+    assert "data:image/png" not in reader
+    with Image.open(drawn / "01_works" / "two_words.png") as image:
+        assert image.mode == "P"
+
+
+def test_pages_lead_to_their_neighbours_however_often_they_are_linked(drawn):
+    render.gallery(["01_works"], "smoke", drawn)
+    first, second = ((drawn / n / f"{n}.html").read_text() for n in ("01_works", "02_fails"))
+    for text, link in ((first, '../02_fails/02_fails.html" rel="next"'), (second, '../01_works/01_works.html" rel="prev"')):
+        assert text.count(link) == text.count('href="../index.html"') == 2  # above and below
+    assert (drawn / "data_dictionary.csv").exists()
+
+
+def test_every_verdict_has_a_sign_and_a_word_beside_its_colour(notebooks, home):
+    folder = home / "figures" / "smoke" / "01_works"
+    folder.mkdir(parents=True)
+    (folder / "claims.csv").write_text("claim,source,paper,ours,ci_low,ci_high,n_seeds,verdict\n" + "".join(
+        f"c,s,,-0.5,-1,1,5,{verdict}\n" for verdict in render.VERDICTS))
+    page = render.gallery(["01_works"], "smoke", home / "figures" / "smoke").read_text()
+    for verdict, (sign, _) in render.VERDICTS.items():
+        assert re.search(f'<td class="v {verdict}">{sign} {verdict}</td>', page)
+    assert "−0.500" in page
+
+
+def noise(size: int) -> bytes:
+    target = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (size, size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(target, "png", pnginfo=None)
+    return target.getvalue()
+
+
+def test_pictures_keep_size_and_flat_colours_in_fewer_bytes():
+    figure, ax = plt.subplots()
+    ax.bar([0], [1], color="#d55e00")
+    before = io.BytesIO()
+    figure.savefig(before, format="png")
+    plt.close(figure)
+    after = pictures.shrink_png(before.getvalue())
+    one, other = (np.asarray(Image.open(io.BytesIO(c)).convert("RGB")).astype(int) for c in (before.getvalue(), after))
+    assert len(after) < len(before.getvalue())
+    assert np.abs(one - other).max() <= 40
+    assert (other == [0xd5, 0x5e, 0x00]).all(axis=2).sum() == (one == [0xd5, 0x5e, 0x00]).all(axis=2).sum()
+    assert pictures.shrink_png(after) == after
+
+
+def test_svg_keeps_its_text_and_its_pictures_take_fewer_bytes():
+    encoded = base64.b64encode(noise(64)).decode()
+    svg = f'<svg><text>round 1</text><image xlink:href="data:image/png;base64,{encoded}"/></svg>'
+    small = pictures.shrink_svg(svg)
+    assert "<text>round 1</text>" in small
+    assert len(small) < 0.7 * len(svg)
+
+
+def test_widgets_leave_the_picture_beside_them_and_nothing_else(tmp_path):
+    view = {render.WIDGET: {"model_id": "1"}, "text/plain": "a bar"}
+    outputs = [{"output_type": "display_data", "metadata": {}, "data": data}
+               for data in (view, {**view, "image/png": base64.b64encode(noise(8)).decode()})]
+    file = tmp_path / "a.ipynb"
+    file.write_text(json.dumps({"metadata": {"widgets": {}}, "cells": [{"metadata": {}, "outputs": outputs}]}))
+    render._clean(file)
+    (kept,) = json.loads(file.read_text())["cells"][0]["outputs"]
+    assert set(kept["data"]) == {"image/png", "text/plain"}
