@@ -94,7 +94,9 @@ for ax, (model, rows) in zip(axes[0], shown, strict=True):
     ringed = rows[rows.acquired]
     ax.scatter(ringed.x, ringed.y, s=18, facecolor="none", edgecolor="black", linewidth=0.7, label="acquired")
     ax.set(title=study.title(name, model), xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(5, 1 + maps.subgroup.nunique()))
+legend = {"loc": "outside lower center", "ncols": min(5, 1 + maps.subgroup.nunique()), "markerscale": 2}
+handles = axes[0, 0].get_legend_handles_labels()
+figure.legend(*handles, **legend)
 study.save(figure, "tsne")
 
 # %% [markdown]
@@ -110,7 +112,7 @@ first = maps[maps.model == maps.model.iloc[0]]
 of_first = study.acquisitions.query("dataset == @name and seed == @seed and round > 0 and model == @first.model.iloc[0]")
 arms, n_rounds = study.parameters["acquisitions"], int(of_first["round"].max())
 rounds = sorted({max(1, round(n_rounds * step / 4)) for step in (1, 2, 3, 4)})
-figure, axes = plt.subplots(len(arms), len(rounds), figsize=(plotting.WIDTH, 1.9 * len(arms)), squeeze=False)
+figure, axes = plt.subplots(len(arms), len(rounds), figsize=(plotting.WIDTH, 0.3 + 1.9 * len(arms)), squeeze=False)
 for ax, (this, upto) in zip(axes.flat, [(a, r) for a in arms for r in rounds], strict=True):
     so_far = of_first.query("acquisition == @this and round <= @upto")[["index", "round"]].merge(first, on="index")
     ax.scatter(first.x, first.y, s=2, color="#c8c8c8", linewidth=0)
@@ -118,6 +120,7 @@ for ax, (this, upto) in zip(axes.flat, [(a, r) for a in arms for r in rounds], s
     newest = so_far[so_far["round"] == upto]
     ax.scatter(newest.x, newest.y, s=16, facecolor="none", edgecolor="black", linewidth=0.6)
     ax.set(title=f"{plotting.name(this)}\nup to round {upto}", xticks=[], yticks=[])
+figure.legend(*handles, **legend)
 study.save(figure, "tsne_by_round")
 
 # %% [markdown]

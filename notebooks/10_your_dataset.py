@@ -167,7 +167,8 @@ for ax, ((dataset, model), of_panel) in zip(axes, panels, strict=True):
     shares = of_panel.assign(value=of_panel.share_acquired)
     plotting.bars_with_pool_share(ax, shares, shares.groupby("class").share_pool.first(), "class")
     ax.set(title=f"{study.title(dataset, model)}, by class", ylabel="share of queried", ylim=(0, None))
-axes[-1].legend(loc="upper left", bbox_to_anchor=(1, 1))
+figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
+figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "class_mix")
 
 # %%
