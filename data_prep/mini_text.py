@@ -388,7 +388,7 @@ def description(seed: int) -> dict:
         "figure_metrics": ["accuracy_reviewer_mean", "accuracy_reviewer_p10"], "max_tokens": 36,
         "default_model": "roberta-m",
         "protocol": {"seed_set_size": 60, "seed_set": "balanced", "budget": 200, "query_batch_size": 50, "eval_every": 2},
-        "recipe": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.01, "warmup_steps": 10, "max_steps": 80,
+        "recipe": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.01, "warmup_steps": 10, "max_steps": 60,
                    "train_batch_size": 32, "stopping": "loss_ratio", "loss_ratio": 0.001},
         "generator": {"script": "data_prep/mini_text.py", "version": VERSION, "seed": seed},
         "description": "Little product reviews of 1 to 5 stars, most of them 5, by reviewers who write either in the "

@@ -511,7 +511,7 @@ WORLDS: dict[str, tuple[Callable[[np.random.Generator], World], dict]] = {
         ["empty", *ANIMALS], ["label"], None,
         eval_splits=["val", "id_val"], figure_metrics=["accuracy", "accuracy_class_balanced"],
         protocol={"seed_set_size": 60, "seed_set": "random", "budget": 200, "query_batch_size": 50, "eval_every": 2},
-        recipe={"max_steps": 120})),
+        recipe={"max_steps": 90})),
     "digits": (digits, about(
         "Digits on photographs", "Real handwritten digits, round (0, 6, 8) or straight (1, 4, 7), on patches of two real "
         "photographs, a temple and a flower. In the pool 95% of the round ones are on the temple and of the straight ones on "
