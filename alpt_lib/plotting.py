@@ -1,6 +1,7 @@
 """What two notebooks draw alike, in one style: curves with seed bands, bars against the pool's share, contact sheets."""
 
 import textwrap
+from functools import partial
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -142,7 +143,8 @@ def bars(ax: Axes, rows: pd.DataFrame, x: str, by: str = "acquisition", colours:
         ax.bar(at, table["mean"], width * 0.92, color=(colours or COLOURS).get(key), label=name(key))
         ax.errorbar(at, table["mean"], (table["ci_high"] - table["ci_low"]) / 2, fmt="none", ecolor="black", elinewidth=1)
     words = [name(str(p)).replace("/", "\n").replace(", ", "\n") for p in positions]
-    narrow = ["\n".join(line for part in w.split("\n") for line in textwrap.wrap(part, 12)) for w in words]
+    wrap = partial(textwrap.wrap, width=12 if len(positions) > 3 else 16, break_on_hyphens=False)
+    narrow = ["\n".join(line for part in w.split("\n") for line in wrap(part)) for w in words]
     ax.set_xticks(range(len(positions)), words if len(positions) > 6 else narrow, rotation=90 if len(positions) > 6 else 0)
     ax.grid(axis="x", visible=False)
 

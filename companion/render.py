@@ -284,7 +284,7 @@ def _entry(name: str, folder: Path) -> dict[str, Any]:
     drawn += sorted({p.stem for p in folder.glob("*.png")} - set(drawn))
     texts = {figure: described.get(figure) or figure.replace("_", " ").capitalize() for figure in drawn}
     figures = [{"name": f, "caption": markdown2html(text), "alt": plain(text)} for f, text in texts.items()]
-    return {"name": name, "number": name[:2], "heading": heading(name), "short": heading(name).split(":")[0],
+    return {"name": name, "number": name[:2], "heading": heading(name), "short": re.match(r"[^:,?]*\??", heading(name))[0],
             "done": (folder / f"{name}.html").exists(), "claim": markdown2html(claim.removeprefix("**The claim.**")),
             "figures": figures, "tables": [p.name for p in sorted(folder.glob("*.csv"))]}
 
