@@ -103,8 +103,10 @@ plotting.show(table)
 
 # %% [markdown]
 # ## The same as a figure
-# Left: the session's accuracy beside the stored run's, and the curves over all seeds. Right: what the person was asked, one row
-# a round, most wanted first (round 0 is the seed set); frames mark the minority subgroups, of which nobody was told.
+#
+# **Figure.** Left: the session's accuracy (squares) beside the stored run's (dotted), on the curves over all seeds with their 95%
+# bands. Right: what the person was asked, one row a round, most wanted first; round 0 is the seed set. Frames mark the minority
+# subgroups, of which nobody was told; the bar below a picture has its subgroup's colour.
 
 # %%
 is_image = data.description.modality == "image"
@@ -207,3 +209,6 @@ print(f"{same} of {all_} questions are the stored run's, in the same order; accu
 #
 # A person is slower than a look-up and is sometimes wrong. What a wrong label costs, and whether questions that a model finds
 # hard are hard for people too, this notebook cannot say.
+#
+# **What would have counted against it.** With least confidence and the whole pool scored, fewer questions in common than were
+# asked; or an accuracy that differs from the stored run's, though the labels told were the same.
