@@ -7,10 +7,10 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -150,26 +150,39 @@ def render(given: dict[str, dict[str, Any]], output: Path, workers: int) -> list
         one line for each notebook that failed: its name and what went wrong.
     """
     progress = Progress(len(given), "rendering", "notebook", every=0)
-    with ThreadPoolExecutor(max(1, min(workers, AT_ONCE))) as threads:
-        tasks = {threads.submit(_render_one, name, given[name], output): name for name in given}
+    n_processes = max(1, min(workers, AT_ONCE, len(given)))
+    with ProcessPoolExecutor(n_processes, get_context("spawn"), _start_rendering, (NOTEBOOKS,)) as processes:
+        tasks = {processes.submit(_render_one, name, given[name], output): name for name in given}
         for task in as_completed(tasks):
             progress.add(1, tasks[task])
     progress.close()
-    return [line for line in (task.result() for task in tasks) if line]
+    lines = (f"{name}: the process that rendered it was killed" if isinstance(task.exception(), BrokenProcessPool)
+             else task.result() for task, name in tasks.items())
+    return [line for line in lines if line]
+
+
+def _start_rendering(notebooks: Path) -> None:
+    """A process that imports papermill once; its kernels only read what is stored, and leave the terminal alone."""
+    global NOTEBOOKS
+    NOTEBOOKS = notebooks
+    os.chdir(REPOSITORY)
+    os.environ[STORED_ONLY] = "1"
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 def _render_one(name: str, given: dict[str, Any], output: Path) -> str | None:
+    import papermill
+
     target = output / name / f"{name}.ipynb"
     target.parent.mkdir(parents=True, exist_ok=True)
     for stale in target.parent.iterdir():  # a notebook that fails must not be shown with the figures of an earlier one
         stale.unlink()
     folder = output.relative_to(home()) if output.is_relative_to(home()) else output
-    command = [sys.executable, "-m", "papermill", _relative(NOTEBOOKS / f"{name}.ipynb"), _relative(target), "-k", "python3",
-               "--no-progress-bar", "-y", yaml.safe_dump({**given, "output": folder.as_posix(), "workers": 1})]
-    environment = {**os.environ, STORED_ONLY: "1"}
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        return f"{name}: {_what_went_wrong(target, done.stderr)}"
+    try:
+        papermill.execute_notebook(_relative(NOTEBOOKS / f"{name}.ipynb"), _relative(target), kernel_name="python3",
+                                   parameters={**given, "output": folder.as_posix(), "workers": 1}, progress_bar=False)
+    except Exception as error:  # whatever a notebook or its kernel does, the others are rendered
+        return f"{name}: {_what_went_wrong(target, str(error))}"
     _clean(target)
     for file in target.parent.glob("*.png"):
         file.write_bytes(shrink_png(file.read_bytes()))
@@ -184,14 +197,14 @@ def _relative(path: Path) -> str:
     return os.path.relpath(path, REPOSITORY)  # papermill stores the paths it was given, and nobody else has this checkout's
 
 
-def _what_went_wrong(executed: Path, stderr: str) -> str:
+def _what_went_wrong(executed: Path, otherwise: str) -> str:
     """The last line of the failing cell's error; of papermill's own where no cell failed (a kernel that died)."""
     if executed.exists():
         for cell in json.loads(executed.read_text(encoding="utf-8"))["cells"]:
             for out in cell.get("outputs", []):
                 if out["output_type"] == "error":
                     return f"{out['ename']}: {(out['evalue'].strip().splitlines() or ['no message'])[-1]}"
-    return (stderr.strip().splitlines() or ["papermill stopped without a message"])[-1]
+    return (otherwise.strip().splitlines() or ["papermill stopped without a message"])[-1]
 
 
 def _clean(executed: Path) -> None:

@@ -36,7 +36,7 @@ from PIL import Image
 from scipy.ndimage import zoom
 from sklearn.datasets import load_digits, load_sample_image
 
-VERSION = 5
+VERSION = 6
 World = tuple[pd.DataFrame, np.ndarray]  # manifest rows without path, and their images, uint8 (n, 32, 32, 3)
 
 
@@ -476,7 +476,8 @@ def tissue(hospital: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 BINARY = {"optimizer": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 0.0, "warmup_steps": 10, "max_steps": 100,
           "train_batch_size": 32, "stopping": "loss_ratio", "loss_ratio": 0.001}
-PROTOCOL = {"seed_set_size": 40, "seed_set": "balanced", "budget": 120, "query_batch_size": 30}
+PROTOCOL = {"seed_set_size": 40, "seed_set": "balanced", "budget": 120, "query_batch_size": 30,
+            "eval_every": 2}  # as the released code: the random arm trains in evaluated rounds only
 
 
 def about(title: str, description: str, classes: list[str], subgroups: list[str], minority: list[str] | None,
@@ -510,7 +511,7 @@ WORLDS: dict[str, tuple[Callable[[np.random.Generator], World], dict]] = {
         "al., 2020; WILDS).",
         ["empty", *ANIMALS], ["label"], None,
         eval_splits=["val", "id_val"], figure_metrics=["accuracy", "accuracy_class_balanced"],
-        protocol={"seed_set_size": 60, "seed_set": "random", "budget": 200, "query_batch_size": 50, "eval_every": 2},
+        protocol={"seed_set_size": 60, "seed_set": "random", "budget": 200, "query_batch_size": 50},
         recipe={"max_steps": 90})),
     "digits": (digits, about(
         "Digits on photographs", "Real handwritten digits, round (0, 6, 8) or straight (1, 4, 7), on patches of two real "
@@ -523,12 +524,13 @@ WORLDS: dict[str, tuple[Callable[[np.random.Generator], World], dict]] = {
         "Squares and circles", "Red squares and blue circles: is the task shape or colour? 5% of the pool are blue squares "
         "and red circles, and they tell; in val they are half. Figure 1 of the paper.",
         ["square", "circle"], ["label", "colour"], ["square/blue", "circle/red"],
-        protocol={"seed_set_size": 10, "budget": 40, "query_batch_size": 10})),
+        protocol={"seed_set_size": 10, "budget": 40, "query_batch_size": 10, "eval_every": 1})),
     "camelyon": (camelyon, about(
         "Tissue", "Tumour or normal tissue, told apart by nothing but specks of one pixel, darker than the rest or "
         "brighter: far from what pretraining saw, though every label is certain. Three hospitals in the pool, a fourth in val; "
         "after Camelyon17.",
-        ["normal", "tumor"], ["label", "hospital"], [], figure_metrics=["accuracy"], protocol={"budget": 90})),
+        ["normal", "tumor"], ["label", "hospital"], [], figure_metrics=["accuracy"],
+        protocol={"budget": 90, "query_batch_size": 45, "eval_every": 1})),
 }
 
 

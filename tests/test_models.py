@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import MethodType
 
 import numpy as np
 import pytest
@@ -314,6 +315,24 @@ def test_folding_weight_standardization_changes_scores_by_rounding_at_most_and_i
         first.weight[0, 0, 0, 0] += 1
         with networks.folded(model):  # of the weights as they are now
             assert not torch.allclose(model.features(images), before, rtol=1e-4, atol=1e-4 * before.abs().max())
+
+
+def test_the_small_convolutions_compute_what_timms_do():
+    torch.manual_seed(0)
+    network = networks.build_mini_bit(n_classes=3).to(memory_format=torch.channels_last)
+    other = networks.build_mini_bit(n_classes=3).to(memory_format=torch.channels_last)
+    other.load_state_dict(network.state_dict())
+    convolutions = [m for m in other.modules() if isinstance(m, StdConv2d)]
+    assert len(convolutions) == 13
+    for m in convolutions:
+        m.forward = MethodType(StdConv2d.forward, m)
+    images = torch.randn(4, 3, 32, 32).to(memory_format=torch.channels_last)
+    ours, timms = network(images), other(images)
+    assert torch.allclose(ours, timms, atol=1e-5)
+    ours.square().sum().backward()
+    timms.square().sum().backward()
+    for p, q in zip(network.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(p.grad, q.grad, rtol=1e-3, atol=1e-4 * q.grad.abs().max())
 
 
 def test_a_folder_as_on_the_hub_gives_its_encoder_under_a_new_head(reviews_folder, roberta):
