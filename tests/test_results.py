@@ -338,7 +338,7 @@ def change_seed(text: str) -> str:
 
 
 @pytest.mark.parametrize(("name", "change", "faults"), [
-    ("config.json", lambda text: text[:40], ["config.json is missing or unreadable: delete the folder, its run is then done anew"]),
+    ("config.json", lambda text: text[:40], ["config.json is missing or unreadable: delete the folder to do its run anew"]),
     ("config.json", change_seed, ["the identity in config.json gives another id"]),
     ("rounds.jsonl", lambda text: text[:-1], ["the last line of rounds.jsonl is torn"]),
     ("rounds.jsonl", lambda text: text[:-9], ["line 4 of rounds.jsonl is no round", "the last line of rounds.jsonl is torn"]),
