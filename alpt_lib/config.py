@@ -93,8 +93,7 @@ class Recipe:
     def __post_init__(self):
         _to_tuple(self, "decay_steps", int)
         _check_fields(self)
-        _require(self.lr > 0, f"lr must be positive; got {self.lr}")
-        _require(self.lr < inf, f"lr must be finite; got {self.lr}")
+        _require(0 < self.lr < inf, f"lr must be positive and finite; got {self.lr}")
         _require(0 <= self.momentum < 1, f"momentum must lie in [0, 1); got {self.momentum}")
         _require(0 <= self.weight_decay < inf, f"weight_decay must be 0 or more and finite; got {self.weight_decay}")
         _require(0 < self.loss_ratio < 1, f"loss_ratio must lie between 0 and 1; got {self.loss_ratio}")

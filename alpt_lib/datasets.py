@@ -4,6 +4,7 @@
     folder/dataset.yaml                 classes, subgroups, image size, default model, protocol and recipe
 """
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -121,9 +122,7 @@ class Dataset:
             DataError: unreadable images, all of them named.
         """
         target = cache_folder() / f"{self.name}_{self.fingerprint}_{split}_{size}.npy"
-        if not target.exists():
-            _decode(self.folder, self.rows(split)["path"].tolist(), size, target, f"{self.name} {split}")
-        return np.load(target, mmap_mode="r")
+        return _once(target, lambda: _decode(self, split, size, target))
 
     def tokens(self, split: str, tokenize: Callable[[list[str]], np.ndarray], kind: str, padding: int) -> np.ndarray:
         """(n, longest) int32, memory-mapped: tokenised once, then shared by every process.
@@ -132,8 +131,9 @@ class Dataset:
             tokenize: texts to (n, longest) token ids. kind: fingerprint of what it does. padding: fills shorter texts.
         """
         target = cache_folder() / f"{self.name}_{self.fingerprint}_{split}_{kind}.npy"
-        if not target.exists():
-            texts = self.texts(split)
+
+        def tokenise() -> None:
+            texts = self.rows(split)["text"].tolist()
             progress, parts = Progress(len(texts), f"tokenise {self.name} {split}", "text", quiet=len(texts) <= TEXTS_AT_ONCE), []
             for i in range(0, len(texts), TEXTS_AT_ONCE):
                 parts.append(tokenize(texts[i : i + TEXTS_AT_ONCE]).astype(np.int32))
@@ -143,14 +143,12 @@ class Dataset:
                 array[:] = padding
                 for i, part in enumerate(parts):
                     array[i * TEXTS_AT_ONCE :][: len(part), : part.shape[1]] = part
-        return np.load(target, mmap_mode="r")
+
+        return _once(target, tokenise)
 
     def images_on_demand(self, split: str, size: int) -> "OnDemand":
         """The same images, each decoded when it is first asked for: fine-tuning reads a few hundred of a large pool."""
         return OnDemand([self.folder / path for path in self.rows(split)["path"]], size)
-
-    def texts(self, split: str) -> list[str]:
-        return self.rows(split)["text"].tolist()
 
 
 def joined(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
@@ -184,12 +182,12 @@ def _read_image(file: Path, size: int) -> np.ndarray:
         return np.asarray(image)
 
 
-def _decode(folder: Path, paths: list[str], size: int, target: Path, what: str) -> None:
-    broken: list[str] = []
+def _decode(data: Dataset, split: str, size: int, target: Path) -> None:
+    paths, what, broken = data.rows(split)["path"].tolist(), f"{data.name} {split}", []
 
     def read(i: int) -> None:
         try:
-            array[i] = _read_image(folder / paths[i], size)
+            array[i] = _read_image(data.folder / paths[i], size)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             broken.append(paths[i])
 
@@ -203,16 +201,29 @@ def _decode(folder: Path, paths: list[str], size: int, target: Path, what: str) 
                             f"{', '.join(sorted(broken)[:5])}; replace or drop them from the manifest")
 
 
+def _once(target: Path, make: Callable[[], None]) -> np.ndarray:
+    """The array in a file, memory-mapped; the process that comes first makes it, on any machine, and others wait for that."""
+    try:
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with open(target.with_name("lock"), "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if not target.exists():
+                    make()
+        return np.load(target, mmap_mode="r")
+    except CompanionError:
+        raise
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"cannot make or read {target}: {error}; make its folder writable, or delete a damaged file") from error
+
+
 @contextmanager
 def _new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.ndarray]:
     """An array in a file, which gets its name only when it is whole.
 
-    Its space is taken at once: writing to a mapped file on a full disk would kill the process.
-
-    Raises:
-        DataError: no space, or no permission.
+    Its space is taken at once (DataError: there is none): writing to a mapped file on a full disk would kill the process.
     """
-    partial = target.with_name(f"{target.stem}.{os.getpid()}.partial.npy")
+    partial = target.with_suffix(".partial")
     try:
         array = _allocate(partial, shape, dtype)
         yield array
@@ -224,7 +235,6 @@ def _new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np
 
 def _allocate(file: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
         with open(file, "r+b") as stream:
             if hasattr(os, "posix_fallocate"):  # not on macOS

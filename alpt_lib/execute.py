@@ -308,7 +308,6 @@ def _in_processes(groups: list[list[RunConfig]], gpus: list[str | None], report:
     finally:
         for process, _ in workers.values():
             process.terminate()
-        for process, _ in workers.values():
             process.join()
 
 

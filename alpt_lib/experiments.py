@@ -5,6 +5,7 @@ presets override them. Notebooks share runs: a run that one has done, the others
 """
 
 import ast
+import fcntl
 import os
 import subprocess
 import sys
@@ -299,21 +300,22 @@ def _run_row(config: RunConfig) -> pd.DataFrame:
 
 def prepare(parameters: dict[str, Any]) -> None:
     """Generate the embedded datasets that these parameters name and that are not there yet (seconds)."""
-    if PRESETS.get(parameters.get("preset", "mini")) != "mini":
-        return
-    for name in parameters["datasets"]:
-        if not datasets.is_path(name) and not (home() / "data" / "mini" / name / "dataset.yaml").exists():
-            generate(home() / "data" / "mini")
-            return
+    target, named = home() / "data" / "mini", [name for name in parameters["datasets"] if not datasets.is_path(name)]
+    is_mini = PRESETS.get(parameters.get("preset", "mini")) == "mini"
+    if is_mini and not all((target / name / "dataset.yaml").exists() for name in named):
+        generate(target)
 
 
 def generate(target: Path) -> None:
-    """Run the generators of data_prep/ into `target`; they skip what is complete."""
+    """Run the generators of data_prep/ into `target`, one process at a time; they skip what is complete."""
     progress = Progress(len(GENERATORS), "embedded datasets, once, about half a minute", "generator")
-    for script in GENERATORS:
-        done = subprocess.run([sys.executable, str(REPOSITORY / "data_prep" / script), "--out", str(target)],
-                              capture_output=True, text=True)
-        if done.returncode:
-            raise datasets.DataError(f"data_prep/{script} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-        progress.add(1)
+    target.mkdir(parents=True, exist_ok=True)
+    with open(target / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for script in GENERATORS:
+            done = subprocess.run([sys.executable, str(REPOSITORY / "data_prep" / script), "--out", str(target)],
+                                  capture_output=True, text=True)
+            if done.returncode:
+                raise datasets.DataError(f"data_prep/{script} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+            progress.add(1)
     progress.close()

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 from importlib import import_module
 
 WANTED = "ALPT_PROFILE"  # environment variable: worker processes measure, too
@@ -29,11 +30,8 @@ def clocks() -> Iterator[Counter]:
 
 
 def _owner(module: str, path: str) -> tuple[object, str]:
-    owner: object = import_module(f"alpt_lib.{module}")
     *parents, name = path.split(".")
-    for parent in parents:
-        owner = getattr(owner, parent)
-    return owner, name
+    return reduce(getattr, parents, import_module(f"alpt_lib.{module}")), name
 
 
 def _clocked(spent: Counter, part: str, function: Callable) -> Callable:

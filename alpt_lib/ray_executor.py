@@ -32,7 +32,8 @@ def in_tasks(groups: list[list[RunConfig]], report: Callable[[int], None]) -> It
         variables = {"ALPT_HOME": str(home()), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         ray.init(log_to_driver=False, logging_level="error", runtime_env={"env_vars": variables})
     try:
-        task = ray.remote(num_cpus=1, num_gpus=_gpus_per_run(ray), max_retries=CRASHES - 1)(_task)
+        remote = ray.remote(num_cpus=1, num_gpus=_gpus_per_run(ray), max_retries=CRASHES - 1)
+        task = remote(lambda group: run_group(group, lambda _: None))
         running = {task.remote(group): (group, sum(map(fits_left, group))) for group in groups}
         while running:
             (ready,), _ = ray.wait(list(running))
@@ -46,10 +47,6 @@ def in_tasks(groups: list[list[RunConfig]], report: Callable[[int], None]) -> It
     finally:
         if is_mine:
             ray.shutdown()
-
-
-def _task(group: list[RunConfig]) -> list[Failure]:
-    return run_group(group, lambda n: None)
 
 
 def _gpus_per_run(ray) -> float:

@@ -165,7 +165,7 @@ def _replace(file: Path, text: str) -> None:
 
 
 def _write_config(config: RunConfig, target: Path) -> None:
-    if not (target / "config.json").exists():
+    if read_record(target) is None:
         record = {"run_id": target.name, "config": config.to_dict(), "identity": identity(config), "versions": versions(),
                   "commit": commit(), "started": datetime.now(UTC).isoformat(timespec="seconds")}
         _replace(target / "config.json", json.dumps(record, indent=1))
@@ -195,33 +195,25 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """Commit of the checkout, "+" if it has uncommitted changes; "unknown" outside git."""
     try:
-        git = ["git", "-C", str(REPOSITORY)]
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True).stdout
-        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout
-        return head.strip() + ("+" if dirty else "")
+        git = ["git", "-C", str(REPOSITORY), "describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"]
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
-def metrics(config: RunConfig) -> pd.DataFrame:
-    """The run's metrics, one number a row: METRIC_COLUMNS."""
-    return _metrics(config, read(config))
-
-
-def _metrics(_: RunConfig, rounds: list[Round]) -> pd.DataFrame:
+def metrics(config: RunConfig, rounds: list[Round] | None = None) -> pd.DataFrame:
+    """The run's metrics, one number a row: METRIC_COLUMNS. `rounds` are read unless they are given."""
+    rounds = read(config) if rounds is None else rounds
     rows = [{"round": r.round, "n_labels": r.n_labels, **row} for r in rounds for row in r.metrics]
     return pd.DataFrame(rows, columns=METRIC_COLUMNS)
 
 
-def acquisitions(config: RunConfig) -> pd.DataFrame:
+def acquisitions(config: RunConfig, rounds: list[Round] | None = None) -> pd.DataFrame:
     """The run's labelled examples, one a row: ACQUISITION_COLUMNS and the manifest's attributes.
 
     `round` is the round that first trains on the example: 0 for the seed set (score NaN).
     """
-    return _acquisitions(config, read(config))
-
-
-def _acquisitions(config: RunConfig, rounds: list[Round]) -> pd.DataFrame:
+    rounds = read(config) if rounds is None else rounds
     data = datasets.load(Path(config.dataset))
     seed_set = start_pool(data, config).labelled
     rows = [(0, rank, index, float("nan")) for rank, index in enumerate(seed_set)]
@@ -234,7 +226,7 @@ def _acquisitions(config: RunConfig, rounds: list[Round]) -> pd.DataFrame:
     return pd.concat([table, attributes], axis=1)[[*ACQUISITION_COLUMNS, *attributes.columns.drop("label")]]
 
 
-TABLES = {"metrics": _metrics, "acquisitions": _acquisitions}
+TABLES = {"metrics": metrics, "acquisitions": acquisitions}
 
 
 def load(what: str = "metrics", **where: Any) -> pd.DataFrame:

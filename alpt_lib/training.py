@@ -27,7 +27,7 @@ LONG_TEXTS = 128  # tokens; where the longest text has as many, texts are scored
 
 
 class TrainingDiverged(RuntimeError):
-    """The training loss stopped being a finite number."""
+    """The training loss, or what the model gives after it, stopped being a number."""
 
 
 class TrainingOutOfMemory(CompanionError):
@@ -179,7 +179,10 @@ class Learner:
     @torch.inference_mode()
     def predict_probs(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:
         """(n, n_classes) float32 probabilities of the given rows (default: all) of a split, softmax in fp32."""
-        return self._map(lambda batch: self.model(batch).float().softmax(dim=1), split, rows)
+        probs = self._map(lambda batch: self.model(batch).float().softmax(dim=1), split, rows)
+        if np.isnan(probs).any():  # the last step of a fit came after its loss was looked at
+            raise TrainingDiverged(f"the fitted model gives NaN (lr {self.recipe.lr}); lower lr or lengthen warmup_steps")
+        return probs
 
     @torch.inference_mode()
     def features(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:

@@ -68,7 +68,7 @@ def _row(folder: Path) -> list[Any]:
 def _faults(folder: Path) -> list[str]:
     record, file = results.read_record(folder), folder / "rounds.jsonl"
     if record is None:
-        return ["config.json is missing or unreadable"]
+        return ["config.json is missing or unreadable: delete the folder to do its run anew"]
     faults = []
     if results.hashed(record.get("identity")) != folder.name:
         faults.append("the identity in config.json gives another id")

@@ -88,11 +88,10 @@ study.save(figure, "subgroup_upsampling")
 # over seeds, bands their 95% intervals.
 
 # %%
-asked = [(n, m, rows) for (n, m), rows in study.acquisitions.groupby(["dataset", "model"], sort=False)]
-arms = study.parameters["acquisitions"]
+asked, arms = list(study.acquisitions.groupby(["dataset", "model"], sort=False)), study.parameters["acquisitions"]
 figure, axes = plt.subplots(len(asked), len(arms), figsize=(plotting.WIDTH, 2.1 * len(asked)), squeeze=False, sharey="row")
 timelines = []
-for row, (dataset, model, rows) in zip(axes, asked, strict=True):
+for row, ((dataset, model), rows) in zip(axes, asked, strict=True):
     pool = study.datasets[dataset].pool_shares.sort_index()
     colours = plotting.subgroup_colours(list(pool.index))
     by_round = [metrics.share_by_round(rows, "subgroup", [key]).assign(subgroup=key) for key in pool.index]
@@ -103,6 +102,7 @@ for row, (dataset, model, rows) in zip(axes, asked, strict=True):
         for key, share in pool.items():
             ax.axhline(share, color=colours[key], linestyle="--", linewidth=1)
         ax.set(title=f"{study.title(dataset, model)}, {plotting.name(arm)}", xlabel="round", ylabel="share of the query batch")
+figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "acquisition_timeline")
 
 # %%

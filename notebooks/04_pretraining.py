@@ -91,6 +91,7 @@ if shown:
         share = study.datasets[dataset].pool_shares.reindex(study.datasets[dataset].minority).sum()
         ax.axhline(share, color=plotting.HIGHLIGHT, linestyle="--", linewidth=1.5)
         ax.set(title=study.title(dataset), xlabel="round", ylabel="minority in the batch")
+    figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
     study.save(figure, "acquisition_patterns")
     study.save_table(metrics.interval(patterns, ["dataset", "model", "acquisition", "round"]), "acquisition_patterns")
 

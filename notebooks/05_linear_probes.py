@@ -71,7 +71,7 @@ for ax, ((dataset, model), of_panel) in zip(axes[:, 0], panels, strict=True):
     n_groups = study.main[study.main.metric == "probe_accuracy"].subgroup.nunique() - 1
     sns.heatmap(of_panel.pivot_table(values="mean", **shape), annot=words, fmt="", vmin=1 / max(n_groups, 1), vmax=1,
                 cmap="Blues", cbar=False, ax=ax, linewidths=1)
-    ax.set(title=study.title(dataset, model), xlabel="", ylabel="")
+    ax.set(title=f"{study.title(dataset, model)} (seeds: {of_panel.n_seeds.min()})", xlabel="", ylabel="")
     ax.tick_params(left=False, bottom=False, labelrotation=0)
 study.save(figure, "linear_probes")
 

@@ -82,7 +82,7 @@ plotting.show(table)
 # ## The map
 #
 # **Figure.** t-SNE of the initial features of pool examples, coloured by subgroup: pretrained, and the same network not
-# pretrained. Black rings mark the examples that least confidence acquired in any round.
+# pretrained. Black rings mark the examples that least confidence acquired in any round. One seed.
 
 # %%
 shown = list(maps.groupby("model", sort=False))

@@ -210,6 +210,7 @@ counts = [metrics.upsampling_by_run(asked[asked.dataset == dataset], "subgroup",
 panels = list(pd.concat(counts).groupby(["dataset", "model"], sort=False)) if counts else []
 if panels:
     figure, axes = plt.subplots(len(panels), 2, figsize=(plotting.WIDTH, 2.3 * len(panels)), squeeze=False)
+    figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 for (left, right), ((dataset, model), rows) in zip(axes if panels else [], panels, strict=True):
     shares = rows.assign(value=rows.share_acquired).sort_values("share_pool", ascending=False, kind="stable")
     plotting.bars_with_pool_share(left, shares, shares.groupby("subgroup").share_pool.first(), "subgroup")

@@ -43,7 +43,7 @@ def stored_rounds(home: Path) -> list[Path]:
     ({"protocol": {"budget": 93}}, r"asked for 101 labels \(seed set 8 \+ budget 93\) but the pool holds 100"),
     ({"protocol": {"seed_set_size": 98, "budget": 0}}, None),  # 49 of each of two classes of 50: fits exactly
     ({"protocol": {"query_batch_size": 0}}, r"query_batch_size must be at least 1; got 0"),
-    ({"recipe": {"lr": -1}}, r"lr must be positive; got -1"),
+    ({"recipe": {"lr": -1}}, r"lr must be positive and finite; got -1"),
     ({"recipe": {"optimizer": "lion"}}, r"unknown optimizer 'lion'.*; known: sgd, adamw"),
     ({"recipe": {"resize": 32, "crop": 40}}, r"crop 40 exceeds resize 32"),
     ({"probe": ["colour"]}, r"unknown probe.* 'colour'.*; known: label, background"),

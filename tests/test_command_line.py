@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 from alpt_lib import claims
 from alpt_lib.paths import REPOSITORY
 from alpt_lib.progress import QUIET
-from companion import catalogue
+from companion import catalogue, store
 from companion.command_line import COMMANDS, VERDICT_COLOURS, claims_table, has_colours, main
 
 TINY = ["--only", "00", "--workers", "1", "--set",
@@ -32,6 +33,14 @@ def test_a_bad_argument_is_one_line_and_exit_1(arguments, message):
     assert done.returncode == 1
     assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
+
+
+def test_a_disk_that_refuses_is_one_line_and_exit_1(monkeypatch, capsys):
+    def refused():
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "/store/lock")
+    monkeypatch.setattr(store, "verify", refused)
+    assert main(["verify"]) == 1
+    assert capsys.readouterr().err == "error: [Errno 30] Read-only file system: '/store/lock'\n"
 
 
 def test_dry_run_counts_shared_runs_once_and_trains_nothing(home, capsys):

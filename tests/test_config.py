@@ -13,7 +13,7 @@ def test_the_last_query_batch_may_be_smaller():
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"lr": 0}, "lr must be positive; got 0"),
+    ({"lr": 0}, "lr must be positive and finite; got 0"),
     ({"lr": "fast"}, r"lr must be float; got 'fast' \(str\)"),
     ({"max_steps": 2.5}, "max_steps must be int; got 2.5"),
     ({"max_steps": True}, "max_steps must be int; got True"),

@@ -1,5 +1,10 @@
 """The data contract: what a manifest means, and everything that can be wrong with it."""
 
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -89,6 +94,33 @@ def test_images_are_decoded_in_manifest_order_and_once(birds_folder, monkeypatch
     assert np.array_equal(data.images("val", 32), images)
 
 
+def test_several_processes_at_once_decode_once_and_a_dead_ones_half_is_overwritten(birds_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("ALPT_HOME", str(tmp_path))
+    data, decode, calls = datasets.load(birds_folder), datasets._decode, []
+    target = tmp_path / "data" / "cache" / f"toybirds_{data.fingerprint}_pool_32.npy"
+    target.parent.mkdir(parents=True)
+    target.with_suffix(".partial").write_bytes(b"half" * 10_000)
+    monkeypatch.setattr(datasets, "_decode", lambda *args: [calls.append(args), time.sleep(0.1), decode(*args)])
+    with ThreadPoolExecutor() as threads:
+        first, *others = threads.map(lambda _: np.array(data.images("pool", 32)), range(4))
+    assert len(calls) == 1
+    assert all(np.array_equal(first, other) for other in others)
+    assert sorted(file.name for file in target.parent.iterdir()) == ["lock", target.name]
+
+
+def test_a_damaged_cache_is_named_and_a_cache_that_cannot_be_made_too(birds_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("ALPT_HOME", str(tmp_path))
+    data = datasets.load(birds_folder)
+    file = Path(data.images("val", 32).filename)
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(DataError, match=rf"cannot make or read {file}: .*; make .* or delete a damaged file"):
+        data.images("val", 32)
+    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "data").write_text("no folder")
+    with pytest.raises(DataError, match=r"cannot make or read .*Not a directory"):
+        data.images("val", 32)
+
+
 def test_images_are_resized_to_the_size_asked_for(birds_folder):
     assert datasets.load(birds_folder).images("val", 16).shape == (48, 16, 16, 3)
 
@@ -102,7 +134,7 @@ def test_grey_and_transparent_images_become_rgb(birds_copy):
 
 
 def test_texts_come_in_manifest_order(reviews_folder):
-    texts = datasets.load(reviews_folder).texts("val")
+    texts = datasets.load(reviews_folder).rows("val")["text"].tolist()
     assert texts == pd.read_csv(reviews_folder / "manifest.csv")["text"][60:].tolist()
 
 
@@ -116,7 +148,7 @@ def test_texts_are_tokenised_once_a_kind_and_padded_to_the_longest(reviews_folde
 
     monkeypatch.setattr(datasets, "TEXTS_AT_ONCE", 7)
     data = datasets.load(reviews_folder)
-    found, texts = data.tokens("val", lengths, "lengths", padding=0), data.texts("val")
+    found, texts = data.tokens("val", lengths, "lengths", padding=0), data.rows("val")["text"].tolist()
     assert calls == [7, 7, 7, 7, 2]
     assert found.dtype == np.int32
     assert found.shape == (30, max(map(len, texts)))

@@ -1,5 +1,8 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
+from alpt_lib import experiments
 from alpt_lib.config import ConfigError
 from alpt_lib.experiments import check_parameters, read_parameters
 
@@ -47,3 +50,13 @@ def test_a_bad_parameter_says_what_it_takes(given, message):
 def test_lists_and_mappings_that_arrive_as_text_are_read():
     found = check_parameters({"datasets": "[a, b]", "seeds": "[1, 2]", "recipe": "{lr: 0.1}"})
     assert (found["datasets"], found["seeds"], found["recipe"]) == (["a", "b"], [1, 2], {"lr": 0.1})
+
+
+def test_two_processes_at_once_generate_one_after_the_other(tmp_path, monkeypatch):
+    (tmp_path / "data_prep").mkdir()
+    (tmp_path / "data_prep" / "alone.py").write_text("import os, sys, time\nbusy = sys.argv[2] + '/busy'\n"
+                                                     "os.mkdir(busy)\ntime.sleep(0.3)\nos.rmdir(busy)\n")
+    monkeypatch.setattr(experiments, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(experiments, "GENERATORS", ("alone.py",))
+    with ThreadPoolExecutor() as threads:
+        assert list(threads.map(experiments.generate, [tmp_path / "mini"] * 3)) == [None] * 3

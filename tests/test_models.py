@@ -343,7 +343,7 @@ def test_a_folder_as_on_the_hub_gives_its_encoder_under_a_new_head(reviews_folde
     assert all(torch.equal(v, stored[k]) for k, v in encoder.items())
     assert model.network.classifier.out_proj.weight.shape == (2, 16)
     assert model.tokenize(["the book", "a"]).tolist()[1][0] == 0  # <s>
-    assert np.array_equal(model.tokens(data, "val"), model.tokenize(data.texts("val")))
+    assert np.array_equal(model.tokens(data, "val"), model.tokenize(data.rows("val")["text"].tolist()))
 
 
 def test_a_text_model_that_is_not_pretrained_takes_only_configuration_and_tokenizer(reviews_folder, roberta, tmp_path):

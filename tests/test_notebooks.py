@@ -91,6 +91,14 @@ def test_every_figure_has_a_caption_that_says_what_is_drawn(name):
 
 
 @every_notebook
+def test_every_figure_says_how_many_seeds_it_rests_on(name):
+    for figure, caption in render.captions(name).items():
+        (drawn,) = [source for source in code(name) if f'study.save(figure, "{figure}")' in source]
+        assert "seed" in caption.lower(), caption
+        assert "interval" not in caption or "seed_note" in drawn or "n_seeds" in drawn
+
+
+@every_notebook
 def test_code_cells_are_short_and_define_nothing_that_wants_a_test(name):
     for source in (s for s, c in zip(code(name), [c for c in cells(name) if c["cell_type"] == "code"], strict=True)
                    if "parameters" not in c["metadata"].get("tags", [])):

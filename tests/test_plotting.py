@@ -123,7 +123,7 @@ def test_texts_are_shown_by_round_with_their_subgroup_marked(ax, reviews_folder)
     asked = pd.DataFrame({"round": [1, 1, 1, 1, 2], "rank": [0, 1, 2, 3, 0], "index": [0, 1, 2, 3, 4], "subgroup": "all"})
     plotting.contact_sheet(ax, data, asked)
     texts = [t.get_text().replace("\n", " ") for t in ax.texts]
-    assert texts == [data.texts("pool")[i] for i in (0, 1, 2, 4)]  # three a round
+    assert texts == [data.rows("pool")["text"].tolist()[i] for i in (0, 1, 2, 4)]  # three a round
     assert [t.get_text() for t in ax.get_yticklabels()] == ["round 1", "round 2"]
     assert len(ax.patches) == 4
 

@@ -255,7 +255,7 @@ def test_a_disk_too_full_for_the_decoded_images_is_said_and_leaves_none(birds_fo
     monkeypatch.setattr(os, "posix_fallocate", no_space)
     with pytest.raises(datasets.DataError, match=r"cannot write 0.0 GB of decoded images to .*No space left on device; free"):
         run(birds_folder)
-    assert list((home / "data" / "cache").iterdir()) == []
+    assert [file.name for file in (home / "data" / "cache").iterdir()] == ["lock"]
 
 
 _watched: dict = {"home": None, "writes": []}
@@ -338,7 +338,7 @@ def change_seed(text: str) -> str:
 
 
 @pytest.mark.parametrize(("name", "change", "faults"), [
-    ("config.json", lambda text: text[:40], ["config.json is missing or unreadable"]),
+    ("config.json", lambda text: text[:40], ["config.json is missing or unreadable: delete the folder to do its run anew"]),
     ("config.json", change_seed, ["the identity in config.json gives another id"]),
     ("rounds.jsonl", lambda text: text[:-1], ["the last line of rounds.jsonl is torn"]),
     ("rounds.jsonl", lambda text: text[:-9], ["line 4 of rounds.jsonl is no round", "the last line of rounds.jsonl is torn"]),
@@ -351,6 +351,15 @@ def test_verify_names_what_is_wrong_and_nothing_else(stored, name, change, fault
     file = stored[0] / name
     file.write_text(change(file.read_text()))
     assert store.verify() == [f"{stored[0].name}: {fault}" for fault in faults]
+
+
+def test_a_damaged_config_of_an_unfinished_run_is_written_anew(stored, birds_folder):
+    _, part = stored
+    (part / "config.json").write_text("{")
+    assert len(store.verify()) == 1
+    run(birds_folder)
+    assert store.verify() == []
+    assert part.name in store.listing()["run_id"].tolist()
 
 
 def test_prune_shows_first_removes_only_runs_that_are_not_kept_and_not_being_written(stored, home, birds_folder):

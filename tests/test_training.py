@@ -180,6 +180,13 @@ def test_a_loss_that_is_not_finite_stops_with_what_to_change(learner):
         learner.fit(ROWS, np.random.default_rng(0))
 
 
+def test_a_last_step_that_breaks_the_weights_stops_where_they_are_used(learner):
+    with_recipe(learner, lr=1e30, max_steps=1)
+    learner.fit(ROWS, np.random.default_rng(0))  # its loss was looked at before the step
+    with pytest.raises(TrainingDiverged, match=r"the fitted model gives NaN \(lr 1e\+30\); lower lr or lengthen warmup_steps"):
+        learner.predict_probs("val")
+
+
 def test_probabilities_are_softmax_and_follow_the_rows_asked_for(learner):
     every = learner.predict_probs("val")
     assert every.shape == (48, 2)
