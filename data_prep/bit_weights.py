@@ -50,6 +50,8 @@ def main() -> None:
         check(given.out / BIT_S.file)
     except (ReleaseError, OSError) as error:
         sys.exit(f"bit_weights: {' '.join(str(error).split())}")
+    except KeyboardInterrupt:
+        sys.exit("\nbit_weights: stopped; the same command goes on from here")
     print(f"{given.out / BIT_S.file} is BiT-S-R50x1")
 
 

@@ -17,13 +17,14 @@ from pathlib import Path
 
 import pandas as pd
 from release import BIT_HYPERRULE, Prepared, command, read_table
-from wilds_release import bundle, compare, drop_unseen, examples, find, load, one_of, report_rows, write_images
+from wilds_release import bundle, compare, compare_classes, drop_unseen, examples, find, load, one_of, report_rows, write_images
 
 FOLDER = "fmow_v1.1"
 ARCHIVE = bundle(FOLDER, "0xaec91eb7c9d548ebb15e1b5e60f966ab", 53_893_324_800)
 SPLITS = ["train", "val", "test", "seq"]  # of the csv; wilds splits these further by year, and leaves seq out
 FIRST_YEAR, LAST_YEAR = 2002, 2017
 PUBLISHED = pd.DataFrame({"images": [76_863, 19_915, 11_483, 22_108, 11_327]}, index=["pool", "val", "id_val", "test", "id_test"])
+N_CLASSES = 62
 
 
 def describe(classes: list[str]) -> dict:
@@ -85,8 +86,9 @@ def prepare(root: Path, out: Path, allow_different: bool = False, trust_images: 
     manifest = drop_unseen(manifest.dropna(subset="split"))
     seen = set(manifest["label"])
     description = describe([name for name in classes.values() if name in seen])
+    different += compare_classes(description["classes"], N_CLASSES, allow_different)
     return write_images(manifest, description, folder / "images", out, counts, different, trust_images)
 
 
 if __name__ == "__main__":
-    command("fmow", __doc__, prepare, [ARCHIVE], expected=[(describe([str(c) for c in range(62)]), PUBLISHED)])
+    command("fmow", __doc__, prepare, [ARCHIVE], expected=[(describe([str(c) for c in range(N_CLASSES)]), PUBLISHED)])

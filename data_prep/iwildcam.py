@@ -15,16 +15,29 @@ their examples are dropped from the other splits, and the script says how many. 
 from pathlib import Path
 
 import pandas as pd
-from release import BIT_HYPERRULE, Prepared, ReleaseError, command, read_table
-from wilds_release import bundle, compare, drop_unseen, examples, find, load, one_of, report_rows, whole_numbers, write_images
+from release import BIT_HYPERRULE, Archive, Prepared, ReleaseError, command, read_table
+from wilds_release import (
+    bundle,
+    compare,
+    compare_classes,
+    drop_unseen,
+    examples,
+    find,
+    load,
+    one_of,
+    report_rows,
+    whole_numbers,
+    write_images,
+)
 
 FOLDER = "iwildcam_v2.0"
-ARCHIVE = bundle(
-    FOLDER, "0x6313da2b204647e79a14b468131fcd64", 11_957_420_032,
-    mirrors=(f"https://huggingface.co/datasets/emmilly/iwildcam-wilds-v2/resolve/main/{FOLDER}.tar.gz",),
-    n_bytes=11_957_415_473, digest="sha256:05c872f46eee44315f79bc90f4098c69ae3799a2b95116db02292ea1b4e370d2")
+COPY = Archive(  # size and hash: as its host says of this copy; the bundle of WILDS has other bytes
+    f"{FOLDER}.huggingface.tar.gz", (f"https://huggingface.co/datasets/emmilly/iwildcam-wilds-v2/resolve/main/{FOLDER}.tar.gz",),
+    11_957_415_473, "sha256:05c872f46eee44315f79bc90f4098c69ae3799a2b95116db02292ea1b4e370d2")
+ARCHIVE = bundle(FOLDER, "0x6313da2b204647e79a14b468131fcd64", 11_957_420_032, copies=(COPY,))
 SPLITS = ["train", "val", "id_val", "test", "id_test"]
 PUBLISHED = pd.DataFrame({"images": [129_809, 14_961, 7_314, 42_791, 8_154]}, index=["pool", *SPLITS[1:]])
+N_CLASSES = 182
 COLUMNS = ["split", "location_remapped", "sequence_remapped", "y", "datetime", "filename"]
 
 
@@ -97,8 +110,9 @@ def prepare(root: Path, out: Path, allow_different: bool = False, trust_images: 
         "location": "location " + table["location"].astype(str)}))
     seen = set(manifest["label"])
     description = describe([name for name in names if name in seen])
+    different += compare_classes(description["classes"], N_CLASSES, allow_different)
     return write_images(manifest, description, folder / "train", out, counts, different, trust_images)
 
 
 if __name__ == "__main__":
-    command("iwildcam", __doc__, prepare, [ARCHIVE], expected=[(describe([str(c) for c in range(182)]), PUBLISHED)])
+    command("iwildcam", __doc__, prepare, [ARCHIVE], expected=[(describe([str(c) for c in range(N_CLASSES)]), PUBLISHED)])

@@ -23,7 +23,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.client import HTTPException
 from pathlib import Path
 
@@ -34,6 +34,8 @@ from tqdm.auto import tqdm
 
 HOME = Path(os.environ.get("ALPT_HOME", Path(__file__).resolve().parent.parent)).resolve()
 CHUNK = 1 << 20  # bytes
+HEADERS = {"User-Agent": "alpt-data-prep"}
+BEGINNINGS = {".zip": b"PK", ".npz": b"PK", ".gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b"}  # of files that end so
 TIMEOUT = 15  # seconds without an answer; an unreachable host with an IPv4 and an IPv6 address costs it twice
 
 # BiT-HyperRule for sets under 20,000 examples, as in the paper's released code; images under 96 x 96 px: 160 and 128
@@ -67,6 +69,7 @@ class Archive:
     only: tuple[str, ...] = ()  # unpack what begins with one of these paths; (): everything
     is_flat: bool = False  # it holds what belongs into `unpacked`, without that folder (bundles of WILDS)
     elsewhere: str = ""  # another source, in another layout or under a name not known: to be told where no mirror delivers
+    copies: tuple["Archive", ...] = ()  # the same content packed anew, so of other bytes: tried in order where no mirror delivers
 
     @property
     def size(self) -> int:
@@ -86,7 +89,7 @@ def fetch(archives: Sequence[Archive], root: Path) -> None:
     Raises:
         ReleaseError: not enough disk, no mirror delivers, a size or hash differs, or an archive that would write outside.
     """
-    wanted = [a for a in archives if not _is_there(a, root)]
+    wanted = [_with_size(a, root) for a in archives if not _is_there(a, root)]
     if not wanted:
         return
     root.mkdir(parents=True, exist_ok=True)
@@ -109,19 +112,43 @@ def _is_there(archive: Archive, root: Path) -> bool:
     return (root / (archive.unpacked or archive.file)).exists()
 
 
+def _with_size(archive: Archive, root: Path) -> Archive:
+    """With the size that a mirror announces, where none is published."""
+    if archive.size or (root / archive.file).exists():
+        return archive
+    for url in archive.urls:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=HEADERS, method="HEAD"), timeout=TIMEOUT) as response:
+                return replace(archive, about_bytes=int(response.headers["Content-Length"] or 0))
+        except (OSError, HTTPException, ValueError):  # `download` says what the mirrors answer
+            continue
+    return archive
+
+
 def download(archive: Archive, root: Path) -> Path:
-    """Fetch one file, resuming a broken download, from the first mirror that delivers it whole.
+    """Fetch one file, resuming a broken download, from the first mirror that delivers it whole, else one of its copies.
 
     Raises:
         ReleaseError: no mirror did; says what each answered, what to get, and where to put it. Or the file is there
             already and is not the published one.
     """
+    answers: list[str] = []
+    for each in (archive, *archive.copies):
+        if file := _first_delivered(each, root, answers):
+            return file
+    other = f" ({archive.elsewhere})" if archive.elsewhere else ""
+    or_folder = f" (or what it unpacks to, {archive.unpacked})" if archive.unpacked else ""
+    raise ReleaseError(f"{archive.file} could not be downloaded: {'; '.join(answers)}. Get it elsewhere{other} and put "
+                       f"it{or_folder} into {root}, then run this again")
+
+
+def _first_delivered(archive: Archive, root: Path, answers: list[str]) -> Path | None:
+    """The file from its first mirror that delivers; what the others said goes to `answers`."""
     target, partial = root / archive.file, root / f"{archive.file}.partial"
     if target.exists():
         if problem := _problem(archive, target):
             raise ReleaseError(f"{target} is not the published file: {problem}; delete it and run this again")
         return target
-    answers = []
     for url in archive.urls:
         try:
             _load(url, partial, archive)
@@ -134,9 +161,7 @@ def download(archive: Archive, root: Path) -> Path:
             continue
         os.replace(partial, target)
         return target
-    other = f" ({archive.elsewhere})" if archive.elsewhere else ""
-    raise ReleaseError(f"{archive.file} could not be downloaded: {'; '.join(answers)}. Get it elsewhere{other} and put it (or "
-                       f"what it unpacks to, {archive.unpacked or archive.file}) into {root}, then run this again")
+    return None
 
 
 def _load(url: str, partial: Path, archive: Archive) -> None:
@@ -155,7 +180,7 @@ def _continue(url: str, partial: Path, archive: Archive) -> None:
     have = _size(partial)
     if archive.n_bytes and have == archive.n_bytes:  # stopped between the last byte and the check
         return
-    headers = {"User-Agent": "alpt-data-prep", **({"Range": f"bytes={have}-"} if have else {})}
+    headers = {**HEADERS, **({"Range": f"bytes={have}-"} if have else {})}
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -196,6 +221,10 @@ def _problem(archive: Archive, file: Path) -> str:
     """What tells the file from the published one; "" if nothing does."""
     if archive.n_bytes and _size(file) != archive.n_bytes:
         return f"{_size(file)} bytes instead of {archive.n_bytes}"
+    with open(file, "rb") as stream:
+        begins = stream.read(20)
+    if not begins.startswith(BEGINNINGS.get(file_type := Path(archive.file).suffix, b"")):
+        return f"no {file_type} file, it begins with {begins!r}"
     if not archive.digest:
         print(f"{archive.file}: no published hash to check; sha256 is {hash_file(file)}", flush=True)
         return ""
@@ -364,7 +393,7 @@ def check_images(root: Path, names: Sequence[str], trust: bool = False) -> None:
                 image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
                 image.load()
             return False
-        except (OSError, ValueError, SyntaxError):
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             return True
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:

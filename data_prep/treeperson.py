@@ -299,7 +299,7 @@ def locate(root: Path, ids: Iterable[str]) -> list[str]:
 def count(chosen: pd.DataFrame) -> pd.DataFrame:
     """(2 splits, 4 groups) int: images in each."""
     table = pd.crosstab(chosen["split"], chosen["label"] + "/" + chosen["place"])
-    return table.reindex(index=SPLITS, columns=GROUPS, fill_value=0)
+    return table.reindex(index=SPLITS, columns=GROUPS, fill_value=0).rename_axis(index=None, columns=None)
 
 
 def prepare(root: Path, out: Path, allow_different: bool = False, trust_images: bool = False, metadata: Path | None = None,

@@ -12,19 +12,18 @@ import pandas as pd
 from release import Archive, Prepared, ReleaseError, check_counts, check_images, write_dataset
 
 
-def bundle(folder: str, identifier: str, about_bytes: int, mirrors: tuple[str, ...] = (), n_bytes: int | None = None,
-           digest: str | None = None, elsewhere: str = "") -> Archive:
+def bundle(folder: str, identifier: str, about_bytes: int, copies: tuple[Archive, ...] = (), elsewhere: str = "") -> Archive:
     """The archive of one WILDS release, as the `wilds` package itself would fetch it; its host has been failing for long.
 
     Args:
         folder: such as "iwildcam_v2.0". identifier: of the bundle, from the package's `_versions_dict`.
         about_bytes: the package's `compressed_size`, which it calls approximate: no download is refused for it.
-        mirrors: unmodified copies. n_bytes, digest: what a mirror says of its copy.
+        copies: the same content packed by others.
         elsewhere: a source in another layout, or whose file names we do not know.
     """
     official = f"https://worksheets.codalab.org/rest/bundles/{identifier}/contents/blob/"
-    return Archive(f"{folder}.tar.gz", (official, *mirrors), n_bytes, digest, unpacked=folder, about_bytes=about_bytes,
-                   is_flat=True, elsewhere=elsewhere)
+    return Archive(f"{folder}.tar.gz", (official,), unpacked=folder, about_bytes=about_bytes, is_flat=True, copies=copies,
+                   elsewhere=elsewhere)
 
 
 def find(root: Path, folder: str) -> Path:
@@ -114,6 +113,12 @@ def compare(splits: pd.Series, published: pd.DataFrame, used: list[str], allow_d
         if not counts.loc[split, unit]:
             raise ReleaseError(f"no {unit} in split {split!r} ({counts[unit].sum()} in the others); use the original release")
     return counts, check_counts(counts, published, allow_different)
+
+
+def compare_classes(classes: list[str], n_published: int, allow_different: bool) -> list[str]:
+    """Whether there are as many classes as published; as `check_counts`."""
+    found, published = (pd.DataFrame({"classes": [n]}, index=["pool"]) for n in (len(classes), n_published))
+    return check_counts(found, published, allow_different)
 
 
 def drop_unseen(manifest: pd.DataFrame) -> pd.DataFrame:

@@ -34,13 +34,16 @@ study = experiments.run("02_acquisition_functions", globals())
 
 # %% [markdown]
 # ## What each acquisition function gains
-# Final difference to random sampling at unseen locations, paired by seed, with a 95% interval (Student's t).
+# Final difference to random sampling, paired by seed, with a 95% interval (Student's t): at locations that the pool does not
+# have (`val`) and at the pool's own on other days (`id_val`).
 
 # %%
-by = ["dataset", "model", "metric"]
-curves = study.headline
+by = ["dataset", "model", "split", "metric"]
+shown = study.headline[["dataset", "model", "metric"]].drop_duplicates()
+curves = study.metrics[study.metrics.subgroup == "all"].merge(shown)
 table = metrics.paired_gains(curves, by).join(metrics.savings(curves, by), on=[*by, "acquisition"])
 study.save_table(table, "final_gains")
+study.save_table(metrics.interval(curves, [*by, "acquisition", "n_labels"]), "acquisition_functions")
 plotting.show(table)
 
 # %% [markdown]
@@ -48,26 +51,25 @@ plotting.show(table)
 # The commonest class of iWildCam is the empty picture. An acquisition function that spends few labels on it has more for the
 # rest.
 #
-# **Figure.** Accuracy at camera locations that the pool does not have, over all pictures and with all classes alike, against
-# the number of labels; and the share of the commonest class in each query batch, with its share of the pool dashed. Lines are
-# means over seeds, bands their 95% intervals.
+# **Figure.** Accuracy at camera locations that the pool does not have (val), over all pictures and with all classes alike,
+# against the number of labels; the share of the commonest class in each query batch, with its share of the pool dashed; and
+# accuracy with all classes alike at the pool's own locations (id_val). Lines are means over seeds, bands their 95% intervals.
 
 # %%
 figure, axes = plt.subplots(2 * len(study.datasets), 2, figsize=(plotting.WIDTH, 4.6 * len(study.datasets)), squeeze=False)
 for (dataset, data), row in zip(study.datasets.items(), axes.reshape(-1, 4), strict=True):
-    of_dataset = curves[curves.dataset == dataset]
-    for ax, (metric, of_panel) in zip(row, of_dataset.groupby("metric", sort=False), strict=False):
+    panels = list(curves[curves.dataset == dataset].groupby(["split", "metric"], sort=False))
+    for ax, ((split, metric), of_panel) in zip(row[[0, 1, 3]], panels[:2] + panels[3:4], strict=False):
         plotting.curve(ax, of_panel)
-        ax.set(title=f"{study.title(dataset)}\n{plotting.name(metric)}", xlabel="labels", ylabel="validation accuracy")
+        ax.set(title=f"{study.title(dataset)}, {split}\n{plotting.name(metric)}", xlabel="labels", ylabel="validation accuracy")
     common = data.rows("pool").label.value_counts(normalize=True)
     asked = study.acquisitions[study.acquisitions.dataset == dataset]
     plotting.curve(row[2], metrics.share_by_round(asked, "label", [common.index[0]]), x="round")
     row[2].axhline(common.iloc[0], color=plotting.HIGHLIGHT, linestyle="--", linewidth=1.5)
     row[2].set(title=f"Class '{common.index[0]}' among queried", xlabel="round", ylabel="share of the batch")
-    row[3].set_visible(False)
+    row[3].set_visible(len(panels) > 3)
 figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "acquisition_functions")
-study.save_table(metrics.interval(curves, [*by, "acquisition", "n_labels"]), "acquisition_functions")
 
 # %% [markdown]
 # ## The paper's claims beside ours
@@ -79,15 +81,16 @@ claims.show(claims.check("02_acquisition_functions", study))
 # ## What we read from it
 
 # %%
-for metric, rows in table.groupby("metric", sort=False):
+for (split, metric), rows in table.groupby(["split", "metric"], sort=False):
     order = rows.sort_values("gain", ascending=False)
-    print(f"{plotting.name(metric)}:", " > ".join(f"{plotting.name(r.acquisition)} ({r.gain:+.3f})" for r in order.itertuples()))
+    said = " > ".join(f"{plotting.name(r.acquisition)} ({r.gain:+.3f})" for r in order.itertuples())
+    print(f"{plotting.name(metric)}, {split}: {said}")
 
 # %% [markdown]
 # Where all three intervals lie above 0, the choice of formula is not what matters. The order among them is worth reading only
-# where their intervals do not overlap; with few seeds a ranking of acquisition functions can flip. The right panel tells
-# where the gain comes from: a label of the commonest class teaches little, and an acquisition function that stays
-# below the dashed line buys fewer of them, which shows most in class-balanced accuracy.
+# where their intervals do not overlap; with few seeds a ranking of acquisition functions can flip. The share of the
+# commonest class tells where the gain comes from: its labels teach little, and an acquisition function that stays below the
+# dashed line buys fewer of them, which shows most in class-balanced accuracy.
 #
 # Five seeds are few for a plain accuracy that half of the pictures, the empty ones, decide. With ten (`seeds` 1 to 91), this
 # miniature gave gains of +0.055 (0.022 to 0.088) for least confidence, +0.046 (0.003 to 0.089) for margin and +0.027 (−0.001 to

@@ -110,6 +110,16 @@ def test_waterbirds_treeperson_iwildcam_and_amazon_come_to_their_curves(prepared
     assert (output / "01_accuracy_curves" / "accuracy_curves.svg").exists()
 
 
+def test_iwildcam_s_four_acquisition_functions_are_shown_at_unseen_and_seen_locations(prepared, weights, monkeypatch):
+    output = run_preset(prepared, monkeypatch, "02", weights, models=[paper_models.TINY_BIT]) / "02_acquisition_functions"
+    for name in ("final_gains", "acquisition_functions"):
+        table = pd.read_csv(output / f"{name}.csv")
+        assert set(table.acquisition) | {"random"} == {"random", "least_confidence", "entropy", "margin"}
+        assert set(zip(table.split, table.metric, strict=True)) == {
+            (split, metric) for split in ("val", "id_val") for metric in ("accuracy", "accuracy_class_balanced")}
+    assert (output / "acquisition_functions.svg").read_text().count('<g id="axes_') == 4
+
+
 def test_the_ambiguity_variants_come_to_their_sweep(prepared, weights, monkeypatch):
     output = run_preset(prepared, monkeypatch, "07", weights, models=[paper_models.TINY_BIT])
     table = pd.read_csv(output / "07_ambiguity_sweep" / "gain_by_ambiguity.csv")

@@ -39,6 +39,14 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
+    def do_HEAD(self):
+        if self.path not in self.server.files:
+            return self.send_error(404)
+        self.send_response(200)
+        if self.path not in self.server.hides_length:
+            self.send_header("Content-Length", str(len(self.server.files[self.path])))
+        self.end_headers()
+
     def do_GET(self):
         server, path = self.server, self.path
         server.asked.append((path, self.headers.get("Range")))
@@ -112,7 +120,15 @@ def test_fetch_says_first_how_much_it_will_be(server, tmp_path, capsys):
     assert capsys.readouterr().out.startswith(f"to download: 195.3 KiB; disk needed: 195.3 KiB in {tmp_path}\n")
 
 
-def test_fetch_names_the_files_whose_size_is_not_published(server, tmp_path, capsys):
+def test_a_size_that_is_not_published_is_asked_of_the_mirrors(server, tmp_path, capsys):
+    content = server.files["/birds.tgz"] = tar(GOOD)
+    release.fetch([Archive("birds.tgz", (f"{server.url}/gone", f"{server.url}/birds.tgz"), unpacked="birds")], tmp_path)
+    size = [release.human(len(content)), release.human(2 * len(content))]
+    assert capsys.readouterr().out.startswith(f"to download: {size[0]}; disk needed: {size[1]} in {tmp_path}\n")
+
+
+def test_fetch_names_the_files_whose_size_nobody_says(server, tmp_path, capsys):
+    server.hides_length.add("/file.bin")
     release.fetch([archive(server)], tmp_path)
     said = capsys.readouterr().out
     assert f"to download: 0 B; disk needed: 0 B in {tmp_path}, and file.bin, whose size is not published" in said
@@ -199,6 +215,29 @@ def test_mirrors_are_tried_in_order(server, tmp_path):
     file = release.download(archive(server, "/gone", "/wrong", "/file.bin", "/never", digest=MD5), tmp_path)
     assert file.read_bytes() == CONTENT
     assert [path for path, _ in server.asked] == ["/gone", "/wrong", "/file.bin"]
+
+
+def test_a_mirror_that_answers_with_a_page_is_passed_over(server, tmp_path, capsys):
+    server.files |= {"/page": b"<html>moved</html>", "/birds.tgz": tar(GOOD)}
+    with pytest.raises(ReleaseError, match=r"/page \(no .tgz file, it begins with b'<html>moved</html>'\)"):
+        release.download(Archive("birds.tgz", (f"{server.url}/page",), unpacked="birds"), tmp_path)
+    assert names(tmp_path) == []
+    release.fetch([Archive("birds.tgz", (f"{server.url}/page", f"{server.url}/birds.tgz"), unpacked="birds")], tmp_path)
+    assert names(tmp_path) == ["birds"]
+
+
+def test_a_copy_packed_anew_is_checked_and_resumed_by_its_own_bytes(server, tmp_path):
+    server.files["/other"] = CONTENT[::-1]
+    server.drops["/file.bin"] = [1000, 1000]  # the host fails on the way
+    copy = Archive("other.bin", (f"{server.url}/other",), digest=f"md5:{hashlib.md5(CONTENT[::-1]).hexdigest()}")
+    server.ignores_ranges.add("/file.bin")
+    assert release.download(archive(server, copies=(copy,)), tmp_path).name == "other.bin"
+    assert (tmp_path / "other.bin").read_bytes() == CONTENT[::-1]
+    assert server.asked[-1] == ("/other", None)
+    (tmp_path / "other.bin").unlink()
+    server.files = {}
+    with pytest.raises(ReleaseError, match=r"file.bin could not be downloaded: .*/file.bin \(HTTP.*/other \(HTTP"):
+        release.download(archive(server, copies=(copy,)), tmp_path)
 
 
 def test_a_dead_link_ends_in_one_line_that_says_what_to_get_and_where_to_put_it(server, tmp_path):

@@ -100,6 +100,17 @@ def test_mixed_precision_changes_nothing_on_a_cpu(learner, monkeypatch):
     assert np.array_equal(mixed_fitted, fitted)
 
 
+def test_mixed_precision_is_of_training_forward_passes_alone_loss_scores_and_weights_stay_fp32(learner, monkeypatch):
+    autocast, cross_entropy, losses, logits = torch.autocast, F.cross_entropy, [], []
+    monkeypatch.setattr(torch, "autocast", lambda device, dtype, enabled: autocast("cpu", dtype))  # as if on CUDA
+    monkeypatch.setattr(F, "cross_entropy", lambda given, wanted: losses.append(given.dtype) or cross_entropy(given, wanted))
+    learner.model.register_forward_hook(lambda model, given, out: logits.append((model.training, out.dtype)))
+    with_recipe(learner, max_steps=2, mixed_precision=True).fit(ROWS, np.random.default_rng(0))
+    learner.predict_probs("val")
+    assert set(logits) == {(True, torch.bfloat16), (False, torch.float32)}
+    assert set(losses) == {torch.float32} == {p.dtype for p in learner.model.parameters()}
+
+
 def test_an_optimizer_that_is_handed_on_keeps_its_momentum_through_a_reset(learner):
     with_recipe(learner, max_steps=1, train_batch_size=20)
     start, optimizer, steps = weights(learner), learner.new_optimizer(), []

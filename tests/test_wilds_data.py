@@ -268,6 +268,16 @@ def test_counts_must_be_the_published_ones_unless_allowed(releases, tmp_path, na
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(("name", "said"), [("iwildcam", "4 instead of 182"), ("fmow", "4 instead of 62")])
+def test_a_release_of_the_right_size_with_too_few_classes_is_refused(releases, tmp_path, monkeypatch, name, said):
+    sizes = prepare(name, releases[name], tmp_path / "allowed")
+    assert f"pool classes: {said}" in sizes.different
+    monkeypatch.setattr(SCRIPTS[name], "PUBLISHED", sizes.counts)
+    with pytest.raises(ReleaseError, match=f"1 of 1 counts differ from the published ones: pool classes: {said}"):
+        prepare(name, releases[name], tmp_path / "out", allow_different=False)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_folder_without_the_release_says_what_to_give(tmp_path, name):
     with pytest.raises(ReleaseError, match=f"is missing: --root takes the folder {SCRIPTS[name].FOLDER} of WILDS, or"):
