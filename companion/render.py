@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def _relative(path: Path) -> str:
 
 def _what_went_wrong(executed: Path, otherwise: str) -> str:
     """The last line of the failing cell's error; of papermill's own where no cell failed (a kernel that died)."""
-    if executed.exists():
+    with suppress(OSError, ValueError):  # not there, or cut off by a full disk
         for cell in json.loads(executed.read_text(encoding="utf-8"))["cells"]:
             for out in cell.get("outputs", []):
                 if out["output_type"] == "error":

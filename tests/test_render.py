@@ -86,6 +86,11 @@ def test_a_failing_notebook_is_one_line_and_the_others_are_rendered(notebooks, h
     assert page.count("did not finish") == 1
 
 
+def test_a_notebook_that_a_full_disk_cut_off_is_one_line(tmp_path):
+    (tmp_path / "cut.ipynb").write_text('{"cells": [{"outp')
+    assert render._what_went_wrong(tmp_path / "cut.ipynb", "x\nNo space left on device") == "No space left on device"
+
+
 def test_the_gallery_shows_claims_figures_and_links_and_needs_nothing_from_elsewhere(notebooks, home):
     folder = home / "figures" / "smoke" / "01_works"
     folder.mkdir(parents=True)
