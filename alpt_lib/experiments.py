@@ -9,7 +9,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise, product
@@ -171,7 +171,7 @@ def plan(parameters: dict[str, Any], expected: Mapping[str, Expected] = MappingP
         d = expected[name].description if name in expected else datasets.load(folder).description
         protocol = override(override(Protocol(), d.protocol, f"{d.name} protocol"), p["protocol"], "protocol")
         recipe = override(override(Recipe(), d.recipe, f"{d.name} recipe"), p["recipe"], "recipe")
-        wanted = p["models"].get(name, []) if isinstance(p["models"], dict) else p["models"]
+        wanted = p["models"].get(name, p["models"].get(d.name, [])) if isinstance(p["models"], dict) else p["models"]
         for model, rule, acquisition, seed in product(wanted or [d.default_model], p["stopping"] or [recipe.stopping],
                                                       p["acquisitions"], p["seeds"]):
             config = RunConfig(
@@ -179,7 +179,11 @@ def plan(parameters: dict[str, Any], expected: Mapping[str, Expected] = MappingP
                 weights=models.local_weights(model, tier, p["weights"]),
                 probe=tuple(p["probe"]), protocol=protocol, recipe=override(recipe, {"stopping": rule}, "recipe"))
             planned.append(Planned(config, d.name, model))
-    _check_weights(p["weights"], planned, tier)
+    used = [name for each in planned for name in (each.model, each.config.model)]
+    _check_names("model in weights", p["weights"], [*models.ROLES[tier], *used, *(models.split_name(name)[0] for name in used)])
+    prepared = sorted(folder.parent.name for folder in (home() / "data" / tier).glob("*/dataset.yaml"))
+    _check_names("dataset in models", p["models"], [*p["datasets"], *(each.dataset for each in planned), *prepared,
+                                                    *(PAPER_DATA if tier == "paper" else ())])  # others': for other notebooks
     return planned
 
 
@@ -193,13 +197,12 @@ def _locate(name: str, tier: str) -> Path:
                                  "--download; --dry-run lists everything that is missing") from error
 
 
-def _check_weights(weights: Any, planned: list[Planned], tier: str) -> None:
-    """A mapping of weights names roles, or models of these runs; a typo would quietly take the hub's weights."""
-    used = [name for each in planned for name in (each.model, each.config.model)]
-    known = dict.fromkeys([*models.ROLES[tier], *used, *(models.split_name(name)[0] for name in used)])
-    for name in weights if isinstance(weights, dict) else ():
+def _check_names(what: str, mapping: Any, known: Iterable[str]) -> None:
+    """A mapping's names must mean something to these runs; a typo would quietly take the default."""
+    known = list(dict.fromkeys(known))
+    for name in mapping if isinstance(mapping, dict) else ():
         if name not in known:
-            raise ConfigError(unknown("model in weights", name, list(known)))
+            raise ConfigError(unknown(what, name, known))
 
 
 @dataclass

@@ -7,14 +7,12 @@ from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
-from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
 import numpy as np
 import torch
 import yaml
 from huggingface_hub import constants as hub
-from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.utils import get_session
 from safetensors import SafetensorError
@@ -148,37 +146,6 @@ def create(name: str, data: Dataset, weights: str | None, seed: int) -> ImageCla
         torch.manual_seed(seed)
         build = _create_text if is_text else _create_image
         return build(base, data, weights, pretrained=not suffix)
-
-
-def is_here(name: str, weights: str | None) -> bool:
-    """Whether everything that a model needs is on this machine; False if the hub would be asked for it.
-
-    Raises:
-        ModelError: local weights that are not there.
-    """
-    base, suffix = split_name(name)
-    if weights:
-        return bool(existing(weights))
-    if base in MINI_BIT_LAYERS or embedded_weights(base) or (suffix and base.startswith("timm:")):
-        return True
-    if base.startswith("hf:"):
-        files = ["config.json", *([] if suffix else ["model.safetensors"])]
-        repository = base.removeprefix("hf:")
-        return Path(repository).is_dir() or all(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
-    import timm
-
-    config = timm.get_pretrained_cfg(base.removeprefix("timm:").partition("?")[0])
-    return bool(config and config.hf_hub_id) and isinstance(
-        try_to_load_from_cache(config.hf_hub_id, "model.safetensors"), str)
-
-
-def roberta_large(n_classes: int) -> TextClassifier:
-    """RoBERTa-Large's network (Liu et al. 2019, table 9) with random weights and no tokenizer, to measure its speed."""
-    from transformers import RobertaConfig, RobertaForSequenceClassification
-
-    config = RobertaConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096,
-                           vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, num_labels=n_classes)
-    return TextClassifier(RobertaForSequenceClassification(config), SimpleNamespace(pad_token_id=config.pad_token_id), 512)
 
 
 def _create_image(base: str, data: Dataset, weights: str | None, pretrained: bool) -> ImageClassifier:

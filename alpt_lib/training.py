@@ -67,21 +67,20 @@ class Inputs:
     def batch(self, rows: np.ndarray, device: torch.device, rng: np.random.Generator | None = None) -> torch.Tensor:
         """One batch on the device; randomly cropped and flipped if an rng is given and the recipe augments."""
         chunk = np.array(self.array[rows])
-        if rng is not None and self.augment != "none":
-            chunk = _augment(chunk, self.crop, self.augment, rng)
         if self.padding is not None:  # text: no longer than the longest of this batch
             chunk = chunk[:, : self.lengths[rows].max()].astype(np.int64)
-        return torch.from_numpy(chunk).to(device, non_blocking=True)
+        batch = torch.from_numpy(chunk).to(device, non_blocking=True)
+        return batch if rng is None or self.augment == "none" else _augment(batch, self.crop, self.augment, rng)
 
 
-def _augment(images: np.ndarray, crop: int, how: str, rng: np.random.Generator) -> np.ndarray:
+def _augment(images: torch.Tensor, crop: int, how: str, rng: np.random.Generator) -> torch.Tensor:
+    """Cropped and flipped where they are, on the device; what is drawn does not depend on the device."""
     n, size = images.shape[:2]
     if how == "crop_flip" and crop < size:
         tops, lefts = rng.integers(0, size - crop + 1, (2, n))
-        images = np.stack([im[t : t + crop, u : u + crop] for im, t, u in zip(images, tops, lefts, strict=True)])
-    flipped = rng.random(n) < 0.5
-    images[flipped] = images[flipped, :, ::-1]
-    return images
+        images = torch.stack([im[t : t + crop, u : u + crop] for im, t, u in zip(images, tops, lefts, strict=True)])
+    is_flipped = torch.from_numpy(rng.random(n) < 0.5).to(images.device)
+    return torch.where(is_flipped[:, None, None, None], images.flip(2), images)
 
 
 class Learner:
@@ -151,7 +150,9 @@ class Learner:
             try:
                 loss = self._backward(inputs.batch(batch_rows, self.device, rng), labels[batch_rows])
                 optimizer.step()
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
                 size = recipe.micro_batch_size or len(batch_rows)
                 raise TrainingOutOfMemory(f"out of memory on {self.device} in training on {size} examples at a time: set recipe "
                                           f"micro_batch_size to {max(1, size // 2)} or less, or take a larger device") from error
@@ -214,8 +215,8 @@ class Learner:
         """The function of one scoring batch; None if the device's memory is too small for it and a smaller one may fit."""
         try:
             return function(inputs.batch(chunk, self.device)).cpu()
-        except torch.OutOfMemoryError:
-            if len(chunk) == 1:
+        except RuntimeError as error:
+            if len(chunk) == 1 or not _is_out_of_memory(error):
                 raise
         if self.device.type == "cuda":  # out here, where the error no longer holds the activations
             torch.cuda.empty_cache()
@@ -228,6 +229,11 @@ class Learner:
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """PyTorch has a class for it on a GPU; on a CPU only words."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @lru_cache

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -226,7 +227,18 @@ def _stand_in(config: RunConfig, data: datasets.Dataset):
     except models.ModelError:
         if base != models.ROLES["paper"]["roberta-m"]:
             raise
-        return networks.roberta_large(len(data.classes))
+        return _roberta_large(len(data.classes))
+
+
+def _roberta_large(n_classes: int):
+    """RoBERTa-Large's network (Liu et al. 2019, table 9) with random weights and no tokenizer, to measure its speed."""
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    from alpt_lib.networks import TextClassifier
+
+    config = RobertaConfig(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096,
+                           vocab_size=50265, max_position_embeddings=514, type_vocab_size=1, num_labels=n_classes)
+    return TextClassifier(RobertaForSequenceClassification(config), SimpleNamespace(pad_token_id=config.pad_token_id), 512)
 
 
 def _cache_bytes(configs: list[RunConfig], places: dict) -> float:
@@ -243,15 +255,37 @@ def _missing_lines(configs: list[RunConfig], expected: dict[str, experiments.Exp
         by_script.setdefault(found.script, []).append(name)
     lines = [f"missing: {', '.join(names)}; python data_prep/{script} --download, or --root FOLDER if you have it"
              for script, names in by_script.items()]
-    from alpt_lib import networks
-
     for name, weights in sorted({(c.model, c.weights or "") for c in configs}):
         try:
-            if not networks.is_here(name, weights or None):
+            if not _is_here(name, weights or None):
                 lines.append(f"missing: {name}; the first run fetches it from the hub, or pass weights: FILE_OR_FOLDER")
         except models.ModelError as error:
             lines.append(f"missing: {error}")
     return lines
+
+
+def _is_here(name: str, weights: str | None) -> bool:
+    """Whether everything that a model needs is on this machine; False if the hub would be asked for it.
+
+    Raises:
+        ModelError: local weights that are not there.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    base, suffix = models.split_name(name)
+    if weights:
+        return bool(models.existing(weights))
+    if base in models.MINI_BIT_LAYERS or models.embedded_weights(base) or (suffix and base.startswith("timm:")):
+        return True
+    if base.startswith("hf:"):
+        files = ["config.json", *([] if suffix else ["model.safetensors"])]
+        repository = base.removeprefix("hf:")
+        return Path(repository).is_dir() or all(isinstance(try_to_load_from_cache(repository, file), str) for file in files)
+    import timm
+
+    config = timm.get_pretrained_cfg(base.removeprefix("timm:").partition("?")[0])
+    return bool(config and config.hf_hub_id) and isinstance(
+        try_to_load_from_cache(config.hf_hub_id, "model.safetensors"), str)
 
 
 def human(n_bytes: float) -> str:

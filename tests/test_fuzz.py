@@ -195,6 +195,7 @@ INF, NAN = float("inf"), float("nan")
     ({"probe": ["split"]}, r"unknown probe attribute 'split'; known: label, background"),
     ({"weights": "{bit-m: a"}, r"weights takes a file or folder .*; got '\{bit-m: a'"),
     ({"weights": {"bit-x": "a"}}, r"unknown model in weights 'bit-x'"),
+    ({"models": {"toybrids": ["bit-m"]}}, r"unknown dataset in models 'toybrids' \(did you mean 'toybirds'\?\)"),
     ({"workers": -1}, r"workers takes a number of processes; 0 takes one per core; got -1"),
     ({"workers": True}, r"workers takes a number of processes.*; got True"),
     ({"n_points": 0}, r"n_points takes a whole number above 0; got 0"),
@@ -230,6 +231,7 @@ def test_weights_that_are_none_end_in_one_line_and_run_no_code(birds_folder, tmp
     (["--only", "99"], r"error: unknown notebook '99'"),
     (["--only", "01", "--set", "{seeds: [1, 1]}"], r"error: parameter seeds names 1 twice"),
     (["--only", "01", "--set", "{sseds: [1]}"], r"error: unknown parameter 'sseds'"),
+    (["--only", "01", "--executor", "rey"], r"error: unknown executor 'rey' \(did you mean 'ray'\?\)"),
 ])
 def test_the_command_line_says_it_in_one_line(home, arguments, said):
     done = subprocess.run([sys.executable, "-m", "alpt_lib", "run", "--dry-run", "--preset", "smoke", *arguments],

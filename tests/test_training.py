@@ -277,20 +277,24 @@ def test_a_text_batch_is_no_longer_than_its_longest_text():
 class SmallMemory(nn.Module):
     """A model that takes no more than `limit` examples at a time."""
 
-    def __init__(self, model: nn.Module, limit: int):
+    def __init__(self, model: nn.Module, limit: int, on_cpu: bool = False):
         super().__init__()
-        self.model, self.limit, self.sizes = model, limit, []
+        self.model, self.limit, self.on_cpu, self.sizes = model, limit, on_cpu, []
 
     def forward(self, batch):
         self.sizes.append(len(batch))
         if len(batch) > self.limit:
+            if self.on_cpu:
+                torch.empty(1 << 60)  # what PyTorch itself raises there
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
         return self.model(batch)
 
 
-def test_scoring_goes_on_in_halved_batches_when_memory_is_short_and_says_so_once(learner, capsys):
+@pytest.mark.parametrize("on_cpu", [False, True])
+def test_scoring_goes_on_in_halved_batches_when_memory_is_short_and_says_so_once(learner, capsys, on_cpu):
+    training._say_once.cache_clear()
     every = learner.predict_probs("pool")
-    learner.model = SmallMemory(learner.model, limit=11)
+    learner.model = SmallMemory(learner.model, limit=11, on_cpu=on_cpu)
     for _ in range(2):
         assert np.allclose(learner.predict_probs("pool"), every, atol=1e-6)
     assert learner.model.sizes == [100, 100, 64, 32, 16, *[8] * 12, 4, *[8] * 12, 4]  # from 256, of which the pool has 100
@@ -305,8 +309,20 @@ def test_scoring_that_fails_with_one_example_fails(learner):
         learner.predict_probs("val")
 
 
-def test_training_that_does_not_fit_says_what_to_set_and_never_shrinks_a_batch(learner):
-    learner.model = SmallMemory(learner.model, limit=5)
+def test_an_error_that_is_not_of_memory_is_not_taken_for_one(learner, monkeypatch):
+    def broken(batch):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(learner.model, "forward", broken)
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        learner.predict_probs("val")
+    with pytest.raises(RuntimeError, match="shapes do not fit"):
+        learner.fit(ROWS, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("on_cpu", [False, True])
+def test_training_that_does_not_fit_says_what_to_set_and_never_shrinks_a_batch(learner, on_cpu):
+    learner.model = SmallMemory(learner.model, limit=5, on_cpu=on_cpu)
     with pytest.raises(CompanionError, match=r"in training on 8 examples at a time: set recipe micro_batch_size to 4 or less"):
         learner.fit(ROWS, np.random.default_rng(0))
     assert learner.model.sizes == [8]
