@@ -20,6 +20,7 @@ from multiprocessing import connection, resource_tracker
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from alpt_lib import datasets, profiling, results
 from alpt_lib.config import CompanionError, RunConfig, unknown
@@ -210,7 +211,7 @@ def _run_group(group: list[RunConfig], report: Callable[[int], None]) -> list[Fa
     shared: dict = {}
     failures = []
     for config in group:
-        with _claim(config) as is_ours:
+        with _claim(config) as is_ours, threadpool_limits(1):  # the linear algebra of probes too
             try:
                 if is_ours and not results.is_done(config):
                     _run(config, shared, report)

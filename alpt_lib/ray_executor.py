@@ -29,12 +29,10 @@ def in_tasks(groups: list[list[RunConfig]], report: Callable[[int], None]) -> It
         raise CompanionError("--executor ray needs Ray, which is not installed: pip install -e '.[ray]'") from error
     is_mine = not ray.is_initialized()
     if is_mine:
-        variables = {"ALPT_HOME": str(home()), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        ray.init(log_to_driver=False, logging_level="error", runtime_env={"env_vars": variables})
+        ray.init(log_to_driver=False, logging_level="error")
     try:
-        remote = ray.remote(num_cpus=1, num_gpus=_gpus_per_run(ray), max_retries=CRASHES - 1)
-        task = remote(lambda group: run_group(group, lambda _: None))
-        running = {task.remote(group): (group, sum(map(fits_left, group))) for group in groups}
+        task = ray.remote(num_cpus=1, num_gpus=_gpus_per_run(ray), max_retries=CRASHES - 1)(_work)
+        running = {task.remote(str(home()), group): (group, sum(map(fits_left, group))) for group in groups}
         while running:
             (ready,), _ = ray.wait(list(running))
             group, n_fits = running.pop(ready)
@@ -47,6 +45,11 @@ def in_tasks(groups: list[list[RunConfig]], report: Callable[[int], None]) -> It
     finally:
         if is_mine:
             ray.shutdown()
+
+
+def _work(home_folder: str, group: list[RunConfig]) -> list[Failure]:
+    os.environ["ALPT_HOME"] = home_folder  # a runtime_env would have Ray start processes of its own for it: 5 s
+    return run_group(group, lambda _: None)
 
 
 def _gpus_per_run(ray) -> float:

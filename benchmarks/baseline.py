@@ -3,8 +3,9 @@
 As in the paper's released code (not copied from it), each pass over the labelled set, the pool or an evaluation split
 starts a DataLoader's workers anew; every image is opened, decoded, resized and normalised each time; a batch of 32 is 8
 backward passes of 4; the pool is scored for the random arm too; evaluation is a pass of its own; each round starts from the
-initial model. The network, its memory layout, the optimizer, the order of batches and the random streams are ours, which
-makes the baseline no slower and lets every acquired index be compared.
+initial model. Its network is timm's, in PyTorch's default memory layout, with PyTorch's default SGD. The order of batches and
+the random streams are ours; with `our_network` so are network, memory layout and optimizer, and every acquired index can be
+compared.
 """
 
 import warnings
@@ -16,6 +17,7 @@ from itertools import islice
 import numpy as np
 import torch
 from PIL import Image
+from timm.layers import StdConv2d
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
@@ -55,12 +57,13 @@ class Images(TorchDataset):
 class PlainLearner:
     """Fine-tunes and predicts through DataLoaders; has the methods that the loop's `query` and `evaluate` call."""
 
-    def __init__(self, data: Dataset, config: RunConfig, num_workers: int = 8):
-        self.data, self.recipe, self.num_workers = data, config.recipe, num_workers
+    def __init__(self, data: Dataset, config: RunConfig, num_workers: int = 8, our_network: bool = False):
+        self.data, self.recipe, self.num_workers, self.our_network = data, config.recipe, num_workers, our_network
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.layout = torch.channels_last if our_network else torch.contiguous_format
         initial = create(config.model, data, config.weights, config.seed)
         self.shift, self.scale = initial.shift, initial.scale
-        self.initial = initial.network
+        self.initial = initial.network if our_network else as_timm_has_it(initial.network)
         self.size = config.recipe.resize or data.description.image_size
         self.crop = config.recipe.crop or self.size
 
@@ -75,7 +78,7 @@ class PlainLearner:
         """Train until the stopping rule; returns the number of steps."""
         recipe = self.recipe
         torch.manual_seed(int(rng.integers(2**31)))
-        optimizer = Learner.new_optimizer(self)
+        optimizer = self.new_optimizer()
         batch_size = min(recipe.train_batch_size, len(rows))
         recent: deque[float] = deque(maxlen=-(-len(rows) // recipe.train_batch_size))
         first, loss, seen, step = 0.0, 0.0, 0, 0
@@ -98,6 +101,14 @@ class PlainLearner:
             if is_low or step >= recipe.max_steps:
                 return step
 
+    def new_optimizer(self) -> torch.optim.Optimizer:
+        if self.our_network:
+            return Learner.new_optimizer(self)
+        recipe, parameters = self.recipe, self.model.parameters()
+        if recipe.optimizer == "adamw":
+            return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+
     def train_mode(self) -> None:
         self.model.train()
         for module in self.model.modules():
@@ -110,7 +121,7 @@ class PlainLearner:
         while True:
             one_pass = list(islice(views, -(-len(rows) // MICRO_BATCH)))
             for images, labels in self.loader(POOL, self.size, one_pass):
-                yield images.to(self.device, memory_format=torch.channels_last), labels.to(self.device)
+                yield images.to(self.device, memory_format=self.layout), labels.to(self.device)
 
     def views(self, rows: np.ndarray, rng: np.random.Generator) -> Iterator[list[View]]:
         """Endless micro-batches of views, drawn in the order in which ours draws them."""
@@ -129,9 +140,17 @@ class PlainLearner:
         views = [(row, 0, 0, False) for row in rows]
         batches = [views[i : i + SCORING_BATCH] for i in range(0, len(views), SCORING_BATCH)]
         self.model.eval()
-        probs = [self.model(images.to(self.device, memory_format=torch.channels_last)).softmax(dim=1).cpu()
+        probs = [self.model(images.to(self.device, memory_format=self.layout)).softmax(dim=1).cpu()
                  for images, _ in self.loader(split, self.crop, batches)]
         return torch.cat(probs).numpy()
+
+
+def as_timm_has_it(network: torch.nn.Module) -> torch.nn.Module:
+    """The same weights in timm's own convolutions and PyTorch's default memory layout."""
+    for module in network.modules():
+        if isinstance(module, StdConv2d):
+            module.__class__ = StdConv2d
+    return network.to(memory_format=torch.contiguous_format)
 
 
 def plain_active_learning(data: Dataset, learner: PlainLearner, config: RunConfig) -> Iterator[Round]:

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from alpt_lib import datasets
@@ -30,7 +31,7 @@ def run_config(folder, acquisition: str, recipe: Recipe) -> RunConfig:
 def test_every_index_that_the_plain_loop_acquires_ours_acquires_too(birds_folder, acquisition, recipe):
     config = run_config(birds_folder, acquisition, recipe)
     data = datasets.load(birds_folder)
-    plain = list(plain_active_learning(data, PlainLearner(data, config, num_workers=0), config))
+    plain = list(plain_active_learning(data, PlainLearner(data, config, num_workers=0, our_network=True), config))
     ours = list(active_learning(data, Learner(data, config.model, recipe, None, config.seed), config))
     assert [r.query for r in plain] == [r.query for r in ours]
     assert [r.scores for r in plain] == [r.scores for r in ours]
@@ -46,3 +47,15 @@ def test_loader_workers_change_nothing_of_what_the_plain_loop_acquires(birds_fol
     alone, helped = (list(plain_active_learning(data, PlainLearner(data, config, n), config)) for n in (0, 2))
     assert [r.query for r in alone] == [r.query for r in helped]
     assert [r.scores for r in alone] == [r.scores for r in helped]
+
+
+def test_the_plain_loop_in_timm_s_own_network_comes_to_the_same_probabilities(birds_folder):
+    config = run_config(birds_folder, "least_confidence", RECIPE)
+    data, fitted = datasets.load(birds_folder), []
+    for our_network in (False, True):
+        learner = PlainLearner(data, config, 0, our_network)
+        learner.reset()
+        learner.fit(np.arange(20), np.random.default_rng(0))
+        fitted.append(learner.predict_probs("val"))
+    assert np.allclose(*fitted, atol=1e-3)
+    assert fitted[0].std() > 0.01
