@@ -20,7 +20,6 @@ from multiprocessing import connection, resource_tracker
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from alpt_lib import datasets, profiling, results
 from alpt_lib.config import CompanionError, RunConfig, unknown
@@ -211,7 +210,7 @@ def _run_group(group: list[RunConfig], report: Callable[[int], None]) -> list[Fa
     shared: dict = {}
     failures = []
     for config in group:
-        with _claim(config) as is_ours, threadpool_limits(1):  # the linear algebra of probes too
+        with _claim(config) as is_ours:
             try:
                 if is_ours and not results.is_done(config):
                     _run(config, shared, report)

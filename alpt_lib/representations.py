@@ -8,9 +8,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from alpt_lib.config import RunConfig
 from alpt_lib.datasets import POOL, load
+
+one_thread = threadpool_limits.wrap(limits=1)  # the same sums, so the same tables, wherever it is called
 
 
 def balanced_rows(groups: np.ndarray, per_group: int, rng: np.random.Generator) -> np.ndarray:
@@ -24,6 +27,7 @@ def balanced_rows(groups: np.ndarray, per_group: int, rng: np.random.Generator) 
     return np.concatenate([rng.permutation(np.flatnonzero(groups == name))[:m] for name in names])
 
 
+@one_thread
 def linear_probe(train: np.ndarray, train_groups: np.ndarray, test: np.ndarray, test_groups: np.ndarray) -> np.ndarray:
     """Which test rows a linear classifier of frozen features gets right (paper, section 6.3).
 
@@ -36,6 +40,7 @@ def linear_probe(train: np.ndarray, train_groups: np.ndarray, test: np.ndarray, 
     return probe.fit(train, train_groups).predict(test) == test_groups
 
 
+@one_thread
 def tsne(features: np.ndarray, seed: int, perplexity: float = 30.0, n_iter: int = 400) -> pd.DataFrame:
     """Two-dimensional t-SNE of features (paper, Appendix H).
 
@@ -46,10 +51,11 @@ def tsne(features: np.ndarray, seed: int, perplexity: float = 30.0, n_iter: int 
 
     perplexity = min(perplexity, (len(features) - 1) / 3)
     scaled = StandardScaler().fit_transform(features)
-    embedding = TSNE(perplexity=perplexity, n_iter=n_iter, early_exaggeration_iter=150, random_state=seed, n_jobs=2).fit(scaled)
+    embedding = TSNE(perplexity=perplexity, n_iter=n_iter, early_exaggeration_iter=150, random_state=seed, n_jobs=1).fit(scaled)
     return pd.DataFrame(np.asarray(embedding), columns=["x", "y"])
 
 
+@one_thread
 def initial_features(config: RunConfig, rows: np.ndarray) -> np.ndarray:
     """(n, n_features) features of these pool rows under a run's model before any fine-tuning."""
     from alpt_lib.training import Learner

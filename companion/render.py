@@ -168,6 +168,7 @@ def _start_rendering(notebooks: Path) -> None:
     NOTEBOOKS = notebooks
     os.chdir(REPOSITORY)
     os.environ[STORED_ONLY] = "1"
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # kernels at work beside each other would fight over the cores
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
