@@ -36,6 +36,8 @@ VERDICTS = {  # a sign beside the colour, and what the word means
     "not reproduced": ("✗", "the estimate is on the other side, or where the claim is no effect, the interval excludes none"),
     "not testable": ("–", "too few seeds for an interval, or not part of this preset"),
 }
+ADDRESS = re.compile(r" at 0x[0-9a-f]+>")  # of an object shown as text
+DRAWN_ID = re.compile(r"T_[0-9a-f]{5}")  # of a styled table
 WIDGET = "application/vnd.jupyter.widget-view+json"
 AT_ONCE = 2  # kernels at a time: each holds torch, about half a GB
 
@@ -210,19 +212,22 @@ def _what_went_wrong(executed: Path, otherwise: str) -> str:
 
 
 def _clean(executed: Path) -> None:
-    """Drop timestamps and the states of widgets, so that equal results are equal files; store pictures in fewer bytes.
+    """Drop timestamps, addresses, drawn ids and the states of widgets, so that equal results are equal files; shrink pictures.
 
     A widget that shows a picture beside it leaves the picture; the others, such as progress bars, leave nothing.
     """
     notebook = json.loads(executed.read_text(encoding="utf-8"))
     for drop in ("papermill", "widgets"):
         notebook["metadata"].pop(drop, None)
-    for cell in notebook["cells"]:
-        cell["metadata"] = {k: v for k, v in cell["metadata"].items() if k == "tags"}
+    for i, cell in enumerate(notebook["cells"]):
+        cell["metadata"], cell["id"] = {k: v for k, v in cell["metadata"].items() if k == "tags"}, f"cell-{i}"
         if "outputs" in cell:
             cell["outputs"] = [o for o in cell["outputs"] if _outlives_its_kernel(o.get("data", {}))]
-        for data in (o["data"] for o in cell.get("outputs", []) if "image/png" in o.get("data", {})):
-            data["image/png"] = base64.b64encode(shrink_png(base64.b64decode(data["image/png"]))).decode()
+        for j, data in enumerate(o["data"] for o in cell.get("outputs", []) if "data" in o):
+            for kind in data.keys() & {"text/plain", "text/html"}:
+                data[kind] = DRAWN_ID.sub(f"T_{i}_{j}", ADDRESS.sub(">", "".join(data[kind]))).splitlines(keepends=True)
+            if "image/png" in data:
+                data["image/png"] = base64.b64encode(shrink_png(base64.b64decode(data["image/png"]))).decode()
     executed.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

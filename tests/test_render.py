@@ -117,7 +117,27 @@ def test_of_a_widget_its_still_picture_is_kept_and_a_progress_bar_goes(tmp_path)
     file.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {"widgets": {}}, "cells": [cell]}))
     render._clean(file)
     (output,) = json.loads(file.read_text())["cells"][0]["outputs"]
-    assert output["data"] == {"text/html": "<table></table>", "text/plain": "a widget"}
+    assert output["data"] == {"text/html": ["<table></table>"], "text/plain": ["a widget"]}
+
+
+SHOWS = """
+import pandas as pd
+from IPython.display import display
+display(pd.DataFrame({"a": [1]}).style.hide(axis="index"), pd.DataFrame({"a": [2]}).style, object())
+"""
+
+
+def test_the_same_notebook_rendered_twice_gives_the_same_files_tables_included(notebooks, home):
+    shown = json.loads((notebooks / "01_works.ipynb").read_text())
+    shown["cells"][2]["source"] = SHOWS
+    (notebooks / "01_works.ipynb").write_text(json.dumps(shown))
+    folder, found = home / "figures" / "custom", []
+    for _ in range(2):
+        assert render.render({"01_works": {"seeds": [5]}}, folder, 1) == []
+        found.append([(folder / "01_works" / f"01_works.{kind}").read_text() for kind in ("ipynb", "html")])
+    assert found[0] == found[1]
+    assert re.search(r"T_\d+_0_row0_col0", found[0][0])
+    assert re.search(r"T_\d+_1_row0_col0", found[0][0])
 
 
 DRAWS = """
