@@ -252,6 +252,11 @@ def is_path(name: str) -> bool:
     return "/" in name or os.sep in name or name.startswith((".", "~"))
 
 
+def prepared(tier: str) -> dict[str, Path]:
+    """Name -> folder of every dataset that is prepared at a tier, in the order of their names."""
+    return {file.parent.name: file.parent for file in sorted((home() / "data" / tier).glob("*/dataset.yaml"))}
+
+
 def locate(name: str, tier: str = "mini") -> Path:
     """Folder of a dataset given by name (data/<tier>/<name>) or by path.
 
@@ -264,8 +269,8 @@ def locate(name: str, tier: str = "mini") -> Path:
     tier_folder = home() / "data" / tier
     if (tier_folder / name).is_dir():
         return tier_folder / name
-    known = sorted(p.name for p in tier_folder.glob("*") if (p / "dataset.yaml").exists())
-    raise DataError(f"{unknown('dataset', name, known)}; or give the path of a folder with manifest.csv and dataset.yaml")
+    raise DataError(f"{unknown('dataset', name, list(prepared(tier)))}; or give the path of a folder with manifest.csv and "
+                    "dataset.yaml")
 
 
 @lru_cache(maxsize=8)

@@ -48,6 +48,12 @@ def missing(configs: list[RunConfig]) -> list[RunConfig]:
     return todo
 
 
+def check_executor(name: str) -> None:
+    """Raises CompanionError for an executor that there is not."""
+    if name not in EXECUTORS:
+        raise CompanionError(unknown("executor", name, EXECUTORS))
+
+
 def execute(configs: list[RunConfig], workers: int = 0, quiet: bool = False, executor: str = "local") -> None:
     """Finish every config: stored ones are reused, interrupted ones go on from their last round.
 
@@ -57,8 +63,7 @@ def execute(configs: list[RunConfig], workers: int = 0, quiet: bool = False, exe
     Raises:
         RunsFailed: after all others have finished; names each run that failed and why.
     """
-    if executor not in EXECUTORS:
-        raise CompanionError(unknown("executor", executor, EXECUTORS))
+    check_executor(executor)
     todo = missing(configs)
     if not todo:
         return

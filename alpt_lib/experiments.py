@@ -179,11 +179,13 @@ def plan(parameters: dict[str, Any], expected: Mapping[str, Expected] = MappingP
                 weights=models.local_weights(model, tier, p["weights"]),
                 probe=tuple(p["probe"]), protocol=protocol, recipe=override(recipe, {"stopping": rule}, "recipe"))
             planned.append(Planned(config, d.name, model))
-    used = [name for each in planned for name in (each.model, each.config.model)]
-    _check_names("model in weights", p["weights"], [*models.ROLES[tier], *used, *(models.split_name(name)[0] for name in used)])
-    prepared = sorted(folder.parent.name for folder in (home() / "data" / tier).glob("*/dataset.yaml"))
-    _check_names("dataset in models", p["models"], [*p["datasets"], *(each.dataset for each in planned), *prepared,
-                                                    *(PAPER_DATA if tier == "paper" else ())])  # others': for other notebooks
+    if isinstance(p["weights"], dict):
+        used = [name for each in planned for name in (each.model, each.config.model)]
+        bases = [models.split_name(name)[0] for name in used]
+        _check_names("model in weights", p["weights"], [*models.ROLES[tier], *used, *bases])
+    if isinstance(p["models"], dict):  # the tier's other datasets are for other notebooks
+        others = [*datasets.prepared(tier), *(PAPER_DATA if tier == "paper" else ())]
+        _check_names("dataset in models", p["models"], [*p["datasets"], *(each.dataset for each in planned), *others])
     return planned
 
 
@@ -197,12 +199,11 @@ def _locate(name: str, tier: str) -> Path:
                                  "--download; --dry-run lists everything that is missing") from error
 
 
-def _check_names(what: str, mapping: Any, known: Iterable[str]) -> None:
-    """A mapping's names must mean something to these runs; a typo would quietly take the default."""
-    known = list(dict.fromkeys(known))
-    for name in mapping if isinstance(mapping, dict) else ():
+def _check_names(what: str, names: Iterable[str], known: list[str]) -> None:
+    """The names of a mapping must mean something to these runs; a typo would quietly take the default."""
+    for name in names:
         if name not in known:
-            raise ConfigError(unknown(what, name, known))
+            raise ConfigError(unknown(what, name, list(dict.fromkeys(known))))
 
 
 @dataclass

@@ -102,12 +102,10 @@ class PlainLearner:
                 return step
 
     def new_optimizer(self) -> torch.optim.Optimizer:
-        if self.our_network:
-            return Learner.new_optimizer(self)
-        recipe, parameters = self.recipe, self.model.parameters()
-        if recipe.optimizer == "adamw":
-            return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
-        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        optimizer = Learner.new_optimizer(self)
+        for group in optimizer.param_groups if not self.our_network else ():
+            group["fused"] = None  # PyTorch's default
+        return optimizer
 
     def train_mode(self) -> None:
         self.model.train()

@@ -22,9 +22,9 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 def plan(quick: bool, **parameters) -> list:
     """Runs of seeds that no notebook uses; budgets are small if `quick`."""
-    parameters["seeds"] = [101, 102, 103, 104]
     small = {"protocol": {"budget": 10, "query_batch_size": 5}} if quick else {}
-    return [each.config for each in experiments.plan({**experiments.DEFAULTS, **parameters, **small})]
+    given = {**experiments.DEFAULTS, "seeds": [101, 102, 103, 104], **parameters, **small}
+    return [each.config for each in experiments.plan(given)]
 
 
 def wall(configs: list, workers: int, executor: str, data: Path) -> float:

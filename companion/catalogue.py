@@ -22,7 +22,7 @@ def list_datasets() -> pd.DataFrame:
     rows = []
     for tier, (known, how) in tiers.items():
         presets = ", ".join(preset for preset, of in experiments.PRESETS.items() if of == tier)
-        here = {file.parent.name: file.parent for file in (home() / "data" / tier).glob("*/dataset.yaml")}
+        here = datasets.prepared(tier)
         for name in sorted({*known, *here}):
             state = _holds(here[name]) if name in here else how.format(experiments.PAPER_DATA.get(name, ""))
             rows.append((name, presets, state))

@@ -15,8 +15,8 @@ import pandas as pd
 import yaml
 
 from alpt_lib import experiments, profiling, results
-from alpt_lib.config import CompanionError, RunConfig, unknown
-from alpt_lib.execute import EXECUTORS, RunsFailed, execute
+from alpt_lib.config import CompanionError, RunConfig
+from alpt_lib.execute import EXECUTORS, RunsFailed, check_executor, execute
 from alpt_lib.paths import REPOSITORY, home
 from alpt_lib.progress import QUIET
 from companion import catalogue, costs, render, share, store
@@ -221,8 +221,7 @@ def run(options: argparse.Namespace) -> int:
     started = time.monotonic()
     if options.profile:
         os.environ[profiling.WANTED] = "1"
-    if options.executor not in EXECUTORS:
-        raise CompanionError(unknown("executor", options.executor, EXECUTORS))
+    check_executor(options.executor)
     given, parameters = _parameters(options)
     if options.dry_run:
         print(costs.dry_run(parameters, options.workers))

@@ -84,13 +84,13 @@ def fit_diary(learner: Learner, monkeypatch, n_rows: int = 20, **changes) -> tup
 
 @pytest.mark.parametrize(("n_rows", "micro"), [(20, 1), (20, 3), (20, 4), (5, 4), (20, 100)])
 def test_micro_batches_give_the_fit_of_the_whole_batch(learner, monkeypatch, n_rows, micro):
+    learner.model.double()  # else a rounding can tip a ReLU
     losses, fitted = fit_diary(learner, monkeypatch, n_rows, augment="flip")
     losses_in_parts, fitted_in_parts = fit_diary(learner, monkeypatch, n_rows, micro_batch_size=micro)
     assert np.allclose(losses_in_parts, losses, rtol=1e-4)
+    assert np.allclose(fitted_in_parts, fitted, atol=1e-12)
     learner.reset()
-    way, apart = fitted - weights(learner), fitted_in_parts - fitted  # a rounding can tip a ReLU: judged over all weights
-    assert abs(way).max() > 1e-3
-    assert np.linalg.norm(apart) < 1e-3 * np.linalg.norm(way)
+    assert abs(fitted - weights(learner)).max() > 1e-3  # it did move
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there it does")
