@@ -122,7 +122,7 @@ class Dataset:
             DataError: unreadable images, all of them named.
         """
         target = cache_folder() / f"{self.name}_{self.fingerprint}_{split}_{size}.npy"
-        return _once(target, lambda: _decode(self, split, size, target))
+        return once(target, lambda: _decode(self, split, size, target))
 
     def tokens(self, split: str, tokenize: Callable[[list[str]], np.ndarray], kind: str, padding: int) -> np.ndarray:
         """(n, longest) int32, memory-mapped: tokenised once, then shared by every process.
@@ -139,12 +139,12 @@ class Dataset:
                 parts.append(tokenize(texts[i : i + TEXTS_AT_ONCE]).astype(np.int32))
                 progress.add(len(parts[-1]))
             progress.close()
-            with _new_array(target, (len(texts), max(part.shape[1] for part in parts)), np.int32) as array:
+            with new_array(target, (len(texts), max(part.shape[1] for part in parts)), np.int32) as array:
                 array[:] = padding
                 for i, part in enumerate(parts):
                     array[i * TEXTS_AT_ONCE :][: len(part), : part.shape[1]] = part
 
-        return _once(target, tokenise)
+        return once(target, tokenise)
 
     def images_on_demand(self, split: str, size: int) -> "OnDemand":
         """The same images, each decoded when it is first asked for: fine-tuning reads a few hundred of a large pool."""
@@ -191,7 +191,7 @@ def _decode(data: Dataset, split: str, size: int, target: Path) -> None:
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             broken.append(paths[i])
 
-    with _new_array(target, (len(paths), size, size, 3), np.uint8) as array, ThreadPoolExecutor(os.cpu_count()) as threads:
+    with new_array(target, (len(paths), size, size, 3), np.uint8) as array, ThreadPoolExecutor(os.cpu_count()) as threads:
         progress = Progress(len(paths), f"decode {what}", "image", quiet=len(paths) < 3000)
         for _ in threads.map(read, range(len(paths))):
             progress.add(1)
@@ -201,12 +201,12 @@ def _decode(data: Dataset, split: str, size: int, target: Path) -> None:
                             f"{', '.join(sorted(broken)[:5])}; replace or drop them from the manifest")
 
 
-def _once(target: Path, make: Callable[[], None]) -> np.ndarray:
+def once(target: Path, make: Callable[[], None]) -> np.ndarray:
     """The array in a file, memory-mapped; the process that comes first makes it, on any machine, and others wait for that."""
     try:
         if not target.exists():
             target.parent.mkdir(parents=True, exist_ok=True)
-            with open(target.with_name("lock"), "w") as lock:
+            with open(target.with_suffix(".lock"), "w") as lock:  # one a file: what makes it may need another
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if not target.exists():
                     make()
@@ -218,7 +218,7 @@ def _once(target: Path, make: Callable[[], None]) -> np.ndarray:
 
 
 @contextmanager
-def _new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.ndarray]:
+def new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.ndarray]:
     """An array in a file, which gets its name only when it is whole.
 
     Its space is taken at once (DataError: there is none): writing to a mapped file on a full disk would kill the process.
@@ -242,7 +242,8 @@ def _allocate(file: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         return array
     except (OSError, ValueError, OverflowError) as error:
         gigabytes = np.prod(shape, dtype=float) * np.dtype(dtype).itemsize / 1e9
-        what, smaller = ("decoded images", "a smaller image size") if dtype is np.uint8 else ("tokens", "fewer max_tokens")
+        what, smaller = {np.uint8: ("decoded images", "a smaller image size"), np.int32: ("tokens", "fewer max_tokens"),
+                         np.float32: ("features", "fewer examples")}[dtype]
         raise DataError(f"cannot write {gigabytes:,.1f} GB of {what} to {file.parent}: {error}; free some space, or "
                         f"take {smaller}") from error
 

@@ -73,12 +73,13 @@ def active_learning(data: Dataset, learner: Learner, config: RunConfig, *, histo
                 result.fit = train(round_)
                 if is_shared:
                     shared.update(weights={k: v.clone() for k, v in learner.model.state_dict().items()}, fit=result.fit)
-        if protocol.evaluates(round_):
-            result.metrics = evaluate(data, learner) + (observe(round_) if observe else [])
-        if round_ < protocol.n_rounds:
-            batch, scores = query(learner, pool, config, round_)
-            pool.acquire(batch)
-            result.query, result.scores = batch.tolist(), scores.tolist()
+        with learner.scoring():  # evaluation splits and pool in one pass
+            if protocol.evaluates(round_):
+                result.metrics = evaluate(data, learner) + (observe(round_) if observe else [])
+            if round_ < protocol.n_rounds:
+                batch, scores = query(learner, pool, config, round_)
+                pool.acquire(batch)
+                result.query, result.scores = batch.tolist(), scores.tolist()
         yield result
 
 

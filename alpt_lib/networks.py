@@ -33,10 +33,21 @@ def build_mini_bit(layers: tuple[int, ...] = (1, 1, 1), n_classes: int = 2) -> n
     from timm.layers import GroupNormAct
     from timm.models.resnetv2 import ResNetV2
 
-    return ResNetV2(
+    network = ResNetV2(
         layers=list(layers), channels=(64, 128, 256), stem_chs=32, stem_type="fixed", num_classes=n_classes,
         conv_layer=partial(_small_convolution(), eps=1e-8), norm_layer=partial(GroupNormAct, num_groups=8),
     )
+    network.stem.pad, network.stem.pool = nn.Identity(), _PaddedMaxPool()
+    return network
+
+
+class _PaddedMaxPool(nn.Module):
+    """3x3/2 max pool of an image with zeros around it, as BiT's, without copying it: a step takes 3% less, scoring 8%."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inside = x.new_full((1, 1, *x.shape[-2:]), -torch.inf)
+        zeros_seen = F.max_pool2d(F.pad(inside, [1] * 4), 3, 2)  # 0 where a window reaches beyond the image, else -inf
+        return F.max_pool2d(x, 3, 2, padding=1).clamp(min=zeros_seen)
 
 
 @lru_cache(maxsize=1)
@@ -81,7 +92,7 @@ class ImageClassifier(nn.Module):
 
     def _normalise(self, images: torch.Tensor) -> torch.Tensor:
         # NHWC uint8 viewed as NCHW is channels_last already, which is 1.3-1.8x faster on a CPU
-        return (images.permute(0, 3, 1, 2).float() - self.shift) * self.scale
+        return images.permute(0, 3, 1, 2).to(self.shift.dtype).sub_(self.shift).mul_(self.scale)
 
 
 class TextClassifier(nn.Module):
@@ -90,6 +101,8 @@ class TextClassifier(nn.Module):
     def __init__(self, network: nn.Module, tokenizer, max_tokens: int):
         super().__init__()
         self.network, self.tokenizer, self.max_tokens = network, tokenizer, max_tokens
+        if type(network).__name__ == "RobertaForSequenceClassification" and network.config._attn_implementation == "sdpa":
+            network.roberta.encoder.layer[-1].__class__ = _first_token_layer()
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """(n, n_classes) logits."""
@@ -111,6 +124,27 @@ class TextClassifier(nn.Module):
 
     def _mask(self, tokens: torch.Tensor) -> torch.Tensor:
         return tokens != self.tokenizer.pad_token_id
+
+
+@lru_cache(maxsize=1)
+def _first_token_layer() -> type[nn.Module]:
+    from transformers.models.roberta.modeling_roberta import RobertaLayer
+
+    class FirstTokenLayer(RobertaLayer):
+        """RoBERTa's last layer for the first token alone, all that its head reads: the numbers are the same.
+
+        With two layers, as roberta-m has, a step takes two thirds of the time.
+        """
+
+        def forward(self, hidden: torch.Tensor, mask: torch.Tensor | None = None, *_, **__) -> torch.Tensor:
+            first, attention = hidden[:, :1], self.attention.self
+            query, key, value = (part(x).unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2) for part, x in (
+                (attention.query, first), (attention.key, hidden), (attention.value, hidden)))
+            found = F.scaled_dot_product_attention(query, key, value, attn_mask=None if mask is None else mask[..., :1, :],
+                                                   dropout_p=attention.dropout.p if self.training else 0.0)
+            return self.feed_forward_chunk(self.attention.output(found.transpose(1, 2).flatten(2), first))
+
+    return FirstTokenLayer
 
 
 @contextmanager

@@ -18,5 +18,5 @@ def runs_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Decoded images and tokens; safe to delete."""
+    """Decoded images, tokens, features and what was measured of this machine; safe to delete."""
     return home() / "data" / "cache"

@@ -1,5 +1,6 @@
 """What a frozen network knows: linear probes and t-SNE coordinates (paper, section 6.3 and Appendix H)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from alpt_lib.config import RunConfig
-from alpt_lib.datasets import POOL, load
+from alpt_lib import results
+from alpt_lib.config import Protocol, RunConfig
+from alpt_lib.datasets import POOL, load, new_array, once
+from alpt_lib.paths import cache_folder
 
 one_thread = threadpool_limits.wrap(limits=1)  # the same sums, so the same tables, wherever it is called
 
@@ -57,11 +60,19 @@ def tsne(features: np.ndarray, seed: int, perplexity: float = 30.0, n_iter: int 
 
 @one_thread
 def initial_features(config: RunConfig, rows: np.ndarray) -> np.ndarray:
-    """(n, n_features) features of these pool rows under a run's model before any fine-tuning."""
-    from alpt_lib.training import Learner
+    """(n, n_features) float32 features of these pool rows under a run's model before any fine-tuning; computed once."""
+    data, model = load(Path(config.dataset)), replace(config, acquisition="random", protocol=Protocol(), probe=())
+    key = results.hashed({"model": results.identity(model), "rows": rows.tolist()})
+    target = cache_folder() / f"{data.name}_features_{key}.npy"
 
-    learner = Learner(load(Path(config.dataset)), config.model, config.recipe, config.weights, config.seed)
-    return learner.features(POOL, rows)
+    def compute() -> None:
+        from alpt_lib.training import Learner
+
+        features = Learner(data, config.model, config.recipe, config.weights, config.seed).features(POOL, rows)
+        with new_array(target, features.shape, np.float32) as array:
+            array[:] = features
+
+    return np.array(once(target, compute))
 
 
 def neighbour_agreement(features: np.ndarray, groups: np.ndarray, n_neighbours: int = 10) -> np.ndarray:

@@ -29,7 +29,7 @@ from alpt_lib.loop import Round, start_pool
 from alpt_lib.models import reads_texts, weights_fingerprint
 from alpt_lib.paths import REPOSITORY, runs_folder
 
-RESULTS_VERSION = 1  # raise when the code changes what a run's rows mean
+RESULTS_VERSION = 2  # raise when the code changes what a run's rows mean
 BEFORE = -1  # round number of what is measured before any fine-tuning
 METRIC_COLUMNS = ["round", "n_labels", "split", "subgroup", "metric", "value", "n_examples"]
 ACQUISITION_COLUMNS = ["round", "rank", "index", "label", "subgroup", "score"]

@@ -2,9 +2,12 @@
 
 import copy
 import math
+import platform
 import sys
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -13,17 +16,19 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from alpt_lib import results
 from alpt_lib.config import CompanionError, Recipe
-from alpt_lib.datasets import Dataset
+from alpt_lib.datasets import Dataset, new_array, once
 from alpt_lib.networks import ImageClassifier, TextClassifier, create, folded
+from alpt_lib.paths import cache_folder
 
-SCORING_BATCH = 256
+SCORING_BATCH = 256  # on a CPU the same on every machine, for another batch size gives other roundings
+SCORING_BATCHES = 32, 8192  # on a GPU: where the search starts and ends
+FASTER = 1.1  # so many times the examples a second, or a larger batch is not worth its memory
 # on a CPU: no more pixels a batch than 16 images of 128 px; larger activations are memory fetched anew from the system each
-# time, and MobileNetV2 scores fastest in batches of 16 (benchmarks/scoring.py); not tuned per machine, for another batch
-# size gives other roundings
+# time, and MobileNetV2 scores fastest in batches of 16 (benchmarks/scoring.py)
 SCORING_PIXELS = 16 * 128 * 128
 SCORING_FEWEST = 8  # but not fewer images than R50x1 scores fastest with
-LONG_TEXTS = 128  # tokens; where the longest text has as many, texts are scored in order of length, to save padding
 
 
 class TrainingDiverged(RuntimeError):
@@ -58,11 +63,9 @@ class Inputs:
         """(n,) tokens of each text, without the padding after it."""
         return self.array.shape[1] - (self.array[:, ::-1] != self.padding).argmax(axis=1)
 
-    def scoring_order(self, rows: np.ndarray) -> np.ndarray:
-        """Positions in `rows`: the longest texts first where some are long, else as they are."""
-        if self.padding is None or self.array.shape[1] < LONG_TEXTS:
-            return np.arange(len(rows))
-        return np.argsort(-self.lengths[rows], kind="stable")
+    def order(self, rows: np.ndarray) -> np.ndarray:
+        """Positions in `rows`: the longest texts first, so that a batch holds little padding; images as they are."""
+        return np.arange(len(rows)) if self.padding is None else np.argsort(-self.lengths[rows], kind="stable")
 
     def batch(self, rows: np.ndarray, device: torch.device, rng: np.random.Generator | None = None) -> torch.Tensor:
         """One batch on the device; randomly cropped and flipped if an rng is given and the recipe augments."""
@@ -71,6 +74,16 @@ class Inputs:
             chunk = chunk[:, : self.lengths[rows].max()].astype(np.int64)
         batch = torch.from_numpy(chunk).to(device, non_blocking=True)
         return batch if rng is None or self.augment == "none" else _augment(batch, self.crop, self.augment, rng)
+
+    def micro_batches(self, rows: np.ndarray, size: int, device: torch.device,
+                      rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
+        """A training batch in parts of `size`, each with its rows; texts no longer than the longest of their part."""
+        if self.padding is None:
+            yield from zip(self.batch(rows, device, rng).split(size), np.split(rows, range(size, len(rows), size)), strict=True)
+            return
+        rows = rows[self.order(rows)]
+        for part in np.split(rows, range(size, len(rows), size)):
+            yield self.batch(part, device), part
 
 
 def _augment(images: torch.Tensor, crop: int, how: str, rng: np.random.Generator) -> torch.Tensor:
@@ -92,14 +105,15 @@ class Learner:
     """
 
     def __init__(self, data: Dataset, name: str, recipe: Recipe, weights: str | None, seed: int):
-        self.data, self.recipe = data, recipe
+        self.data, self.recipe, self.name = data, recipe, name
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cudnn.allow_tf32 = False  # PyTorch's default rounds convolutions; scores and the released code are fp32
         self.model: ImageClassifier | TextClassifier = create(name, data, weights, seed).to(self.device)
         self.freeze_batch_norm = recipe.freeze_batch_norm and not name.endswith("-np")  # nothing pretrained to keep otherwise
         self._initial = copy.deepcopy(self.model.state_dict())
         self._inputs: dict[tuple[str, bool], Inputs] = {}
-        self.scoring_limit = SCORING_BATCH  # examples; halved where the device's memory asks for it
+        self.scoring_limit = SCORING_BATCHES[1]  # examples; halved where the device's memory asks for it
+        self._is_scoring = False
 
     def reset(self) -> None:
         """Back to the initial weights (paper, section 2: the original model is retrained at each step)."""
@@ -147,32 +161,31 @@ class Learner:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, recipe)
             optimizer.zero_grad()
+            size = recipe.micro_batch_size or len(batch_rows)
             try:
-                loss = self._backward(inputs.batch(batch_rows, self.device, rng), labels[batch_rows])
+                loss = self._backward(inputs.micro_batches(batch_rows, size, self.device, rng), labels, len(batch_rows))
                 optimizer.step()
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
-                size = recipe.micro_batch_size or len(batch_rows)
                 raise TrainingOutOfMemory(f"out of memory on {self.device} in training on {size} examples at a time: set recipe "
                                           f"micro_batch_size to {max(1, size // 2)} or less, or take a larger device") from error
             if stopping.after(step + 1, loss):
                 break
         return stopping.finish(step + 1)
 
-    def _backward(self, batch: torch.Tensor, labels: torch.Tensor) -> float:
-        """Add the gradient of the batch's mean loss, micro-batch by micro-batch; returns that loss.
+    def _backward(self, parts: Iterable[tuple[torch.Tensor, np.ndarray]], labels: torch.Tensor, n: int) -> float:
+        """Add the gradient of a batch's mean loss, micro-batch by micro-batch; returns that loss.
 
-        Each micro-batch counts by its share of the batch, so neither changes but for rounding, for batch norm, which sees one
-        micro-batch at a time, and for dropout's draws. Under fidelity "released": returns the last micro-batch's loss.
+        Each micro-batch counts by its share of the `n` examples, so neither changes but for rounding, for batch norm, which
+        sees one micro-batch at a time, and for dropout's draws. Under fidelity "released": returns the last one's loss.
         """
-        size = self.recipe.micro_batch_size or len(labels)
         total = torch.zeros((), device=self.device)
-        for part, wanted in zip(batch.split(size), labels.split(size), strict=True):
+        for part, rows in parts:
             is_mixed = self.recipe.mixed_precision and self.device.type == "cuda"  # bfloat16 needs no loss scaling
             with torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed):
                 logits = self.model(part)
-            loss, share = F.cross_entropy(logits.float(), wanted), len(wanted) / len(labels)
+            loss, share = F.cross_entropy(logits.float(), labels[rows]), len(rows) / n
             (loss * share).backward()
             total += loss.detach() * share
         return (loss if self.recipe.fidelity == "released" else total).item()
@@ -190,17 +203,28 @@ class Learner:
         """(n, n_features) float32 activations before the head."""
         return self._map(lambda batch: self.model.features(batch).float(), split, rows)
 
+    @contextmanager
+    def scoring(self) -> Iterator[None]:
+        """One pass over as many splits as are asked for within: evaluation mode, weights folded once."""
+        if self._is_scoring:
+            yield
+            return
+        self.model.eval()
+        self._is_scoring = True
+        try:
+            with torch.no_grad(), folded(self.model):
+                yield
+        finally:
+            self._is_scoring = False
+
     def _map(self, function, split: str, rows: np.ndarray | None) -> np.ndarray:
         inputs = self.inputs(split)
         rows = np.arange(len(inputs)) if rows is None else rows
-        order = inputs.scoring_order(rows)
-        self.model.eval()
-        size = min(self.scoring_limit, SCORING_BATCH)
-        if self.device.type == "cpu" and inputs.array.ndim == 4:
-            size = min(size, max(SCORING_FEWEST, SCORING_PIXELS // math.prod(inputs.array.shape[1:3])))
+        order = inputs.order(rows)
         values: list[torch.Tensor] = []
         done = 0
-        with folded(self.model):
+        with self.scoring():
+            size = min(self.scoring_limit, self._scoring_batch(inputs))
             while done < len(rows):
                 chunk = rows[order[done : done + size]]
                 value = self._within_memory(function, inputs, chunk)
@@ -210,6 +234,46 @@ class Learner:
                 values.append(value)
                 done += len(chunk)
         return torch.cat(values).numpy()[np.argsort(order)]
+
+    def _scoring_batch(self, inputs: Inputs) -> int:
+        """Examples a scoring batch: on a CPU by rule, on a GPU measured."""
+        if self.device.type == "cuda":
+            return self.fastest_batch(inputs)
+        pixels = math.prod(inputs.array.shape[1:3]) if inputs.array.ndim == 4 else 1
+        return min(SCORING_BATCH, max(SCORING_FEWEST, SCORING_PIXELS // pixels))
+
+    def fastest_batch(self, inputs: Inputs) -> int:
+        """The scoring batch for this device, network and input size: doubled as long as that pays and memory allows.
+
+        Measured once and kept in the cache folder, so that later runs, and resumed ones, round alike.
+        """
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.processor()
+        what = {"device": device, "model": self.name, "input": inputs.array.shape[1:], "torch": torch.__version__}
+        target = cache_folder() / f"scoring_batch_{results.hashed(what)}.npy"
+
+        def measure() -> None:
+            size, limit = SCORING_BATCHES
+            rate = self._examples_per_s(inputs, size)
+            while size < limit and (doubled := self._examples_per_s(inputs, 2 * size)) > FASTER * rate:
+                size, rate = 2 * size, doubled
+            with new_array(target, (1,), np.int32) as array:
+                array[0] = size
+
+        return int(once(target, measure)[0])
+
+    def _examples_per_s(self, inputs: Inputs, size: int) -> float:
+        """Best of three; 0 where the device's memory is too small."""
+        rows, times = np.resize(np.arange(len(inputs)), size), []
+        for _ in range(3):
+            started = time.perf_counter()
+            try:
+                self.model(inputs.batch(rows, self.device)).cpu()
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+                return 0.0
+            times.append(time.perf_counter() - started)
+        return size / min(times)
 
     def _within_memory(self, function, inputs: Inputs, chunk: np.ndarray) -> torch.Tensor | None:
         """The function of one scoring batch; None if the device's memory is too small for it and a smaller one may fit."""

@@ -155,13 +155,13 @@ def render(given: dict[str, dict[str, Any]], output: Path, workers: int) -> list
     progress = Progress(len(given), "rendering", "notebook", every=0)
     n_processes = max(1, min(workers, AT_ONCE, len(given)))
     with ProcessPoolExecutor(n_processes, get_context("spawn"), _start_rendering, (NOTEBOOKS,)) as processes:
-        tasks = {processes.submit(_render_one, name, given[name], output): name for name in given}
+        tasks = {processes.submit(_render_one, name, given[name], output): name for name in reversed(given)}  # short ones last
         for task in as_completed(tasks):
             progress.add(1, tasks[task])
     progress.close()
     lines = (f"{name}: the process that rendered it was killed" if isinstance(task.exception(), BrokenProcessPool)
              else task.result() for task, name in tasks.items())
-    return [line for line in lines if line]
+    return sorted(line for line in lines if line)
 
 
 def _start_rendering(notebooks: Path) -> None:

@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from PIL import Image
 from scipy.ndimage import zoom
 from sklearn.datasets import load_digits, load_sample_image
 
-VERSION = 6
+VERSION = 7
 World = tuple[pd.DataFrame, np.ndarray]  # manifest rows without path, and their images, uint8 (n, 32, 32, 3)
 
 
@@ -495,7 +496,8 @@ def waterbirds_about(percent: int) -> dict:
         f"Waterbirds ({percent}%)", "Landbirds and waterbirds of three kinds each before forest or water; in the pool "
         f"{percent}% stand where they belong, in val half. Bird or background: which is the task? A miniature of "
         "Waterbirds (Sagawa et al., 2020).",
-        ["landbird", "waterbird"], ["label", "background"], ["landbird/water", "waterbird/forest"])
+        ["landbird", "waterbird"], ["label", "background"], ["landbird/water", "waterbird/forest"],
+        protocol={"query_batch_size": 40})
 
 
 WORLDS: dict[str, tuple[Callable[[np.random.Generator], World], dict]] = {
@@ -504,15 +506,16 @@ WORLDS: dict[str, tuple[Callable[[np.random.Generator], World], dict]] = {
     "treeperson": (treeperson, about(
         "Treeperson", "Is a person in the picture? In 90% of the pool persons stand beside a building, and cacti, "
         "parasols, signposts, dogs or nothing beside a tree; in val half. A miniature of the paper's Treeperson (images of GQA).",
-        ["no person", "person"], ["label", "place"], ["no person/building", "person/tree"])),
+        ["no person", "person"], ["label", "place"], ["no person/building", "person/tree"],
+        protocol={"query_batch_size": 40})),
     "iwildcam": (iwildcam, about(
         "iWildCam", "Camera traps: which of 19 animals passes, if any? Half the pictures are empty, the animals have a long "
         "tail, and the cameras of val are not among the pool's (id_val: the same cameras). A miniature of iWildCam (Beery et "
         "al., 2020; WILDS).",
         ["empty", *ANIMALS], ["label"], None,
         eval_splits=["val", "id_val"], figure_metrics=["accuracy", "accuracy_class_balanced"],
-        protocol={"seed_set_size": 60, "seed_set": "random", "budget": 200, "query_batch_size": 50},
-        recipe={"max_steps": 90})),
+        protocol={"seed_set_size": 60, "seed_set": "random", "budget": 200, "query_batch_size": 67},
+        recipe={"max_steps": 70})),
     "digits": (digits, about(
         "Digits on photographs", "Real handwritten digits, round (0, 6, 8) or straight (1, 4, 7), on patches of two real "
         "photographs, a temple and a flower. In the pool 95% of the round ones are on the temple and of the straight ones on "
@@ -586,13 +589,18 @@ def main(arguments: list[str] | None = None) -> None:
     names = options.only.split(",")
     if unknown := sorted(set(names) - set(WORLDS)):
         parser.error(f"unknown world {unknown[0]!r}; choose from {', '.join(WORLDS)}")
-    for name in names:
-        folder, started = options.out / name, time.time()
-        if is_complete(folder, options.seed):
-            print(f"{name} is there (version {VERSION}, seed {options.seed})")
-            continue
-        write(folder, name, options.seed)
-        print(*counts(folder), f"{name} written in {time.time() - started:.1f} s", sep="\n", flush=True)
+    with ProcessPoolExecutor(min(len(names), os.cpu_count())) as processes:
+        for told in processes.map(partial(make, options.out, options.seed), names):
+            print(told, flush=True)
+
+
+def make(out: Path, seed: int, name: str) -> str:
+    """Write one world if it is not there yet; what was done, in lines."""
+    folder, started = out / name, time.time()
+    if is_complete(folder, seed):
+        return f"{name} is there (version {VERSION}, seed {seed})"
+    write(folder, name, seed)
+    return "\n".join([*counts(folder), f"{name} written in {time.time() - started:.1f} s"])
 
 
 if __name__ == "__main__":

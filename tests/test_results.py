@@ -255,7 +255,7 @@ def test_a_disk_too_full_for_the_decoded_images_is_said_and_leaves_none(birds_fo
     monkeypatch.setattr(os, "posix_fallocate", no_space)
     with pytest.raises(datasets.DataError, match=r"cannot write 0.0 GB of decoded images to .*No space left on device; free"):
         run(birds_folder)
-    assert [file.name for file in (home / "data" / "cache").iterdir()] == ["lock"]
+    assert [file.suffix for file in (home / "data" / "cache").iterdir()] == [".lock"]
 
 
 _watched: dict = {"home": None, "writes": []}

@@ -71,8 +71,8 @@ def fit_diary(learner: Learner, monkeypatch, n_rows: int = 20, **changes) -> tup
     """Losses of all steps and the weights after them, from the initial weights."""
     losses, backward = [], learner._backward
 
-    def noted(batch, labels):
-        losses.append(backward(batch, labels))
+    def noted(*given):
+        losses.append(backward(*given))
         return losses[-1]
 
     learner.reset()
@@ -127,10 +127,11 @@ def test_the_released_stopping_rule_looks_at_the_last_micro_batch_alone(learner)
     seen = []
     learner.model.register_forward_hook(lambda model, given, logits: seen.append(logits))
     order = next(training._batches(ROWS, 11, np.random.default_rng(9)))
-    labels = torch.from_numpy(learner.data.labels("pool")[order])
-    loss = learner._backward(learner.inputs("pool").batch(order, learner.device), labels)
+    labels = torch.from_numpy(learner.data.labels("pool"))
+    parts = learner.inputs("pool").micro_batches(order, 4, learner.device, np.random.default_rng(0))
+    loss = learner._backward(parts, labels, 11)
     assert [len(logits) for logits in seen] == [4, 4, 3]
-    assert loss == pytest.approx(F.cross_entropy(seen[-1], labels[8:]).item())
+    assert loss == pytest.approx(F.cross_entropy(seen[-1], labels[order[8:]]).item())
     rule = training._StoppingRule(with_recipe(learner, loss_ratio=0.1, max_steps=100), steps_per_epoch=3)
     assert [rule.after(n, loss) for n, loss in [(1, 1.0), (2, 0.2), (3, 0.09)]] == [False, False, True]
 
@@ -212,22 +213,114 @@ def test_scoring_in_small_batches_changes_nothing(learner, monkeypatch):
     assert np.allclose(learner.predict_probs("val"), every, atol=1e-6)
 
 
-def test_long_texts_are_scored_by_length_and_come_back_in_their_order(reviews_folder, tmp_path, monkeypatch):
+def test_evaluation_splits_and_pool_in_one_pass_are_folded_once_and_score_as_apart(learner, monkeypatch):
+    apart = [learner.predict_probs(split) for split in ("val", "pool")]
+    folds, folded = [], training.folded
+    monkeypatch.setattr(training, "folded", lambda model: folds.append(model) or folded(model))
+    with learner.scoring():
+        together = [learner.predict_probs(split) for split in ("val", "pool")]
+    assert len(folds) == 1
+    assert all(map(np.array_equal, together, apart))
+    learner.fit(ROWS, np.random.default_rng(0))  # trains as before, with weights that are no longer folded
+    assert not np.array_equal(learner.predict_probs("val"), apart[0])
+    assert len(folds) == 2
+
+
+def test_on_a_gpu_the_scoring_batch_is_doubled_while_that_pays_once_per_device_network_and_size(learner, monkeypatch, tmp_path):
+    monkeypatch.setenv("ALPT_HOME", str(tmp_path))
+    inputs, tried = learner.inputs("val"), []
+
+    def examples_per_s(given, size, fastest=128):
+        tried.append(size)
+        return 0.0 if size > fastest else size
+
+    monkeypatch.setattr(learner, "_examples_per_s", examples_per_s)
+    assert learner.fastest_batch(inputs) == 128
+    assert tried == [32, 64, 128, 256]
+    assert learner.fastest_batch(inputs) == 128
+    learner.name = "another"
+    monkeypatch.setattr(learner, "_examples_per_s", lambda given, size: tried.append(size) or 100 + size / 10)
+    assert learner.fastest_batch(inputs) == 32  # 3% faster is not worth twice the memory
+    assert tried[4:] == [32, 64]
+    monkeypatch.setattr(learner, "_scoring_batch", learner.fastest_batch)  # as on a GPU
+    learner.predict_probs("val")
+    assert len(tried) == 6
+
+
+def test_examples_per_second_are_measured_and_none_where_memory_is_too_small(learner, monkeypatch):
+    assert 10 < learner._examples_per_s(learner.inputs("val"), 50) < 1e6
+    monkeypatch.setattr(learner, "model", lambda batch: (_ for _ in ()).throw(torch.OutOfMemoryError("CUDA out of memory")))
+    assert learner._examples_per_s(learner.inputs("val"), 50) == 0
+    monkeypatch.setattr(learner, "model", lambda batch: (_ for _ in ()).throw(RuntimeError("another fault")))
+    with pytest.raises(RuntimeError, match="another fault"):
+        learner._examples_per_s(learner.inputs("val"), 50)
+
+
+@pytest.fixture
+def text_learner(reviews_folder, tmp_path):
+    """RoBERTa's architecture on texts of 2 to 12 random tokens."""
     learner = Learner(datasets.load(reviews_folder), "hf:tiny-np", RECIPE, str(tiny_roberta(tmp_path)), seed=1)
-    tokens = np.random.default_rng(0).integers(5, 200, (30, 12))
-    tokens[np.arange(12) >= np.random.default_rng(1).integers(2, 13, (30, 1))] = 1  # padding
-    learner._inputs["val", False] = Inputs(tokens, padding=1)
-    expected, rows = learner.predict_probs("val"), np.array([7, 3, 29, 11])
+    for split, seed in (("pool", 0), ("val", 2)):
+        tokens = np.random.default_rng(seed).integers(5, 200, (30, 12))
+        tokens[np.arange(12) >= np.random.default_rng(seed + 1).integers(2, 13, (30, 1))] = 1  # padding
+        learner._inputs[split, False] = Inputs(tokens, padding=1)
+    return learner
+
+
+def widths_seen(learner: Learner) -> list[int]:
+    """Fills with the length of each batch that the model is given."""
     widths = []
     learner.model.register_forward_hook(lambda model, given, logits: widths.append(given[0].shape[1]))
+    return widths
+
+
+def test_texts_are_scored_by_length_and_come_back_in_their_order(text_learner, monkeypatch):
+    expected, rows = text_learner.predict_probs("val"), np.array([7, 3, 29, 11])
+    one_by_one = [text_learner.predict_probs("val", np.array([row]))[0] for row in range(30)]
+    assert np.allclose(one_by_one, expected, atol=1e-6)
+    widths = widths_seen(text_learner)
     monkeypatch.setattr(training, "SCORING_BATCH", 7)
-    for long, widths_fall in ((12, True), (13, False)):
-        widths.clear()
-        monkeypatch.setattr(training, "LONG_TEXTS", long)
-        assert np.allclose(learner.predict_probs("val"), expected, atol=1e-6)
-        assert (widths == sorted(widths, reverse=True) and widths[-1] < 5) == widths_fall
-    assert np.allclose(learner.predict_probs("val", rows), expected[rows], atol=1e-6)
+    assert np.allclose(text_learner.predict_probs("val"), expected, atol=1e-6)
+    assert widths == sorted(widths, reverse=True)
+    assert widths[-1] < 5
+    assert np.allclose(text_learner.predict_probs("val", rows), expected[rows], atol=1e-6)
     assert len({tuple(p) for p in expected.round(5)}) > 20
+
+
+def test_micro_batches_of_texts_are_padded_to_their_own_longest_and_give_the_same_gradients(text_learner):
+    rows, labels, gradients = np.arange(20), torch.from_numpy(text_learner.data.labels("pool")), []
+    widths = widths_seen(text_learner.model.double() and text_learner)
+    text_learner.model.eval()  # dropout draws differently for other parts
+    for size in (20, 7):
+        text_learner.model.zero_grad()
+        parts = list(text_learner.inputs("pool").micro_batches(rows, size, text_learner.device, np.random.default_rng(0)))
+        assert sorted(np.concatenate([part_rows for _, part_rows in parts])) == rows.tolist()
+        loss = text_learner._backward(parts, labels, 20)
+        gradients.append(np.concatenate([[loss], *(p.grad.flatten() for p in text_learner.model.parameters())]))
+    assert np.allclose(*gradients, rtol=0, atol=1e-12)
+    assert abs(gradients[0]).max() > 0.01
+    assert widths[0] == widths[1] > widths[2] > widths[3]
+
+
+def test_the_last_layer_of_roberta_is_computed_for_the_first_token_alone_and_changes_nothing(text_learner):
+    from transformers.models.roberta.modeling_roberta import RobertaLayer
+
+    model = text_learner.model.double().train()
+    last, batch = model.network.roberta.encoder.layer[-1], text_learner.inputs("pool").batch(ROWS, text_learner.device)
+    assert type(last).__name__ == "FirstTokenLayer"
+    found = []
+    for layer in (type(last), RobertaLayer):
+        last.__class__ = layer
+        torch.manual_seed(0)
+        model.zero_grad()
+        for module in model.modules():
+            module.p = 0.0  # dropout draws for fewer tokens
+        logits, features = model(batch), model.features(batch)
+        logits.square().sum().backward()
+        found.append([logits, features, *(p.grad for p in model.parameters())])
+    assert model.network.roberta(batch).last_hidden_state.shape[1] == batch.shape[1]  # Hugging Face's own: all tokens
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-12)
 
 
 def test_features_are_what_the_head_reads(learner):
