@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from alpt_lib import datasets, profiling, results
-from alpt_lib.config import CompanionError, RunConfig, unknown
+from alpt_lib.config import CompanionError, Protocol, RunConfig, unknown
 from alpt_lib.loop import Round, active_learning, check
 from alpt_lib.progress import Progress
 
@@ -150,11 +150,17 @@ def _next(groups: list[list[RunConfig]]) -> list[RunConfig]:
 
 
 def _groups(configs: list[RunConfig]) -> list[list[RunConfig]]:
-    """Arms that share a seed-set fit stay together; the longest first, so that the workers finish together."""
+    """Runs that share a seed-set fit stay together; the longest first, so that the workers finish together."""
     groups: dict[RunConfig, list[RunConfig]] = {}
     for config in configs:
-        groups.setdefault(replace(config, acquisition="random"), []).append(config)
+        groups.setdefault(_before_queries(config), []).append(config)
     return sorted(groups.values(), key=lambda group: -sum(fits_left(c) * c.recipe.max_steps for c in group))
+
+
+def _before_queries(config: RunConfig) -> RunConfig:
+    """What decides the seed-set fit and its accuracies, the rest at its defaults."""
+    seed_set = Protocol(seed_set_size=config.protocol.seed_set_size, seed_set=config.protocol.seed_set)
+    return replace(config, acquisition="random", probe=(), protocol=seed_set)
 
 
 def fits_left(config: RunConfig) -> int:
@@ -236,7 +242,7 @@ def _run(config: RunConfig, shared: dict, report: Callable[[int], None]) -> None
     data = datasets.load(Path(config.dataset))
     with results.writing(config) as append:
         done = results.read(config)
-        learner = _learner(replace(config, acquisition="random", probe=()))
+        learner = _learner(_before_queries(config))
         observe = _probe(data, learner, config) if config.probe else None
         if observe and not done:
             learner.reset()
@@ -287,6 +293,7 @@ def _in_processes(groups: list[list[RunConfig]], gpus: list[str | None], report:
     """One worker process for each of `gpus`. One that dies is replaced, and its group goes on from the last stored round."""
     for library in ("OMP", "OPENBLAS"):  # read when a worker imports numpy; its threads would fight over the cores
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")  # large pages where glibc can: 1% of a step
     workers, at_work, deaths = dict(map(_start_worker, gpus)), {}, Counter()
     try:
         while groups or at_work:

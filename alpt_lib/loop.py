@@ -41,9 +41,9 @@ def active_learning(data: Dataset, learner: Learner, config: RunConfig, *, histo
     Args:
         data: pool and evaluation splits. learner: the initial model. config: acquisition function, seed, protocol.
         history: query batches of rounds already done; they are replayed, not trained again (unless `released`: below).
-        shared: a dict kept between arms that differ in the acquisition function only; the seed-set fit is done once.
-            Not under the recipe's fidelity "released": there a fit also leaves the momentum that the next one starts with,
-            so each arm fits every round, and a resumed run those before it again.
+        shared: a dict kept between runs that differ in nothing before the first query; the seed-set fit is done and evaluated
+            once. Not under the recipe's fidelity "released": there a fit also leaves the momentum that the next one starts
+            with, so each arm fits every round, and a resumed run those before it again.
         observe: called after each fit with the round, adds metric rows (linear probes).
     Yields:
         one Round per round, the seed set's being round 0.
@@ -64,18 +64,20 @@ def active_learning(data: Dataset, learner: Learner, config: RunConfig, *, histo
         pool.acquire(np.array(done))
     for round_ in range(len(history), protocol.n_rounds + 1):
         result = Round(round_, len(pool.labelled), [], [])
+        kept = shared if round_ == 0 and shared is not None and not released else {}
         if config.trains(round_):
-            is_shared = round_ == 0 and shared is not None and not released
-            if is_shared and shared:
-                learner.model.load_state_dict(shared["weights"])
-                result.fit = shared["fit"]
+            if "fit" in kept:
+                learner.model.load_state_dict(kept["weights"])
             else:
-                result.fit = train(round_)
-                if is_shared:
-                    shared.update(weights={k: v.clone() for k, v in learner.model.state_dict().items()}, fit=result.fit)
+                kept["fit"] = train(round_)
+                if kept is shared:
+                    kept["weights"] = {k: v.clone() for k, v in learner.model.state_dict().items()}
+            result.fit = kept["fit"]
         with learner.scoring():  # evaluation splits and pool in one pass
             if protocol.evaluates(round_):
-                result.metrics = evaluate(data, learner) + (observe(round_) if observe else [])
+                if "metrics" not in kept:
+                    kept["metrics"] = evaluate(data, learner)
+                result.metrics = kept["metrics"] + (observe(round_) if observe else [])
             if round_ < protocol.n_rounds:
                 batch, scores = query(learner, pool, config, round_)
                 pool.acquire(batch)

@@ -58,11 +58,12 @@ def _small_convolution() -> type[nn.Conv2d]:
         """timm's, for activations as small as those of 32 px: a step takes 10% less on a CPU, the numbers are the same."""
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            weight = _standardised(self)
             if self.kernel_size != (1, 1) or not self.training:
-                return F.conv2d(x, weight, None, self.stride, self.padding)
-            strided = x[:, :, :: self.stride[0], :: self.stride[1]]
-            return F.linear(strided.permute(0, 2, 3, 1), weight.flatten(1)).permute(0, 3, 1, 2)
+                return F.conv2d(x, _standardised(self), None, self.stride, self.padding)
+            if self.stride != (1, 1):
+                x = x[:, :, :: self.stride[0], :: self.stride[1]]
+            weight = F.layer_norm(self.weight.flatten(1), (self.in_channels,), eps=self.eps)
+            return F.linear(x.permute(0, 2, 3, 1), weight).permute(0, 3, 1, 2)
 
     return SmallConv2d
 

@@ -496,8 +496,7 @@ def waterbirds_about(percent: int) -> dict:
         f"Waterbirds ({percent}%)", "Landbirds and waterbirds of three kinds each before forest or water; in the pool "
         f"{percent}% stand where they belong, in val half. Bird or background: which is the task? A miniature of "
         "Waterbirds (Sagawa et al., 2020).",
-        ["landbird", "waterbird"], ["label", "background"], ["landbird/water", "waterbird/forest"],
-        protocol={"query_batch_size": 40})
+        ["landbird", "waterbird"], ["label", "background"], ["landbird/water", "waterbird/forest"])
 
 
 WORLDS: dict[str, tuple[Callable[[np.random.Generator], World], dict]] = {
@@ -506,8 +505,7 @@ WORLDS: dict[str, tuple[Callable[[np.random.Generator], World], dict]] = {
     "treeperson": (treeperson, about(
         "Treeperson", "Is a person in the picture? In 90% of the pool persons stand beside a building, and cacti, "
         "parasols, signposts, dogs or nothing beside a tree; in val half. A miniature of the paper's Treeperson (images of GQA).",
-        ["no person", "person"], ["label", "place"], ["no person/building", "person/tree"],
-        protocol={"query_batch_size": 40})),
+        ["no person", "person"], ["label", "place"], ["no person/building", "person/tree"])),
     "iwildcam": (iwildcam, about(
         "iWildCam", "Camera traps: which of 19 animals passes, if any? Half the pictures are empty, the animals have a long "
         "tail, and the cameras of val are not among the pool's (id_val: the same cameras). A miniature of iWildCam (Beery et "

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,6 +172,17 @@ def test_a_run_that_another_process_has_is_waited_for_and_taken_over_when_that_o
     thread.join()
     assert done == [None]
     assert results.is_done(plan[0])
+
+
+def test_runs_with_the_same_seed_set_fit_are_one_group_whatever_comes_after_it(plan):
+    first, *_ = plan
+    same = [first, replace(first, acquisition="entropy"), replace(first, probe=("label",)),
+            replace(first, protocol=replace(first.protocol, budget=5, query_batch_size=3, eval_every=2))]
+    others = [replace(first, seed=7), replace(first, model="mini-bit-m"), replace(first, recipe=replace(first.recipe, lr=0.1)),
+              replace(first, protocol=replace(first.protocol, seed_set_size=first.protocol.seed_set_size + 1))]
+    groups = execute._groups([*same, *others])
+    assert sorted(map(len, groups)) == [1, 1, 1, 1, 4]
+    assert max(groups, key=len) == same
 
 
 def test_groups_that_another_process_is_at_come_last(plan):

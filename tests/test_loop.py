@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from alpt_lib import datasets
+from alpt_lib import datasets, loop
 from alpt_lib.config import CompanionError, ConfigError, Protocol, Recipe, RunConfig
 from alpt_lib.datasets import Dataset, Description
 from alpt_lib.loop import active_learning, check, query, start_pool, stream
@@ -178,12 +178,18 @@ def test_a_resumed_run_gives_the_rows_of_an_uninterrupted_one(acquisition, n_don
     assert len(learner.fits) == 4 - n_done
 
 
-def test_arms_that_share_a_seed_set_fit_it_once():
-    shared = {}
+def test_arms_that_share_a_seed_set_fit_and_evaluate_it_once(monkeypatch):
+    shared, evaluated, evaluate = {}, [], loop.evaluate
+    monkeypatch.setattr(loop, "evaluate", lambda *given: evaluated.append(given) or evaluate(*given))
+    alone, _ = play(config("margin"))
     _, first = play(config("random"), shared=shared)
-    rounds, second = play(config("margin"), shared=shared)
+    rounds, second = play(config("margin"), shared=shared, observe=lambda round_: [{"probed": round_}])
     assert (len(first.fits), len(second.fits)) == (4, 3)
     assert rounds[0].fit == {"n_steps": 1}
+    assert len(evaluated) == 4 + 4 + 3
+    assert [r.metrics for r in rounds] == [[*r.metrics, {"probed": r.round}] for r in alone]
+    again, _ = play(config("margin"), shared=shared)
+    assert rows(again) == rows(alone)
 
 
 RELEASED = Recipe(lr=0.03, warmup_steps=2, max_steps=4, fidelity="released")
