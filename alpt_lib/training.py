@@ -180,13 +180,13 @@ class Learner:
         Each micro-batch counts by its share of the `n` examples, so neither changes but for rounding, for batch norm, which
         sees one micro-batch at a time, and for dropout's draws. Under fidelity "released": returns the last one's loss.
         """
-        total = torch.zeros((), device=self.device)
+        total = 0.0
         for part, rows in parts:
             is_mixed = self.recipe.mixed_precision and self.device.type == "cuda"  # bfloat16 needs no loss scaling
             with torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed):
                 logits = self.model(part)
             loss, share = F.cross_entropy(logits.float(), labels[rows]), len(rows) / n
-            (loss * share).backward()
+            (loss * share if share < 1 else loss).backward()
             total += loss.detach() * share
         return (loss if self.recipe.fidelity == "released" else total).item()
 

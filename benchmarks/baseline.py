@@ -17,7 +17,7 @@ from itertools import islice
 import numpy as np
 import torch
 from PIL import Image
-from timm.layers import StdConv2d
+from timm.models.resnetv2 import ResNetV2
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
@@ -144,10 +144,9 @@ class PlainLearner:
 
 
 def as_timm_has_it(network: torch.nn.Module) -> torch.nn.Module:
-    """The same weights in timm's own convolutions and PyTorch's default memory layout."""
-    for module in network.modules():
-        if isinstance(module, StdConv2d):
-            module.__class__ = StdConv2d
+    """The same weights in timm's own forward pass and PyTorch's default memory layout."""
+    if isinstance(network, ResNetV2):
+        network.__class__ = ResNetV2
     return network.to(memory_format=torch.contiguous_format)
 
 

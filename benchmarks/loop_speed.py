@@ -138,4 +138,5 @@ if __name__ == "__main__":
         for number, (case, run) in enumerate(cases(chosen.quick, Path(folder)).items()):
             if chosen.case in (-1, number):
                 table = compare(case, run, chosen.workers, 1 if chosen.quick or number else 2)
-                report(f"loop_speed_{case.split()[0].lower()}", table, store=not chosen.quick)
+                threads = f"_{chosen.threads}_threads" if chosen.threads > 1 else ""
+                report(f"loop_speed_{case.split()[0].lower()}{threads}", table, store=not chosen.quick)

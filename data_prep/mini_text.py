@@ -31,7 +31,7 @@ from pathlib import Path
 
 import yaml
 
-VERSION = 4  # of the target
+VERSION = 3  # of the target
 SOURCE_VERSION = 1  # the shipped weights were pretrained on it
 STARS = ["1", "2", "3", "4", "5"]
 
@@ -387,7 +387,7 @@ def description(seed: int) -> dict:
         "subgroups": ["label"], "minority": ["1", "2", "3"], "latent": ["category"], "percentile_over": "reviewer",
         "figure_metrics": ["accuracy_reviewer_mean", "accuracy_reviewer_p10"], "max_tokens": 36,
         "default_model": "roberta-m",
-        "protocol": {"seed_set_size": 60, "seed_set": "balanced", "budget": 200, "query_batch_size": 67, "eval_every": 2},
+        "protocol": {"seed_set_size": 60, "seed_set": "balanced", "budget": 200, "query_batch_size": 50, "eval_every": 2},
         "recipe": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.01, "warmup_steps": 10, "max_steps": 60,
                    "train_batch_size": 32, "stopping": "loss_ratio", "loss_ratio": 0.001},
         "generator": {"script": "data_prep/mini_text.py", "version": VERSION, "seed": seed},

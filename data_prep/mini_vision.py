@@ -496,7 +496,8 @@ def waterbirds_about(percent: int) -> dict:
         f"Waterbirds ({percent}%)", "Landbirds and waterbirds of three kinds each before forest or water; in the pool "
         f"{percent}% stand where they belong, in val half. Bird or background: which is the task? A miniature of "
         "Waterbirds (Sagawa et al., 2020).",
-        ["landbird", "waterbird"], ["label", "background"], ["landbird/water", "waterbird/forest"])
+        ["landbird", "waterbird"], ["label", "background"], ["landbird/water", "waterbird/forest"],
+        protocol={} if percent == 95 else {"eval_every": 4})  # the sweep shows the last round alone
 
 
 WORLDS: dict[str, tuple[Callable[[np.random.Generator], World], dict]] = {

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import MethodType
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from huggingface_hub import constants as hub
 from paper_models import TINY_BIT, UNITS, bit_arrays, tiny_bit_npz, tiny_roberta
 from safetensors.torch import load_file, save_file
 from timm.layers import StdConv2d
+from timm.models.resnetv2 import ResNetV2
 from torch import nn
 from torch.nn import functional as F
 
@@ -317,22 +317,27 @@ def test_folding_weight_standardization_changes_scores_by_rounding_at_most_and_i
             assert not torch.allclose(model.features(images), before, rtol=1e-4, atol=1e-4 * before.abs().max())
 
 
-def test_the_small_convolutions_compute_what_timms_do():
+@pytest.mark.parametrize("layers", [(1, 1, 1), (1, 2, 2)])
+@pytest.mark.parametrize("size", [32, 30, 47])
+def test_the_miniature_computes_what_timms_network_does(layers, size):
     torch.manual_seed(0)
-    network = networks.build_mini_bit(n_classes=3).to(memory_format=torch.channels_last)
-    other = networks.build_mini_bit(n_classes=3).to(memory_format=torch.channels_last)
-    other.load_state_dict(network.state_dict())
-    convolutions = [m for m in other.modules() if isinstance(m, StdConv2d)]
-    assert len(convolutions) == 13
-    for m in convolutions:
-        m.forward = MethodType(StdConv2d.forward, m)
-    images = torch.randn(4, 3, 32, 32).to(memory_format=torch.channels_last)
-    ours, timms = network(images), other(images)
-    assert torch.allclose(ours, timms, atol=1e-5)
-    ours.square().sum().backward()
-    timms.square().sum().backward()
-    for p, q in zip(network.parameters(), other.parameters(), strict=True):
-        assert torch.allclose(p.grad, q.grad, rtol=1e-3, atol=1e-4 * q.grad.abs().max())
+    networks_ = [networks.build_mini_bit(layers, n_classes=3).double() for _ in range(2)]
+    ours, timms = networks_
+    timms.__class__ = ResNetV2
+    for p in ours.parameters():
+        p.data += 0.1 * torch.randn_like(p)  # the head starts at 0, norms at 1 and 0
+    timms.load_state_dict(ours.state_dict())
+    images = torch.randn(4, 3, size, size).double().to(memory_format=torch.channels_last)
+    found = [network(images) for network in networks_]
+    features = [n.forward_head(n.forward_features(images), pre_logits=True) for n in networks_]
+    assert torch.allclose(*found, rtol=0, atol=1e-12)
+    assert torch.allclose(*features, rtol=0, atol=1e-12)
+    for logits in found:
+        logits.square().sum().backward()
+    for p, q in zip(ours.parameters(), timms.parameters(), strict=True):
+        assert torch.allclose(p.grad, q.grad, rtol=1e-9, atol=1e-12)
+    with networks.folded(ours), torch.no_grad():
+        assert torch.allclose(ours(images), found[1], rtol=0, atol=1e-12)
 
 
 def test_a_folder_as_on_the_hub_gives_its_encoder_under_a_new_head(reviews_folder, roberta):
