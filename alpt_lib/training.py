@@ -28,7 +28,7 @@ FASTER = 1.1  # so many times the examples a second, or a larger batch is not wo
 # on a CPU: no more pixels a batch than 16 images of 128 px; larger activations are memory fetched anew from the system each
 # time, and MobileNetV2 scores fastest in batches of 16 (benchmarks/scoring.py)
 SCORING_PIXELS = 16 * 128 * 128
-SCORING_FEWEST = 8  # but not fewer images than R50x1 scores fastest with
+SCORING_FEWEST = 16  # but not fewer images than R50x1 scores fastest with
 
 
 class TrainingDiverged(RuntimeError):
