@@ -186,7 +186,7 @@ class Learner:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed):
                 logits = self.model(part)
             loss, share = F.cross_entropy(logits.float(), labels[rows]), len(rows) / n
-            (loss * share if share < 1 else loss).backward()
+            (loss * share).backward()
             total += loss.detach() * share
         return (loss if self.recipe.fidelity == "released" else total).item()
 

@@ -289,8 +289,8 @@ def test_texts_are_scored_by_length_and_come_back_in_their_order(text_learner, m
 
 def test_micro_batches_of_texts_are_padded_to_their_own_longest_and_give_the_same_gradients(text_learner):
     rows, labels, gradients = np.arange(20), torch.from_numpy(text_learner.data.labels("pool")), []
-    widths = widths_seen(text_learner.model.double() and text_learner)
-    text_learner.model.eval()  # dropout draws differently for other parts
+    widths = widths_seen(text_learner)
+    text_learner.model.double().eval()  # dropout draws differently for other parts
     for size in (20, 7):
         text_learner.model.zero_grad()
         parts = list(text_learner.inputs("pool").micro_batches(rows, size, text_learner.device, np.random.default_rng(0)))
