@@ -55,7 +55,9 @@ def _minus_gap(probs: np.ndarray) -> np.ndarray:
 
 
 def _by_chunk(score, probs: np.ndarray) -> np.ndarray:
-    return np.concatenate([score(probs[i : i + CHUNK]) for i in range(0, max(len(probs), 1), CHUNK)])
+    return np.concatenate(
+        [score(probs[i : i + CHUNK]) for i in range(0, max(len(probs), 1), CHUNK)]
+    )
 
 
 ACQUISITION_FUNCTIONS = {
@@ -78,10 +80,14 @@ def select(scores: np.ndarray, n: int, rng: np.random.Generator | None) -> np.nd
         ValueError: a NaN score, or n larger than the pool.
     """
     if np.isnan(scores).any():
-        raise ValueError(f"{np.isnan(scores).sum()} of {len(scores)} scores are NaN, first at row {np.isnan(scores).argmax()}")
+        raise ValueError(
+            f"{np.isnan(scores).sum()} of {len(scores)} scores are NaN, first at row {np.isnan(scores).argmax()}"
+        )
     if not 0 <= n <= len(scores):
         raise ValueError(f"asked for {n} examples but {len(scores)} remain in the pool")
     ties = np.arange(len(scores)) if rng is None else rng.permutation(len(scores))
-    worst = np.partition(scores, -n)[-n] if n else np.inf  # sorting only what can be chosen: 8 times faster for a million
+    worst = (
+        np.partition(scores, -n)[-n] if n else np.inf
+    )  # sorting only what can be chosen: 8 times faster for a million
     candidates = np.flatnonzero(scores >= worst)
     return candidates[np.lexsort((ties[candidates], -scores[candidates]))][:n]

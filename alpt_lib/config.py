@@ -1,11 +1,11 @@
 """What a run is: dataset, model, acquisition function, seed, protocol and recipe. Checked on creation."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from math import inf
 from typing import Any
 
 from alpt_lib.acquisition import ACQUISITION_FUNCTIONS
+from alpt_lib.errors import ConfigError, unknown
 
 CHOICES = {
     "acquisition": tuple(ACQUISITION_FUNCTIONS),
@@ -17,37 +17,33 @@ CHOICES = {
 }
 
 
-class CompanionError(ValueError):
-    """Bad input, said in one line: what was asked, what was found, what to do."""
-
-    def __init__(self, message: str):
-        super().__init__(" ".join(message.split()))  # libraries whose words we pass on use several lines
-
-    def _render_traceback_(self) -> list[str]:  # notebooks show the line, not a traceback
-        return [f"{type(self).__name__}: {self}"]
-
-
-class ConfigError(CompanionError):
-    """A setting that is unknown, of the wrong type, or outside its range; the message lists what is valid."""
-
-
 @dataclass(frozen=True)
 class Protocol:
     """How labels are spent (paper, section 2)."""
 
-    seed_set_size: int = 40  # labels before the first round (Waterbirds, Treeperson: 40; iWildCam: 182)
+    seed_set_size: int = (
+        40  # labels before the first round (Waterbirds, Treeperson: 40; iWildCam: 182)
+    )
     seed_set: str = "balanced"  # "balanced" over classes, or "random"
     budget: int = 320  # labels acquired after the seed set (released code: 320; iWildCam 1,456)
     query_batch_size: int = 5  # labels per round (released code: 5; iWildCam 20)
-    eval_every: int = 1  # evaluate every n-th round (released code: 2); the last is always evaluated
-    pool_subsample: int = 0  # score only this many random pool rows a round; 0 scores all (iWildCam: 12,000)
+    eval_every: int = (
+        1  # evaluate every n-th round (released code: 2); the last is always evaluated
+    )
+    pool_subsample: int = (
+        0  # score only this many random pool rows a round; 0 scores all (iWildCam: 12,000)
+    )
 
     def __post_init__(self):
         _check_fields(self)
         for name in ("seed_set_size", "query_batch_size", "eval_every"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1; got {getattr(self, name)}")
+            _require(
+                getattr(self, name) >= 1, f"{name} must be at least 1; got {getattr(self, name)}"
+            )
         for name in ("budget", "pool_subsample"):
-            _require(getattr(self, name) >= 0, f"{name} must be 0 or more; got {getattr(self, name)}")
+            _require(
+                getattr(self, name) >= 0, f"{name} must be 0 or more; got {getattr(self, name)}"
+            )
 
     @property
     def n_rounds(self) -> int:
@@ -78,11 +74,15 @@ class Recipe:
     micro_batch_size: int = 0  # examples a backward pass, gradients added up over the batch; 0 takes all (released code: 4)
     mixed_precision: bool = False  # ours (released code: fp32): bfloat16 forward passes in training on CUDA; no effect on a CPU
     stopping: str = "loss_ratio"  # the paper's rule; or "early_stopping" (its Appendix D), or "fixed_steps" (ours)
-    loss_ratio: float = 0.001  # the paper's: stop when the training loss falls to this share of its first value
+    loss_ratio: float = (
+        0.001  # the paper's: stop when the training loss falls to this share of its first value
+    )
     check_every: int = 5  # released code (iWildCam: 10); early stopping: steps between checks
     patience: int = 5  # released code; early stopping: checks without improvement
     validation_split: str = "val"  # released code; early stopping only
-    freeze_batch_norm: bool = False  # ours: keep batch-norm statistics as pretrained (BiT has no batch norm)
+    freeze_batch_norm: bool = (
+        False  # ours: keep batch-norm statistics as pretrained (BiT has no batch norm)
+    )
     augment: str = "none"  # "none", "flip" or "crop_flip" (released code)
     resize: int = 0  # px, side after resizing; 0 takes the dataset's image_size (released code: 512; small images 160)
     crop: int = 0  # px, side of the random crop (train) and of evaluation images; 0 takes resize (released code: 480; 128)
@@ -95,13 +95,25 @@ class Recipe:
         _check_fields(self)
         _require(0 < self.lr < inf, f"lr must be positive and finite; got {self.lr}")
         _require(0 <= self.momentum < 1, f"momentum must lie in [0, 1); got {self.momentum}")
-        _require(0 <= self.weight_decay < inf, f"weight_decay must be 0 or more and finite; got {self.weight_decay}")
-        _require(0 < self.loss_ratio < 1, f"loss_ratio must lie between 0 and 1; got {self.loss_ratio}")
+        _require(
+            0 <= self.weight_decay < inf,
+            f"weight_decay must be 0 or more and finite; got {self.weight_decay}",
+        )
+        _require(
+            0 < self.loss_ratio < 1, f"loss_ratio must lie between 0 and 1; got {self.loss_ratio}"
+        )
         for name in ("max_steps", "train_batch_size", "check_every", "patience"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1; got {getattr(self, name)}")
+            _require(
+                getattr(self, name) >= 1, f"{name} must be at least 1; got {getattr(self, name)}"
+            )
         for name in ("warmup_steps", "micro_batch_size", "resize", "crop"):
-            _require(getattr(self, name) >= 0, f"{name} must be 0 or more; got {getattr(self, name)}")
-        _require(self.crop <= self.resize or not self.resize, f"crop {self.crop} exceeds resize {self.resize}")
+            _require(
+                getattr(self, name) >= 0, f"{name} must be 0 or more; got {getattr(self, name)}"
+            )
+        _require(
+            self.crop <= self.resize or not self.resize,
+            f"crop {self.crop} exceeds resize {self.resize}",
+        )
 
 
 # recipe settings that came after the first stored runs: at their defaults they are no part of a run's identity
@@ -117,18 +129,26 @@ class RunConfig:
     acquisition: str
     seed: int
     weights: str | None = None  # local weights file or folder; None takes the model's own
-    probe: tuple[str, ...] = ()  # attributes a linear probe is asked for after each fit (paper, section 6.3)
+    probe: tuple[
+        str, ...
+    ] = ()  # attributes a linear probe is asked for after each fit (paper, section 6.3)
     protocol: Protocol = field(default_factory=Protocol)
     recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self):
         _to_tuple(self, "probe", str)
         _check_fields(self)
-        _require(0 <= self.seed < 2**32, f"seed must lie between 0 and {2**32 - 1}; got {self.seed}")
+        _require(
+            0 <= self.seed < 2**32, f"seed must lie between 0 and {2**32 - 1}; got {self.seed}"
+        )
 
     def trains(self, round_: int) -> bool:
         """Whether this round fine-tunes: the random arm asks nothing of a model, but for its evaluations (and as released)."""
-        return self.protocol.evaluates(round_) or self.acquisition != "random" or self.recipe.fidelity == "released"
+        return (
+            self.protocol.evaluates(round_)
+            or self.acquisition != "random"
+            or self.recipe.fidelity == "released"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -141,13 +161,18 @@ def override(base: Any, changes: dict[str, Any], what: str) -> Any:
         ConfigError: a key that is no field (all fields are listed), or a value of the wrong type or range.
     """
     if not isinstance(changes, dict):
-        raise ConfigError(f"{what} takes a mapping such as {{{fields(base)[0].name}: ...}}; got {changes!r}")
+        raise ConfigError(
+            f"{what} takes a mapping such as {{{fields(base)[0].name}: ...}}; got {changes!r}"
+        )
     known = [f.name for f in fields(base)]
     for key in changes:
         if key not in known:
             raise ConfigError(unknown(f"{what} setting", key, known))
     numbers = {f.name: f.type for f in fields(base) if f.type in (int, float)}
-    changes = {k: _number(v, numbers[k]) if k in numbers and isinstance(v, str) else v for k, v in changes.items()}
+    changes = {
+        k: _number(v, numbers[k]) if k in numbers and isinstance(v, str) else v
+        for k, v in changes.items()
+    }
     return replace(base, **changes)
 
 
@@ -159,19 +184,16 @@ def _number(text: str, kind: type) -> Any:
         return text
 
 
-def unknown(what: str, value: Any, known: list[str] | tuple[str, ...]) -> str:
-    """One line for an unknown name: what was asked, the nearest known name, all known names."""
-    near = get_close_matches(str(value), [str(k) for k in known], n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"unknown {what} {value!r}{hint}; known: {', '.join(map(str, known))}"
-
-
 def _check_fields(config: Any) -> None:
     for f in fields(config):
         value = getattr(config, f.name)
         kind = {int: int, float: (int, float), bool: bool, str: str}.get(f.type)
-        if kind and (not isinstance(value, kind) or (isinstance(value, bool) and f.type is not bool)):
-            raise ConfigError(f"{f.name} must be {f.type.__name__}; got {value!r} ({type(value).__name__})")
+        if kind and (
+            not isinstance(value, kind) or (isinstance(value, bool) and f.type is not bool)
+        ):
+            raise ConfigError(
+                f"{f.name} must be {f.type.__name__}; got {value!r} ({type(value).__name__})"
+            )
         if f.name in CHOICES and value not in CHOICES[f.name]:
             raise ConfigError(unknown(f.name, value, CHOICES[f.name]))
 

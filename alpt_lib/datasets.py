@@ -1,15 +1,12 @@
 """A dataset is a folder with a manifest and a description; read and checked once, images decoded and texts tokenised once.
 
-    folder/manifest.csv (or .parquet)   path or text, label, split, and any attributes the model never sees
-    folder/dataset.yaml                 classes, subgroups, image size, default model, protocol and recipe
+folder/manifest.csv (or .parquet)   path or text, label, split, and any attributes the model never sees
+folder/dataset.yaml                 classes, subgroups, image size, default model, protocol and recipe
 """
 
-import fcntl
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -19,19 +16,15 @@ from typing import Any, get_args, get_origin
 import numpy as np
 import pandas as pd
 import yaml
-from PIL import Image
 
-from alpt_lib.config import CompanionError, unknown
+from alpt_lib.errors import DataError, unknown
+from alpt_lib.files import cache_folder, home, made_once, new_array
+from alpt_lib.inputs import TEXTS_AT_ONCE, OnDemand, _decode
 from alpt_lib.metrics import rare
-from alpt_lib.paths import cache_folder, home
 from alpt_lib.progress import Progress
+from alpt_lib.tables import read_csv
 
 POOL = "pool"
-TEXTS_AT_ONCE = 10_000  # tokenised: a tokenizer's own results are Python objects, far larger than the token ids
-
-
-class DataError(CompanionError):
-    """Something is wrong with a dataset folder; the message says what was found and what to do."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +36,18 @@ class Description:
     modality: str = "image"  # image | text
     title: str = ""
     description: str = ""
-    subgroups: list[str] = field(default_factory=list)  # columns whose joined values name a subgroup
-    minority: list[str] | None = None  # subgroups that disambiguate; None: those under half their even share of the pool
-    latent: list[str] = field(default_factory=list)  # further attributes whose upsampling is reported
-    percentile_over: str | None = None  # attribute whose values get a 10th-percentile accuracy (Amazon: reviewer)
+    subgroups: list[str] = field(
+        default_factory=list
+    )  # columns whose joined values name a subgroup
+    minority: list[str] | None = (
+        None  # subgroups that disambiguate; None: those under half their even share of the pool
+    )
+    latent: list[str] = field(
+        default_factory=list
+    )  # further attributes whose upsampling is reported
+    percentile_over: str | None = (
+        None  # attribute whose values get a 10th-percentile accuracy (Amazon: reviewer)
+    )
     eval_splits: list[str] | None = None  # None: every split but the pool
     image_size: int = 224  # px
     max_tokens: int = 512
@@ -67,7 +68,9 @@ class Dataset:
         self.classes = list(description.classes)
         used = [POOL, *(description.eval_splits or sorted(set(frame["split"]) - {POOL}))]
         self.eval_splits = used[1:]
-        self._rows = {split: frame[frame["split"] == split].reset_index(drop=True) for split in used}
+        self._rows = {
+            split: frame[frame["split"] == split].reset_index(drop=True) for split in used
+        }
 
     @property
     def name(self) -> str:
@@ -81,14 +84,16 @@ class Dataset:
 
     def labels(self, split: str) -> np.ndarray:
         """(n,) int64 class numbers."""
-        return pd.Categorical(self.rows(split)["label"], categories=self.classes).codes.astype(np.int64)
+        return pd.Categorical(self.rows(split)["label"], categories=self.classes).codes.astype(
+            np.int64
+        )
 
     def subgroup(self, split: str) -> np.ndarray:
         """(n,) str subgroup names such as `landbird/water`; "all" where the description names no columns."""
         columns = self.description.subgroups
         if not columns:
             return np.full(len(self.rows(split)), "all", dtype=object)
-        return joined(self.rows(split), columns).to_numpy(dtype=object)
+        return subgroup_names(self.rows(split), columns).to_numpy(dtype=object)
 
     @cached_property
     def pool_shares(self) -> pd.Series:
@@ -112,7 +117,9 @@ class Dataset:
                 sizes = [os.stat(self.folder / path).st_size for path in rows["path"]]
                 digest.update(np.array(sizes, dtype=np.int64).tobytes())
         d = self.description
-        digest.update(repr((d.classes, d.modality, d.subgroups, self.minority, d.percentile_over)).encode())
+        digest.update(
+            repr((d.classes, d.modality, d.subgroups, self.minority, d.percentile_over)).encode()
+        )
         return digest.hexdigest()[:16]
 
     def images(self, split: str, size: int) -> np.ndarray:
@@ -122,9 +129,11 @@ class Dataset:
             DataError: unreadable images, all of them named.
         """
         target = cache_folder() / f"{self.name}_{self.fingerprint}_{split}_{size}.npy"
-        return once(target, lambda: _decode(self, split, size, target))
+        return made_once(target, lambda: _decode(self, split, size, target))
 
-    def tokens(self, split: str, tokenize: Callable[[list[str]], np.ndarray], kind: str, padding: int) -> np.ndarray:
+    def tokens(
+        self, split: str, tokenize: Callable[[list[str]], np.ndarray], kind: str, padding: int
+    ) -> np.ndarray:
         """(n, longest) int32, memory-mapped: tokenised once, then shared by every process.
 
         Args:
@@ -134,118 +143,37 @@ class Dataset:
 
         def tokenise() -> None:
             texts = self.rows(split)["text"].tolist()
-            progress, parts = Progress(len(texts), f"tokenise {self.name} {split}", "text", quiet=len(texts) <= TEXTS_AT_ONCE), []
+            progress, parts = (
+                Progress(
+                    len(texts),
+                    f"tokenise {self.name} {split}",
+                    "text",
+                    quiet=len(texts) <= TEXTS_AT_ONCE,
+                ),
+                [],
+            )
             for i in range(0, len(texts), TEXTS_AT_ONCE):
                 parts.append(tokenize(texts[i : i + TEXTS_AT_ONCE]).astype(np.int32))
                 progress.add(len(parts[-1]))
             progress.close()
-            with new_array(target, (len(texts), max(part.shape[1] for part in parts)), np.int32) as array:
+            with new_array(
+                target, (len(texts), max(part.shape[1] for part in parts)), np.int32
+            ) as array:
                 array[:] = padding
                 for i, part in enumerate(parts):
                     array[i * TEXTS_AT_ONCE :][: len(part), : part.shape[1]] = part
 
-        return once(target, tokenise)
+        return made_once(target, tokenise)
 
     def images_on_demand(self, split: str, size: int) -> "OnDemand":
         """The same images, each decoded when it is first asked for: fine-tuning reads a few hundred of a large pool."""
         return OnDemand([self.folder / path for path in self.rows(split)["path"]], size)
 
 
-def joined(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
+def subgroup_names(frame: pd.DataFrame, columns: list[str]) -> pd.Series:
     """(n,) str, the columns' values with a slash between; row by row, pandas would take 12 s for 300,000 rows."""
     first, *others = (frame[column].astype(str) for column in columns)
     return first.str.cat(others, sep="/")
-
-
-class OnDemand:
-    """(n, size, size, 3) uint8, indexed by an array of rows; what was read once is kept in memory."""
-
-    def __init__(self, files: list[Path], size: int):
-        self.files, self.size = files, size
-        self._read: dict[int, np.ndarray] = {}
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        for row in rows:
-            if row not in self._read:
-                self._read[row] = _read_image(self.files[row], self.size)
-        return np.stack([self._read[row] for row in rows])
-
-
-def _read_image(file: Path, size: int) -> np.ndarray:
-    with Image.open(file) as image:
-        image = image.convert("RGB")
-        if image.size != (size, size):
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
-        return np.asarray(image)
-
-
-def _decode(data: Dataset, split: str, size: int, target: Path) -> None:
-    paths, what, broken = data.rows(split)["path"].tolist(), f"{data.name} {split}", []
-
-    def read(i: int) -> None:
-        try:
-            array[i] = _read_image(data.folder / paths[i], size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            broken.append(paths[i])
-
-    with new_array(target, (len(paths), size, size, 3), np.uint8) as array, ThreadPoolExecutor(os.cpu_count()) as threads:
-        progress = Progress(len(paths), f"decode {what}", "image", quiet=len(paths) < 3000)
-        for _ in threads.map(read, range(len(paths))):
-            progress.add(1)
-        progress.close()
-        if broken:
-            raise DataError(f"{what}: {len(broken)} image(s) cannot be read (truncated or no image): "
-                            f"{', '.join(sorted(broken)[:5])}; replace or drop them from the manifest")
-
-
-def once(target: Path, make: Callable[[], None]) -> np.ndarray:
-    """The array in a file, memory-mapped; the process that comes first makes it, on any machine, and others wait for that."""
-    try:
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with open(target.with_suffix(".lock"), "w") as lock:  # one a file: what makes it may need another
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                if not target.exists():
-                    make()
-        return np.load(target, mmap_mode="r")
-    except CompanionError:
-        raise
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cannot make or read {target}: {error}; make its folder writable, or delete a damaged file") from error
-
-
-@contextmanager
-def new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.ndarray]:
-    """An array in a file, which gets its name only when it is whole.
-
-    Its space is taken at once (DataError: there is none): writing to a mapped file on a full disk would kill the process.
-    """
-    partial = target.with_suffix(".partial")
-    try:
-        array = _allocate(partial, shape, dtype)
-        yield array
-        array.flush()
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _allocate(file: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-    try:
-        array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
-        with open(file, "r+b") as stream:
-            if hasattr(os, "posix_fallocate"):  # not on macOS
-                os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
-        return array
-    except (OSError, ValueError, OverflowError) as error:
-        gigabytes = np.prod(shape, dtype=float) * np.dtype(dtype).itemsize / 1e9
-        what, smaller = {np.uint8: ("decoded images", "a smaller image size"), np.int32: ("tokens", "fewer max_tokens"),
-                         np.float32: ("features", "fewer examples")}[dtype]
-        raise DataError(f"cannot write {gigabytes:,.1f} GB of {what} to {file.parent}: {error}; free some space, or "
-                        f"take {smaller}") from error
 
 
 def is_path(name: str) -> bool:
@@ -255,7 +183,10 @@ def is_path(name: str) -> bool:
 
 def prepared(tier: str) -> dict[str, Path]:
     """Name -> folder of every dataset that is prepared at a tier, in the order of their names."""
-    return {file.parent.name: file.parent for file in sorted((home() / "data" / tier).glob("*/dataset.yaml"))}
+    return {
+        file.parent.name: file.parent
+        for file in sorted((home() / "data" / tier).glob("*/dataset.yaml"))
+    }
 
 
 def locate(name: str, tier: str = "mini") -> Path:
@@ -270,12 +201,14 @@ def locate(name: str, tier: str = "mini") -> Path:
     tier_folder = home() / "data" / tier
     if (tier_folder / name).is_dir():
         return tier_folder / name
-    raise DataError(f"{unknown('dataset', name, list(prepared(tier)))}; or give the path of a folder with manifest.csv and "
-                    "dataset.yaml")
+    raise DataError(
+        f"{unknown('dataset', name, list(prepared(tier)))}; or give the path of a folder with manifest.csv and "
+        "dataset.yaml"
+    )
 
 
 @lru_cache(maxsize=8)
-def load(folder: Path) -> Dataset:
+def read_dataset(folder: Path) -> Dataset:
     """Read and check a dataset folder.
 
     Raises:
@@ -292,7 +225,9 @@ def load(folder: Path) -> Dataset:
 def _read_description(folder: Path) -> Description:
     file = folder / "dataset.yaml"
     if not file.exists():
-        raise DataError(f"{file} is missing: a dataset folder needs dataset.yaml (name, classes, ...) and manifest.csv")
+        raise DataError(
+            f"{file} is missing: a dataset folder needs dataset.yaml (name, classes, ...) and manifest.csv"
+        )
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
@@ -305,20 +240,30 @@ def _read_description(folder: Path) -> Description:
             raise DataError(f"{file}: {unknown('key', key, known)}")
     content = {"name": folder.name, **content}
     if isinstance(content["classes"], list):  # numbers serve as names
-        content["classes"] = [str(c) if isinstance(c, int | float) else c for c in content["classes"]]
+        content["classes"] = [
+            str(c) if isinstance(c, int | float) else c for c in content["classes"]
+        ]
     for f in fields(Description):
         if f.name in content and not _is_a(content[f.name], f.type):
             takes = f.type.__name__ if f.type in (str, int) else f.type
             raise DataError(f"{file}: {f.name} must be {takes}; got {content[f.name]!r}")
     d = Description(**content)
     for fault, what in (
-        (d.modality not in ("image", "text"), f"modality must be image or text; got {d.modality!r}"),
+        (
+            d.modality not in ("image", "text"),
+            f"modality must be image or text; got {d.modality!r}",
+        ),
         (not d.name or "/" in d.name, f"name must be a word, without a slash; got {d.name!r}"),
-        (len(set(d.classes)) < max(2, len(d.classes)), f"classes must be two or more, each once; got {d.classes}"),
+        (
+            len(set(d.classes)) < max(2, len(d.classes)),
+            f"classes must be two or more, each once; got {d.classes}",
+        ),
         (d.image_size < 1, f"image_size must be at least 1 px; got {d.image_size}"),
         (d.max_tokens < 3, f"max_tokens must be at least 3; got {d.max_tokens}"),
-        (len({POOL, *(d.eval_splits or ())}) <= len(d.eval_splits or ()),
-         f"eval_splits must name each evaluation split once, and not {POOL!r}; got {d.eval_splits}"),
+        (
+            len({POOL, *(d.eval_splits or ())}) <= len(d.eval_splits or ()),
+            f"eval_splits must name each evaluation split once, and not {POOL!r}; got {d.eval_splits}",
+        ),
     ):
         if fault:
             raise DataError(f"{file}: {what}")
@@ -335,7 +280,7 @@ def _is_a(value: Any, kind: Any) -> bool:
 
 
 def _read_manifest(folder: Path) -> pd.DataFrame:
-    for name, read in (("manifest.parquet", pd.read_parquet), ("manifest.csv", _read_csv)):
+    for name, read in (("manifest.parquet", pd.read_parquet), ("manifest.csv", read_csv)):
         if (folder / name).exists():
             try:
                 frame = read(folder / name)
@@ -345,22 +290,14 @@ def _read_manifest(folder: Path) -> pd.DataFrame:
     raise DataError(f"manifest missing: no manifest.csv or manifest.parquet in {folder}")
 
 
-def _read_csv(file: Path) -> pd.DataFrame:
-    frame = pd.read_csv(file, dtype=str, keep_default_na=False)
-    header = pd.read_csv(file, dtype=str, keep_default_na=False, header=None, nrows=1).iloc[0]
-    if header.duplicated().any():
-        raise ValueError(f"column {header[header.duplicated()].iloc[0]!r} appears twice")
-    if not isinstance(frame.index, pd.RangeIndex):  # pandas would take the first column for row names
-        raise ValueError("its rows have more fields than its header")
-    return frame
-
-
 def _check_columns(folder: Path, frame: pd.DataFrame, d: Description) -> None:
     content = "path" if d.modality == "image" else "text"
     derived = [*d.subgroups, *d.latent, *([d.percentile_over] if d.percentile_over else [])]
     for column in [content, "label", "split", *derived]:
         if column not in frame.columns:
-            raise DataError(f"{folder.name}: column {column!r} missing from the manifest; it has {', '.join(frame.columns)}")
+            raise DataError(
+                f"{folder.name}: column {column!r} missing from the manifest; it has {', '.join(frame.columns)}"
+            )
 
 
 def _check_rows(folder: Path, frame: pd.DataFrame, d: Description) -> None:
@@ -368,30 +305,44 @@ def _check_rows(folder: Path, frame: pd.DataFrame, d: Description) -> None:
     for column in (content, "split"):
         odd = frame[[not isinstance(v, str) or (not v and column != "text") for v in frame[column]]]
         if len(odd):
-            raise DataError(f"{folder.name}: {len(odd)} row(s) without a {column}, first {odd[column].tolist()[0]!r} "
-                            f"in row {odd.index[0]}")
+            raise DataError(
+                f"{folder.name}: {len(odd)} row(s) without a {column}, first {odd[column].tolist()[0]!r} "
+                f"in row {odd.index[0]}"
+            )
     splits = set(frame["split"])
     wanted = {POOL, *(d.eval_splits or [])}
     if wanted - splits:
-        raise DataError(f"{folder.name}: split {sorted(wanted - splits)[0]!r} missing; the manifest has {sorted(splits)}")
+        raise DataError(
+            f"{folder.name}: split {sorted(wanted - splits)[0]!r} missing; the manifest has {sorted(splits)}"
+        )
     if splits == {POOL}:
         raise DataError(f"{folder.name}: no evaluation split; the manifest has only {POOL!r}")
     outside = frame[~frame["label"].isin(d.classes)]
     if len(outside):
-        raise DataError(f"{folder.name}: {len(outside)} label(s) outside the classes {d.classes}, "
-                        f"first {outside['label'].iloc[0]!r} in row {outside.index[0]}")
+        raise DataError(
+            f"{folder.name}: {len(outside)} label(s) outside the classes {d.classes}, "
+            f"first {outside['label'].iloc[0]!r} in row {outside.index[0]}"
+        )
     used = frame[frame["split"].isin([POOL, *(d.eval_splits or splits)])]
     if d.modality == "image":
         missing = [path for path in used["path"] if not (folder / path).is_file()]
         if missing:
-            raise DataError(f"{folder.name}: {len(missing)} of {len(used)} image files missing, first {folder / missing[0]}")
+            raise DataError(
+                f"{folder.name}: {len(missing)} of {len(used)} image files missing, first {folder / missing[0]}"
+            )
         is_pool = used["split"] == POOL
-        twice = used["path"][is_pool & (used["path"].isin(used["path"][~is_pool]) | used["path"].duplicated())]
+        twice = used["path"][
+            is_pool & (used["path"].isin(used["path"][~is_pool]) | used["path"].duplicated())
+        ]
         if len(twice):
-            raise DataError(f"{folder.name}: {len(twice)} image(s) are in the pool twice, or in an evaluation split too, first "
-                            f"{twice.iloc[0]}")
+            raise DataError(
+                f"{folder.name}: {len(twice)} image(s) are in the pool twice, or in an evaluation split too, first "
+                f"{twice.iloc[0]}"
+            )
     if d.minority is not None and d.subgroups:
-        names = set(joined(frame, d.subgroups))
+        names = set(subgroup_names(frame, d.subgroups))
         for name in d.minority:
             if name not in names:
-                raise DataError(f"{folder.name}: {unknown('minority subgroup', name, sorted(names))}")
+                raise DataError(
+                    f"{folder.name}: {unknown('minority subgroup', name, sorted(names))}"
+                )

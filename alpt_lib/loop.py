@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 import pandas as pd
 
 from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, select
-from alpt_lib.config import CompanionError, ConfigError, RunConfig, unknown
+from alpt_lib.config import RunConfig
 from alpt_lib.datasets import POOL, Dataset
+from alpt_lib.errors import CompanionError
 from alpt_lib.metrics import accuracy_rows
 from alpt_lib.pool import Pool
-
-if TYPE_CHECKING:  # a notebook that only reads stored runs should not wait for torch
-    from alpt_lib.training import Learner
+from alpt_lib.training import Learner
+from companion.runs.plan import check_protocol
 
 SCORED_AT_ONCE = 65_536  # pool examples: their probabilities are dropped before the next ones come, so only scores add up
 
@@ -28,14 +28,25 @@ class Round:
 
     round: int
     n_labels: int
-    query: list[int]  # pool rows to be labelled for the next round, most wanted first; empty in the last
+    query: list[
+        int
+    ]  # pool rows to be labelled for the next round, most wanted first; empty in the last
     scores: list[float]  # their acquisition scores
-    metrics: list[dict[str, Any]] = field(default_factory=list)  # metric, split, subgroup, value, n_examples
+    metrics: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # metric, split, subgroup, value, n_examples
     fit: dict[str, Any] | None = None  # None where nothing needed to be trained
 
 
-def active_learning(data: Dataset, learner: Learner, config: RunConfig, *, history: list[list[int]] = (),
-                    shared: dict | None = None, observe: Callable[[int], list[dict]] | None = None) -> Iterator[Round]:
+def active_learning(
+    data: Dataset,
+    learner: Learner,
+    config: RunConfig,
+    *,
+    history: list[list[int]] = (),
+    shared: dict | None = None,
+    observe: Callable[[int], list[dict]] | None = None,
+) -> Iterator[Round]:
     """Fine-tune on the seed set, then acquire a query batch a round until the budget is spent (paper, section 2).
 
     Args:
@@ -49,14 +60,16 @@ def active_learning(data: Dataset, learner: Learner, config: RunConfig, *, histo
         one Round per round, the seed set's being round 0.
     """
     protocol = config.protocol
-    check(data, config)
+    check_protocol(data, config)
     pool = start_pool(data, config)
     released = config.recipe.fidelity == "released"
     optimizer = learner.new_optimizer() if released else None
 
     def train(round_: int) -> dict[str, Any]:
         learner.reset()
-        return asdict(learner.fit(pool.labelled, stream(config.seed, "training", round_), optimizer))
+        return asdict(
+            learner.fit(pool.labelled, stream(config.seed, "training", round_), optimizer)
+        )
 
     for round_, done in enumerate(history):
         if released:
@@ -89,24 +102,38 @@ def start_pool(data: Dataset, config: RunConfig) -> Pool:
     """The pool with its seed set labelled: the same for every model and acquisition function of a seed."""
     pool = Pool(data.labels(POOL), len(data.classes))
     protocol = config.protocol
-    pool.acquire(pool.seed_set(protocol.seed_set_size, protocol.seed_set, stream(config.seed, "seed set")))
+    pool.acquire(
+        pool.seed_set(protocol.seed_set_size, protocol.seed_set, stream(config.seed, "seed set"))
+    )
     return pool
 
 
-def query(learner: Learner, pool: Pool, config: RunConfig, round_: int) -> tuple[np.ndarray, np.ndarray]:
+def query(
+    learner: Learner, pool: Pool, config: RunConfig, round_: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The next query batch and its scores: score the unlabelled pool, take the highest (paper, eq. 1)."""
     rng = stream(config.seed, "acquisition", round_)
     protocol, candidates = config.protocol, pool.unlabelled
-    if protocol.pool_subsample:  # released iWildCam code: a fresh random part of the pool each round
+    if (
+        protocol.pool_subsample
+    ):  # released iWildCam code: a fresh random part of the pool each round
         candidates = np.sort(rng.permutation(candidates)[: protocol.pool_subsample])
     is_random = config.acquisition == "random"
-    parts = [candidates[i : i + SCORED_AT_ONCE] for i in range(0, max(len(candidates), 1), SCORED_AT_ONCE)]
-    probs = (np.empty((len(part), 0)) if is_random else learner.predict_probs(POOL, part) for part in parts)
+    parts = [
+        candidates[i : i + SCORED_AT_ONCE]
+        for i in range(0, max(len(candidates), 1), SCORED_AT_ONCE)
+    ]
+    probs = (
+        np.empty((len(part), 0)) if is_random else learner.predict_probs(POOL, part)
+        for part in parts
+    )
     scores = np.concatenate([ACQUISITION_FUNCTIONS[config.acquisition](p, rng) for p in probs])
     if np.isnan(scores).any():
         row = candidates[np.isnan(scores).argmax()]
-        raise CompanionError(f"{config.acquisition} gave {np.isnan(scores).sum()} NaN scores in round {round_}, "
-                             f"first for pool row {row}")
+        raise CompanionError(
+            f"{config.acquisition} gave {np.isnan(scores).sum()} NaN scores in round {round_}, "
+            f"first for pool row {row}"
+        )
     remaining = protocol.seed_set_size + protocol.budget - len(pool.labelled)
     ties = None if config.recipe.fidelity == "released" else rng
     best = select(scores, min(protocol.query_batch_size, remaining), ties)
@@ -118,40 +145,17 @@ def evaluate(data: Dataset, learner: Learner) -> list[dict[str, Any]]:
     rows = []
     for split in data.eval_splits:
         correct = learner.predict_probs(split).argmax(axis=1) == data.labels(split)
-        rows.append(accuracy_rows(
-            correct, data.rows(split), subgroup=data.subgroup(split), minority=data.minority,
-            percentile_over=data.description.percentile_over, train_weights=data.pool_shares,
-        ).assign(split=split))
+        rows.append(
+            accuracy_rows(
+                correct,
+                data.rows(split),
+                subgroup=data.subgroup(split),
+                minority=data.minority,
+                percentile_over=data.description.percentile_over,
+                train_weights=data.pool_shares,
+            ).assign(split=split)
+        )
     return pd.concat(rows).to_dict("records")
-
-
-def check(data: Dataset, config: RunConfig) -> None:
-    """Refuse a protocol that this dataset cannot serve, before anything is trained.
-
-    Raises:
-        ConfigError: what was asked, what there is.
-    """
-    protocol, n_pool = config.protocol, len(data.rows(POOL))
-    asked = protocol.seed_set_size + protocol.budget
-    if asked > n_pool:
-        raise ConfigError(f"{data.name}: asked for {asked} labels (seed set {protocol.seed_set_size} + budget "
-                          f"{protocol.budget}) but the pool holds {n_pool}")
-    if 0 < protocol.pool_subsample < protocol.query_batch_size:
-        raise ConfigError(f"pool_subsample {protocol.pool_subsample} is smaller than query_batch_size "
-                          f"{protocol.query_batch_size}")
-    attributes = [c for c in data.rows(POOL).columns if c not in ("path", "text", "split")]
-    for attribute in config.probe:
-        if attribute not in attributes:
-            raise ConfigError(f"{data.name}: {unknown('probe attribute', attribute, attributes)}")
-    recipe, size = config.recipe, config.recipe.resize or data.description.image_size
-    if recipe.crop > size and data.description.modality == "image":
-        raise ConfigError(f"{data.name}: crop {recipe.crop} exceeds the image size {size}; set recipe resize too")
-    if recipe.stopping == "early_stopping" and data.rows(recipe.validation_split) is data.rows(POOL):
-        raise ConfigError(f"{data.name}: validation_split must not be the pool, whose labels are not bought yet")
-    try:
-        start_pool(data, config)
-    except ValueError as error:
-        raise ConfigError(f"{data.name}: {error}") from error
 
 
 def stream(seed: int, name: str, round_: int = 0) -> np.random.Generator:

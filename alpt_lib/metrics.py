@@ -2,13 +2,17 @@
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
-
-RUN = ["dataset", "model", "acquisition", "seed"]  # columns that tell the runs of a figure apart
 
 
-def accuracy_rows(correct: np.ndarray, frame: pd.DataFrame, *, subgroup: np.ndarray, minority: list[str],
-                  percentile_over: str | None = None, train_weights: pd.Series | None = None) -> pd.DataFrame:
+def accuracy_rows(
+    correct: np.ndarray,
+    frame: pd.DataFrame,
+    *,
+    subgroup: np.ndarray,
+    minority: list[str],
+    percentile_over: str | None = None,
+    train_weights: pd.Series | None = None,
+) -> pd.DataFrame:
     """Every accuracy of one evaluation, one number a row.
 
     Args:
@@ -26,16 +30,26 @@ def accuracy_rows(correct: np.ndarray, frame: pd.DataFrame, *, subgroup: np.ndar
     by_class = correct.groupby(frame["label"].to_numpy()).mean()
     by_subgroup = correct.groupby(np.asarray(subgroup)).agg(["mean", "size"])
     n = len(correct)
-    rows = [("accuracy", "all", correct.mean(), n), ("accuracy_class_balanced", "all", by_class.mean(), n)]
+    rows = [
+        ("accuracy", "all", correct.mean(), n),
+        ("accuracy_class_balanced", "all", by_class.mean(), n),
+    ]
     if len(by_subgroup) > 1:
         rows.append(("accuracy_worst_group", "all", by_subgroup["mean"].min(), n))
-        rows += [("accuracy", name, row["mean"], int(row["size"])) for name, row in by_subgroup.iterrows()]
+        rows += [
+            ("accuracy", name, row["mean"], int(row["size"]))
+            for name, row in by_subgroup.iterrows()
+        ]
     if minority:
         found = by_subgroup.reindex(minority)
-        rows.append(("accuracy_minority", "all", found["mean"].mean(skipna=False), int(found["size"].sum())))
+        rows.append(
+            ("accuracy_minority", "all", found["mean"].mean(skipna=False), int(found["size"].sum()))
+        )
     if train_weights is not None and len(by_subgroup) > 1:
         weights = train_weights.reindex(by_subgroup.index).fillna(0)
-        shared = weights.sum()  # 0 where the pool has none of these subgroups (Camelyon's unseen hospital)
+        shared = (
+            weights.sum()
+        )  # 0 where the pool has none of these subgroups (Camelyon's unseen hospital)
         value = (by_subgroup["mean"] * weights).sum() / shared if shared else np.nan
         rows.append(("accuracy_train_weighted", "all", value, n))
     if percentile_over:
@@ -92,90 +106,9 @@ def label_savings(curve: pd.DataFrame, baseline: pd.DataFrame) -> float:
         ratio, at least 1 where the curve gets there; NaN where it never does, or where the baseline gained nothing.
     """
     seed_set = baseline["n_labels"].min()
-    needed = labels_to_reach(curve["n_labels"].to_numpy(), curve["value"].to_numpy(), baseline["value"].iloc[-1])
+    needed = labels_to_reach(
+        curve["n_labels"].to_numpy(), curve["value"].to_numpy(), baseline["value"].iloc[-1]
+    )
     if not seed_set < needed < np.inf:
         return float("nan")
     return float((baseline["n_labels"].max() - seed_set) / (needed - seed_set))
-
-
-def interval(rows: pd.DataFrame, by: list[str], student: bool = False) -> pd.DataFrame:
-    """Mean over seeds and its 95% confidence interval.
-
-    Args:
-        rows: columns `by` and value, one row a seed.
-        student: Student's t, which few seeds call for; otherwise the Gaussian approximation of the paper's figures.
-    Returns:
-        columns `by`, mean, ci_low, ci_high (NaN for a single seed), n_seeds.
-    """
-    table = rows.groupby(by, sort=False)["value"].agg(mean="mean", sd="std", n_seeds="count").reset_index()
-    factor = stdtrit((table["n_seeds"] - 1).clip(lower=1), 0.975) if student else 1.96
-    half = factor * table["sd"] / np.sqrt(table["n_seeds"])
-    return table.assign(ci_low=table["mean"] - half, ci_high=table["mean"] + half)[[*by, "mean", "ci_low", "ci_high", "n_seeds"]]
-
-
-def final(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of each run's last round."""
-    return rows[rows["round"] == rows.groupby("run_id")["round"].transform("max")]
-
-
-def paired_gains(rows: pd.DataFrame, by: list[str], baseline: str = "random") -> pd.DataFrame:
-    """What each acquisition function ends with above the baseline, seed by seed: arms of a seed share their seed set.
-
-    Args:
-        rows: columns `by`, acquisition, seed, run_id, round, value.
-    Returns:
-        columns `by`, acquisition, baseline's and its own final mean, gain, ci_low, ci_high (Student's t), n_seeds; no rows
-        where the baseline is missing.
-    """
-    columns = [*by, "acquisition", baseline, "own", "gain", "ci_low", "ci_high", "n_seeds"]
-    arms = final(rows).pivot_table(index=[*by, "seed"], columns="acquisition", values="value", sort=False)
-    if baseline not in arms:
-        return pd.DataFrame(columns=columns)
-    own = arms.drop(columns=baseline).stack().rename("own").reset_index().join(arms[baseline], on=[*by, "seed"])
-    own["value"] = own["own"] - own[baseline]
-    means = own.groupby([*by, "acquisition"], sort=False)[["own", baseline]].mean()
-    gains = interval(own, [*by, "acquisition"], student=True).rename(columns={"mean": "gain"})
-    return gains.join(means, on=[*by, "acquisition"])[columns]
-
-
-def savings(rows: pd.DataFrame, by: list[str], baseline: str = "random") -> pd.Series:
-    """`label_savings` of each acquisition function's mean curve, indexed by `by` and acquisition.
-
-    Args:
-        rows: columns `by`, acquisition, n_labels, value.
-    """
-    mean = rows.groupby([*by, "acquisition", "n_labels"], sort=False)["value"].mean().reset_index()
-    found = {}
-    for key, group in mean.groupby(by, sort=False):
-        arms = dict(list(group.sort_values("n_labels").groupby("acquisition", sort=False)))
-        found |= {(*key, a): label_savings(arms[a], arms[baseline]) for a in arms if baseline in arms and a != baseline}
-    index = pd.MultiIndex.from_tuples(list(found), names=[*by, "acquisition"]) if found else pd.MultiIndex.from_arrays(
-        [[]] * (len(by) + 1), names=[*by, "acquisition"])
-    return pd.Series(list(found.values()), index=index, name="times_fewer_labels", dtype=float)
-
-
-def share_by_round(acquisitions: pd.DataFrame, column: str, values: list[str]) -> pd.DataFrame:
-    """Share of these values in each query batch, the seed set left out.
-
-    Args:
-        acquisitions: run columns, round, `column`; one acquired example a row.
-    Returns:
-        dataset, model, acquisition, seed, round (from 1), value in [0, 1].
-    """
-    acquired = acquisitions[acquisitions["round"] > 0]
-    wanted = acquired.assign(value=acquired[column].isin(values).astype(float))
-    return wanted.groupby([*RUN, "round"], sort=False)["value"].mean().reset_index()
-
-
-def upsampling_by_run(acquisitions: pd.DataFrame, column: str, pool: pd.Series) -> pd.DataFrame:
-    """`upsampling` of each run's query batches, the seed set left out.
-
-    Args:
-        acquisitions: run columns, round, `column`; one acquired example a row. pool: (n_pool,) the same column of the pool.
-    Returns:
-        dataset, model, acquisition, seed, `column`, share_acquired, share_pool, ratio.
-    """
-    acquired = acquisitions[acquisitions["round"] > 0]
-    parts = [upsampling(rows[column], pool).rename_axis(column).reset_index().assign(**dict(zip(RUN, key, strict=True)))
-             for key, rows in acquired.groupby(RUN, sort=False)]
-    return pd.concat(parts, ignore_index=True)

@@ -35,9 +35,13 @@ class Pool:
         """
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= len(self.labels)):
-            raise ValueError(f"rows must lie in [0, {len(self.labels)}); got {rows.min()} to {rows.max()}")
+            raise ValueError(
+                f"rows must lie in [0, {len(self.labels)}); got {rows.min()} to {rows.max()}"
+            )
         if len(np.unique(rows)) < len(rows) or self.is_labelled[rows].any():
-            raise ValueError(f"rows queried twice: {rows[self.is_labelled[rows]][:5].tolist() or 'within the batch'}")
+            raise ValueError(
+                f"rows queried twice: {rows[self.is_labelled[rows]][:5].tolist() or 'within the batch'}"
+            )
         self.is_labelled[rows] = True
         self._order.extend(rows.tolist())
 
@@ -50,16 +54,25 @@ class Pool:
             ValueError: size not a multiple of the classes, or a class (or the pool) too small.
         """
         if size > len(self.labels):
-            raise ValueError(f"asked for a seed set of {size} but the pool holds {len(self.labels)} examples")
+            raise ValueError(
+                f"asked for a seed set of {size} but the pool holds {len(self.labels)} examples"
+            )
         if how == "random":
             return rng.permutation(len(self.labels))[:size]
         if size % self.n_classes:
-            raise ValueError(f"a class-balanced seed set of {size} cannot be split over {self.n_classes} classes; "
-                             f"use a multiple of {self.n_classes}, or seed_set: random")
+            raise ValueError(
+                f"a class-balanced seed set of {size} cannot be split over {self.n_classes} classes; "
+                f"use a multiple of {self.n_classes}, or seed_set: random"
+            )
         per_class = size // self.n_classes
         counts = np.bincount(self.labels, minlength=self.n_classes)
         if counts.min() < per_class:
-            raise ValueError(f"a balanced seed set needs {per_class} examples of each class; class number "
-                             f"{counts.argmin()} has {counts.min()} in the pool; use a smaller seed set, or seed_set: random")
-        chosen = [rng.permutation(np.flatnonzero(self.labels == c))[:per_class] for c in range(self.n_classes)]
+            raise ValueError(
+                f"a balanced seed set needs {per_class} examples of each class; class number "
+                f"{counts.argmin()} has {counts.min()} in the pool; use a smaller seed set, or seed_set: random"
+            )
+        chosen = [
+            rng.permutation(np.flatnonzero(self.labels == c))[:per_class]
+            for c in range(self.n_classes)
+        ]
         return rng.permutation(np.concatenate(chosen))

@@ -7,7 +7,6 @@ from collections import Counter
 
 from tqdm.auto import tqdm
 
-from alpt_lib import profiling
 
 QUIET = "ALPT_QUIET"  # environment variable: no progress anywhere
 
@@ -45,7 +44,9 @@ class Progress:
         elif time.monotonic() - self.printed >= self.every and self.done < self.total:
             self.printed = time.monotonic()
             left = (self.printed - self.started) / max(self.done, 1) * (self.total - self.done)
-            self._say(f"{self.done} of {self.total} {self.unit}s{what and f' ({what})'}, about {left / 60:.1f} min left")
+            self._say(
+                f"{self.done} of {self.total} {self.unit}s{what and f' ({what})'}, about {left / 60:.1f} min left"
+            )
 
     def close(self) -> None:
         if self.bar is not None:

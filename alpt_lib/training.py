@@ -9,34 +9,35 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from alpt_lib import results
-from alpt_lib.config import CompanionError, Recipe
-from alpt_lib.datasets import Dataset, new_array, once
-from alpt_lib.networks import ImageClassifier, TextClassifier, create, folded
-from alpt_lib.paths import cache_folder
+from alpt_lib import files
+from alpt_lib.config import Recipe
+from alpt_lib.datasets import Dataset
+from alpt_lib.errors import TrainingDiverged, TrainingOutOfMemory
+from alpt_lib.fast_layers import folded
+from alpt_lib.files import cache_folder, made_once, new_array
+from alpt_lib.inputs import Inputs
+from alpt_lib.models import ImageClassifier, TextClassifier, create
 
-SCORING_BATCH = 256  # on a CPU the same on every machine, for another batch size gives other roundings
+SCORING_BATCH = (
+    256  # on a CPU the same on every machine, for another batch size gives other roundings
+)
+
 SCORING_BATCHES = 32, 8192  # on a GPU: where the search starts and ends
+
 FASTER = 1.1  # so many times the examples a second, or a larger batch is not worth its memory
+
 # on a CPU: no more pixels a batch than 16 images of 128 px; larger activations are memory fetched anew from the system each
 # time, and MobileNetV2 scores fastest in batches of 16 (benchmarks/scoring.py)
 SCORING_PIXELS = 16 * 128 * 128
+
 SCORING_FEWEST = 16  # but not fewer images than R50x1 scores fastest with
-
-
-class TrainingDiverged(RuntimeError):
-    """The training loss, or what the model gives after it, stopped being a number."""
-
-
-class TrainingOutOfMemory(CompanionError):
-    """A training batch does not fit on the device. It is never made smaller unasked."""
 
 
 @dataclass(frozen=True)
@@ -47,53 +48,6 @@ class FitLog:
     first_loss: float
     last_loss: float  # mean over the last pass through the labelled set (released: of the last micro-batch)
     stopped_by: str  # the stopping rule, or "max_steps"
-
-
-class Inputs:
-    """The inputs of one split, ready to be batched: (n, size, size, 3) uint8 images or (n, n_tokens) int token ids."""
-
-    def __init__(self, array: np.ndarray, crop: int = 0, augment: str = "none", padding: int | None = None):
-        self.array, self.crop, self.augment, self.padding = array, crop, augment, padding
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    @cached_property
-    def lengths(self) -> np.ndarray:
-        """(n,) tokens of each text, without the padding after it."""
-        return self.array.shape[1] - (self.array[:, ::-1] != self.padding).argmax(axis=1)
-
-    def order(self, rows: np.ndarray) -> np.ndarray:
-        """Positions in `rows`: the longest texts first, so that a batch holds little padding; images as they are."""
-        return np.arange(len(rows)) if self.padding is None else np.argsort(-self.lengths[rows], kind="stable")
-
-    def batch(self, rows: np.ndarray, device: torch.device, rng: np.random.Generator | None = None) -> torch.Tensor:
-        """One batch on the device; randomly cropped and flipped if an rng is given and the recipe augments."""
-        chunk = np.array(self.array[rows])
-        if self.padding is not None:  # text: no longer than the longest of this batch
-            chunk = chunk[:, : self.lengths[rows].max()].astype(np.int64)
-        batch = torch.from_numpy(chunk).to(device, non_blocking=True)
-        return batch if rng is None or self.augment == "none" else _augment(batch, self.crop, self.augment, rng)
-
-    def micro_batches(self, rows: np.ndarray, size: int, device: torch.device,
-                      rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
-        """A training batch in parts of `size`, each with its rows; texts no longer than the longest of their part."""
-        if self.padding is None:
-            yield from zip(self.batch(rows, device, rng).split(size), np.split(rows, range(size, len(rows), size)), strict=True)
-            return
-        rows = rows[self.order(rows)]
-        for part in np.split(rows, range(size, len(rows), size)):
-            yield self.batch(part, device), part
-
-
-def _augment(images: torch.Tensor, crop: int, how: str, rng: np.random.Generator) -> torch.Tensor:
-    """Cropped and flipped where they are, on the device; what is drawn does not depend on the device."""
-    n, size = images.shape[:2]
-    if how == "crop_flip" and crop < size:
-        tops, lefts = rng.integers(0, size - crop + 1, (2, n))
-        images = torch.stack([im[t : t + crop, u : u + crop] for im, t, u in zip(images, tops, lefts, strict=True)])
-    is_flipped = torch.from_numpy(rng.random(n) < 0.5).to(images.device)
-    return torch.where(is_flipped[:, None, None, None], images.flip(2), images)
 
 
 class Learner:
@@ -107,12 +61,20 @@ class Learner:
     def __init__(self, data: Dataset, name: str, recipe: Recipe, weights: str | None, seed: int):
         self.data, self.recipe, self.name = data, recipe, name
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.backends.cudnn.allow_tf32 = False  # PyTorch's default rounds convolutions; scores and the released code are fp32
-        self.model: ImageClassifier | TextClassifier = create(name, data, weights, seed).to(self.device)
-        self.freeze_batch_norm = recipe.freeze_batch_norm and not name.endswith("-np")  # nothing pretrained to keep otherwise
+        torch.backends.cudnn.allow_tf32 = (
+            False  # PyTorch's default rounds convolutions; scores and the released code are fp32
+        )
+        self.model: ImageClassifier | TextClassifier = create(name, data, weights, seed).to(
+            self.device
+        )
+        self.freeze_batch_norm = recipe.freeze_batch_norm and not name.endswith(
+            "-np"
+        )  # nothing pretrained to keep otherwise
         self._initial = copy.deepcopy(self.model.state_dict())
         self._inputs: dict[tuple[str, bool], Inputs] = {}
-        self.scoring_limit = SCORING_BATCHES[1]  # examples; halved where the device's memory asks for it
+        self.scoring_limit = SCORING_BATCHES[
+            1
+        ]  # examples; halved where the device's memory asks for it
         self._is_scoring = False
 
     def reset(self) -> None:
@@ -128,7 +90,9 @@ class Learner:
 
     def _load(self, split: str, augmented: bool) -> Inputs:
         if isinstance(self.model, TextClassifier):
-            return Inputs(self.model.tokens(self.data, split), padding=self.model.tokenizer.pad_token_id)
+            return Inputs(
+                self.model.tokens(self.data, split), padding=self.model.tokenizer.pad_token_id
+            )
         resize = self.recipe.resize or self.data.description.image_size
         crop = self.recipe.crop or resize
         if augmented and resize != crop:
@@ -139,10 +103,23 @@ class Learner:
         """An optimizer of the model's parameters, without momentum yet."""
         parameters, recipe = [p for p in self.model.parameters() if p.requires_grad], self.recipe
         if recipe.optimizer == "adamw":
-            return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
-        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
+            return torch.optim.AdamW(
+                parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True
+            )
+        return torch.optim.SGD(
+            parameters,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
 
-    def fit(self, rows: np.ndarray, rng: np.random.Generator, optimizer: torch.optim.Optimizer | None = None) -> FitLog:
+    def fit(
+        self,
+        rows: np.ndarray,
+        rng: np.random.Generator,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> FitLog:
         """Fine-tune on these pool rows from the model's present weights until the stopping rule.
 
         Args:
@@ -163,18 +140,26 @@ class Learner:
             optimizer.zero_grad()
             size = recipe.micro_batch_size or len(batch_rows)
             try:
-                loss = self._backward(inputs.micro_batches(batch_rows, size, self.device, rng), labels, len(batch_rows))
+                loss = self._backward(
+                    inputs.micro_batches(batch_rows, size, self.device, rng),
+                    labels,
+                    len(batch_rows),
+                )
                 optimizer.step()
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
-                raise TrainingOutOfMemory(f"out of memory on {self.device} in training on {size} examples at a time: set recipe "
-                                          f"micro_batch_size to {max(1, size // 2)} or less, or take a larger device") from error
+                raise TrainingOutOfMemory(
+                    f"out of memory on {self.device} in training on {size} examples at a time: set recipe "
+                    f"micro_batch_size to {max(1, size // 2)} or less, or take a larger device"
+                ) from error
             if stopping.after(step + 1, loss):
                 break
         return stopping.finish(step + 1)
 
-    def _backward(self, parts: Iterable[tuple[torch.Tensor, np.ndarray]], labels: torch.Tensor, n: int) -> float:
+    def _backward(
+        self, parts: Iterable[tuple[torch.Tensor, np.ndarray]], labels: torch.Tensor, n: int
+    ) -> float:
         """Add the gradient of a batch's mean loss, micro-batch by micro-batch; returns that loss.
 
         Each micro-batch counts by its share of the `n` examples, so neither changes but for rounding, for batch norm, which
@@ -182,7 +167,9 @@ class Learner:
         """
         total = 0.0
         for part, rows in parts:
-            is_mixed = self.recipe.mixed_precision and self.device.type == "cuda"  # bfloat16 needs no loss scaling
+            is_mixed = (
+                self.recipe.mixed_precision and self.device.type == "cuda"
+            )  # bfloat16 needs no loss scaling
             with torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed):
                 logits = self.model(part)
             loss, share = F.cross_entropy(logits.float(), labels[rows]), len(rows) / n
@@ -195,7 +182,9 @@ class Learner:
         """(n, n_classes) float32 probabilities of the given rows (default: all) of a split, softmax in fp32."""
         probs = self._map(lambda batch: self.model(batch).float().softmax(dim=1), split, rows)
         if np.isnan(probs).any():  # the last step of a fit came after its loss was looked at
-            raise TrainingDiverged(f"the fitted model gives NaN (lr {self.recipe.lr}); lower lr or lengthen warmup_steps")
+            raise TrainingDiverged(
+                f"the fitted model gives NaN (lr {self.recipe.lr}); lower lr or lengthen warmup_steps"
+            )
         return probs
 
     @torch.inference_mode()
@@ -247,19 +236,30 @@ class Learner:
 
         Measured once and kept in the cache folder, so that later runs, and resumed ones, round alike.
         """
-        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.processor()
-        what = {"device": device, "model": self.name, "input": inputs.array.shape[1:], "torch": torch.__version__}
-        target = cache_folder() / f"scoring_batch_{results.hashed(what)}.npy"
+        device = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else platform.processor()
+        )
+        what = {
+            "device": device,
+            "model": self.name,
+            "input": inputs.array.shape[1:],
+            "torch": torch.__version__,
+        }
+        target = cache_folder() / f"scoring_batch_{files.hashed(what)}.npy"
 
         def measure() -> None:
             size, limit = SCORING_BATCHES
             rate = self._examples_per_s(inputs, size)
-            while size < limit and (doubled := self._examples_per_s(inputs, 2 * size)) > FASTER * rate:
+            while (
+                size < limit and (doubled := self._examples_per_s(inputs, 2 * size)) > FASTER * rate
+            ):
                 size, rate = 2 * size, doubled
             with new_array(target, (1,), np.int32) as array:
                 array[0] = size
 
-        return int(once(target, measure)[0])
+        return int(made_once(target, measure)[0])
 
     def _examples_per_s(self, inputs: Inputs, size: int) -> float:
         """Best of three; 0 where the device's memory is too small."""
@@ -284,7 +284,9 @@ class Learner:
                 raise
         if self.device.type == "cuda":  # out here, where the error no longer holds the activations
             torch.cuda.empty_cache()
-        _say_once(f"out of memory on {self.device} in scoring: going on with smaller batches; scores differ by rounding at most")
+        _say_once(
+            f"out of memory on {self.device} in scoring: going on with smaller batches; scores differ by rounding at most"
+        )
         return None
 
     def _train_mode(self) -> None:
@@ -327,25 +329,36 @@ class _StoppingRule:
     def __init__(self, learner: Learner, steps_per_epoch: int):
         self.learner, self.recipe = learner, learner.recipe
         # the paper's "training loss", read as its mean over one pass; the released code looks at one micro-batch
-        self.recent: deque[float] = deque(maxlen=1 if self.recipe.fidelity == "released" else steps_per_epoch)
+        self.recent: deque[float] = deque(
+            maxlen=1 if self.recipe.fidelity == "released" else steps_per_epoch
+        )
         self.first = self.best = math.nan
         self.best_weights, self.checks_since_best, self.reason = None, 0, "max_steps"
 
     def after(self, n_steps: int, loss: float) -> bool:
         """Whether to stop after this many steps, the last of which had this loss."""
         if not math.isfinite(loss):
-            raise TrainingDiverged(f"training loss is {loss} at step {n_steps} (lr {self.recipe.lr}); "
-                                   "lower lr or lengthen warmup_steps")
+            raise TrainingDiverged(
+                f"training loss is {loss} at step {n_steps} (lr {self.recipe.lr}); "
+                "lower lr or lengthen warmup_steps"
+            )
         self.first = loss if n_steps == 1 else self.first
         self.recent.append(loss)
-        done = {"loss_ratio": self._loss_ratio, "early_stopping": self._early_stopping, "fixed_steps": lambda n: False}
+        done = {
+            "loss_ratio": self._loss_ratio,
+            "early_stopping": self._early_stopping,
+            "fixed_steps": lambda n: False,
+        }
         if done[self.recipe.stopping](n_steps):
             self.reason = self.recipe.stopping
             return True
         return n_steps >= self.recipe.max_steps
 
     def _loss_ratio(self, n_steps: int) -> bool:
-        return len(self.recent) == self.recent.maxlen and np.mean(self.recent) <= self.recipe.loss_ratio * self.first
+        return (
+            len(self.recent) == self.recent.maxlen
+            and np.mean(self.recent) <= self.recipe.loss_ratio * self.first
+        )
 
     def _early_stopping(self, n_steps: int) -> bool:
         if n_steps % self.recipe.check_every:

@@ -25,10 +25,12 @@ from torch.utils.data import Dataset as TorchDataset
 from alpt_lib.config import RunConfig
 from alpt_lib.datasets import POOL, Dataset
 from alpt_lib.loop import Round, evaluate, query, start_pool, stream
-from alpt_lib.networks import create
+from alpt_lib.models import create
 from alpt_lib.training import Learner, _batches, learning_rate
 
-warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)  # more workers than cores: the released default
+warnings.filterwarnings(
+    "ignore", "This DataLoader will create", UserWarning
+)  # more workers than cores: the released default
 MICRO_BATCH = 4  # images a backward pass, as in the released code
 SCORING_BATCH = 32
 View = tuple[int, int, int, bool]  # row, top and left of the crop in px, whether flipped
@@ -37,9 +39,23 @@ View = tuple[int, int, int, bool]  # row, top and left of the crop in px, whethe
 class Images(TorchDataset):
     """A split's images, decoded whenever one is asked for: (3, crop, crop) float32, normalised, and the label."""
 
-    def __init__(self, data: Dataset, split: str, size: int, crop: int, shift: torch.Tensor, scale: torch.Tensor):
+    def __init__(
+        self,
+        data: Dataset,
+        split: str,
+        size: int,
+        crop: int,
+        shift: torch.Tensor,
+        scale: torch.Tensor,
+    ):
         self.files = [data.folder / path for path in data.rows(split)["path"]]
-        self.labels, self.size, self.crop, self.shift, self.scale = data.labels(split), size, crop, shift[0], scale[0]
+        self.labels, self.size, self.crop, self.shift, self.scale = (
+            data.labels(split),
+            size,
+            crop,
+            shift[0],
+            scale[0],
+        )
 
     def __getitem__(self, view: View) -> tuple[torch.Tensor, int]:
         row, top, left, is_flipped = view
@@ -57,8 +73,15 @@ class Images(TorchDataset):
 class PlainLearner:
     """Fine-tunes and predicts through DataLoaders; has the methods that the loop's `query` and `evaluate` call."""
 
-    def __init__(self, data: Dataset, config: RunConfig, num_workers: int = 8, our_network: bool = False):
-        self.data, self.recipe, self.num_workers, self.our_network = data, config.recipe, num_workers, our_network
+    def __init__(
+        self, data: Dataset, config: RunConfig, num_workers: int = 8, our_network: bool = False
+    ):
+        self.data, self.recipe, self.num_workers, self.our_network = (
+            data,
+            config.recipe,
+            num_workers,
+            our_network,
+        )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.layout = torch.channels_last if our_network else torch.contiguous_format
         initial = create(config.model, data, config.weights, config.seed)
@@ -96,8 +119,11 @@ class PlainLearner:
             optimizer.zero_grad()
             recent.append(loss.item())
             first, step, loss, seen = first or recent[0], step + 1, 0.0, 0
-            is_low = recipe.stopping == "loss_ratio" and len(recent) == recent.maxlen and (
-                np.mean(recent) <= recipe.loss_ratio * first)
+            is_low = (
+                recipe.stopping == "loss_ratio"
+                and len(recent) == recent.maxlen
+                and (np.mean(recent) <= recipe.loss_ratio * first)
+            )
             if is_low or step >= recipe.max_steps:
                 return step
 
@@ -110,10 +136,14 @@ class PlainLearner:
     def train_mode(self) -> None:
         self.model.train()
         for module in self.model.modules():
-            if self.recipe.freeze_batch_norm and isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            if self.recipe.freeze_batch_norm and isinstance(
+                module, torch.nn.modules.batchnorm._BatchNorm
+            ):
                 module.eval()
 
-    def passes(self, rows: np.ndarray, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def passes(
+        self, rows: np.ndarray, rng: np.random.Generator
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Endless micro-batches: pass after pass over the labelled set, each with new workers."""
         views = self.views(rows, rng)
         while True:
@@ -126,7 +156,9 @@ class PlainLearner:
         spare, n = self.size - self.crop, min(self.recipe.train_batch_size, len(rows))
         for batch in _batches(rows, n, rng):
             crops = self.recipe.augment == "crop_flip" and spare
-            tops, lefts = rng.integers(0, spare + 1, (2, n)).tolist() if crops else ([0] * n, [0] * n)
+            tops, lefts = (
+                rng.integers(0, spare + 1, (2, n)).tolist() if crops else ([0] * n, [0] * n)
+            )
             flips = (rng.random(n) < 0.5).tolist() if self.recipe.augment != "none" else [False] * n
             batch_views = list(zip(batch.tolist(), tops, lefts, flips, strict=True))
             yield from (batch_views[i : i + MICRO_BATCH] for i in range(0, n, MICRO_BATCH))
@@ -138,8 +170,10 @@ class PlainLearner:
         views = [(row, 0, 0, False) for row in rows]
         batches = [views[i : i + SCORING_BATCH] for i in range(0, len(views), SCORING_BATCH)]
         self.model.eval()
-        probs = [self.model(images.to(self.device, memory_format=self.layout)).softmax(dim=1).cpu()
-                 for images, _ in self.loader(split, self.crop, batches)]
+        probs = [
+            self.model(images.to(self.device, memory_format=self.layout)).softmax(dim=1).cpu()
+            for images, _ in self.loader(split, self.crop, batches)
+        ]
         return torch.cat(probs).numpy()
 
 
@@ -150,13 +184,17 @@ def as_timm_has_it(network: torch.nn.Module) -> torch.nn.Module:
     return network.to(memory_format=torch.contiguous_format)
 
 
-def plain_active_learning(data: Dataset, learner: PlainLearner, config: RunConfig) -> Iterator[Round]:
+def plain_active_learning(
+    data: Dataset, learner: PlainLearner, config: RunConfig
+) -> Iterator[Round]:
     """Train, evaluate, score, acquire; every round, whatever the arm."""
     pool = start_pool(data, config)
     for round_ in range(config.protocol.n_rounds + 1):
         learner.reset()
         n_steps = learner.fit(pool.labelled, stream(config.seed, "training", round_))
-        result = Round(round_, len(pool.labelled), [], [], evaluate(data, learner), {"n_steps": n_steps})
+        result = Round(
+            round_, len(pool.labelled), [], [], evaluate(data, learner), {"n_steps": n_steps}
+        )
         if round_ < config.protocol.n_rounds:
             if config.acquisition == "random":
                 learner.predict_probs(POOL, pool.unlabelled)  # for nothing, as in the released code

@@ -32,15 +32,21 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         rows = pd.DataFrame([killed_and_resumed(Path(folder), i, rng) for i in range(n)])
     report("kill_50", by_setting(rows), store=not chosen.quick)
-    print(f"{rows['equal'].sum()} of {n} runs that were killed ended with the bytes of one never killed")
+    print(
+        f"{rows['equal'].sum()} of {n} runs that were killed ended with the bytes of one never killed"
+    )
     return int(not rows["equal"].all())
 
 
 def by_setting(rows: pd.DataFrame) -> list[dict]:
     """The kills of each setting and phase: how many there were, how much was stored by then, how many runs ended equal."""
     table = rows.groupby(["setting", "killed_in"], sort=False).agg(
-        runs=("equal", "size"), killed_again=("killed_again", "sum"), rounds=("rounds", "first"),
-        rounds_stored=("rounds_stored", lambda n: f"{n.min()} to {n.max()}"), equal=("equal", "sum"))
+        runs=("equal", "size"),
+        killed_again=("killed_again", "sum"),
+        rounds=("rounds", "first"),
+        rounds_stored=("rounds_stored", lambda n: f"{n.min()} to {n.max()}"),
+        equal=("equal", "sum"),
+    )
     return table.reset_index().to_dict("records")
 
 
@@ -56,18 +62,32 @@ def killed_and_resumed(top: Path, i: int, rng: np.random.Generator) -> dict:
     for attempt in range(20):
         home = new_home(top / f"killed{i}.{attempt}", top / "cache")
         moment = int(rng.integers(CALLS[phase])), float(rng.uniform(0, SECONDS[phase]))
-        if in_a_process(home, birds, setting, phase, *moment) == KILLED and stored(home) != stored(whole):
+        if in_a_process(home, birds, setting, phase, *moment) == KILLED and stored(home) != stored(
+            whole
+        ):
             break
     else:
         raise RuntimeError(f"20 kills in {phase} came too late")
     n_stored = n_rounds(home)
-    again = i % 5 == 0 and in_a_process(home, birds, setting, phase, int(rng.integers(5)), moment[1]) == KILLED
+    again = (
+        i % 5 == 0
+        and in_a_process(home, birds, setting, phase, int(rng.integers(5)), moment[1]) == KILLED
+    )
     finished = in_a_process(home, birds, setting)
     is_equal = finished == 0 and stored(home) == stored(whole)
-    print(f"{i + 1:3} {setting:9} killed in {phase:9} call {moment[0]:3} + {moment[1] * 1000:4.1f} ms, {n_stored} lines stored"
-          f"{', killed again' if again else ''}: {'equal' if is_equal else 'DIFFERENT'}", flush=True)
-    return {"setting": setting, "killed_in": phase, "killed_again": again, "rounds_stored": n_stored, "rounds": n_rounds(whole),
-            "equal": is_equal}
+    print(
+        f"{i + 1:3} {setting:9} killed in {phase:9} call {moment[0]:3} + {moment[1] * 1000:4.1f} ms, {n_stored} lines stored"
+        f"{', killed again' if again else ''}: {'equal' if is_equal else 'DIFFERENT'}",
+        flush=True,
+    )
+    return {
+        "setting": setting,
+        "killed_in": phase,
+        "killed_again": again,
+        "rounds_stored": n_stored,
+        "rounds": n_rounds(whole),
+        "equal": is_equal,
+    }
 
 
 def n_rounds(home: Path) -> int:

@@ -17,42 +17,90 @@ from common import best, mini, np, options, os, photos, report, seconds, tempfil
 from alpt_lib import datasets
 from alpt_lib.config import Protocol, Recipe, RunConfig, override
 from alpt_lib.datasets import POOL
-from alpt_lib.execute import _keep_freed_memory
 from alpt_lib.loop import active_learning, start_pool, stream
 from alpt_lib.training import Learner
+from companion.runs.work import _keep_freed_memory
 
 FIT = 40  # steps of a fine-tuning: about the mean of mini Waterbirds, pretrained, until its loss is at 0.1%
 
 
 def cases(quick: bool, folder: Path) -> dict[str, RunConfig]:
     """Name -> a run. Steps are fixed, so that both sides do as many."""
-    described = datasets.load(mini("waterbirds")).description
-    recipe = override(Recipe(), {**described.recipe, "stopping": "fixed_steps", "max_steps": 3 if quick else FIT}, "recipe")
-    protocol = override(Protocol(), {**described.protocol, "budget": 30, "eval_every": 1}, "protocol")
-    small = RunConfig(str(mini("waterbirds")), "mini-bit-m", "least_confidence", 1, protocol=protocol, recipe=recipe)
+    described = datasets.read_dataset(mini("waterbirds")).description
+    recipe = override(
+        Recipe(),
+        {**described.recipe, "stopping": "fixed_steps", "max_steps": 3 if quick else FIT},
+        "recipe",
+    )
+    protocol = override(
+        Protocol(), {**described.protocol, "budget": 30, "eval_every": 1}, "protocol"
+    )
+    small = RunConfig(
+        str(mini("waterbirds")),
+        "mini-bit-m",
+        "least_confidence",
+        1,
+        protocol=protocol,
+        recipe=recipe,
+    )
 
     if quick:
         return {"mini": small}
-    images, few = str(photos(300, 100, 128, folder / "photos")), str(photos(100, 50, 112, folder / "few"))
-    weights = next(Path(os.environ.get("ALPT_REAL_DATA", "/nowhere")).glob("weights/mobilenetv2_100*.safetensors"), None)
-    adam = replace(recipe, optimizer="adamw", lr=1e-4, freeze_batch_norm=True, augment="crop_flip", resize=144, crop=128,
-                   max_steps=5)
+    images, few = (
+        str(photos(300, 100, 128, folder / "photos")),
+        str(photos(100, 50, 112, folder / "few")),
+    )
+    weights = next(
+        Path(os.environ.get("ALPT_REAL_DATA", "/nowhere")).glob(
+            "weights/mobilenetv2_100*.safetensors"
+        ),
+        None,
+    )
+    adam = replace(
+        recipe,
+        optimizer="adamw",
+        lr=1e-4,
+        freeze_batch_norm=True,
+        augment="crop_flip",
+        resize=144,
+        crop=128,
+        max_steps=5,
+    )
     name = "timm:mobilenetv2_100?pad_type=same&mean=0.5&std=0.5" + ("" if weights else "-np")
-    mobile = replace(small, dataset=images, model=name, weights=weights and str(weights), recipe=adam,
-                     protocol=replace(protocol, budget=20, query_batch_size=20))
-    bit = replace(mobile, dataset=few, model="timm:resnetv2_50x1_bit-np", weights=None,
-                  recipe=replace(recipe, augment="crop_flip", resize=112, crop=96, max_steps=2))
-    return {"mini": small, f"MobileNetV2 128 px{'' if weights else ', random weights'}": mobile,
-            "R50x1 96 px, random weights": bit}
+    mobile = replace(
+        small,
+        dataset=images,
+        model=name,
+        weights=weights and str(weights),
+        recipe=adam,
+        protocol=replace(protocol, budget=20, query_batch_size=20),
+    )
+    bit = replace(
+        mobile,
+        dataset=few,
+        model="timm:resnetv2_50x1_bit-np",
+        weights=None,
+        recipe=replace(recipe, augment="crop_flip", resize=112, crop=96, max_steps=2),
+    )
+    return {
+        "mini": small,
+        f"MobileNetV2 128 px{'' if weights else ', random weights'}": mobile,
+        "R50x1 96 px, random weights": bit,
+    }
 
 
 def plain_run(config: RunConfig, workers: int, our_network: bool = False) -> list[list[int]]:
-    data = datasets.load(Path(config.dataset))
-    return [r.query for r in plain_active_learning(data, PlainLearner(data, config, workers, our_network), config)]
+    data = datasets.read_dataset(Path(config.dataset))
+    return [
+        r.query
+        for r in plain_active_learning(
+            data, PlainLearner(data, config, workers, our_network), config
+        )
+    ]
 
 
 def our_run(config: RunConfig, shared: dict | None = None) -> list[list[int]]:
-    data = datasets.load(Path(config.dataset))
+    data = datasets.read_dataset(Path(config.dataset))
     learner = Learner(data, config.model, config.recipe, config.weights, config.seed)
     return [r.query for r in active_learning(data, learner, config, shared=shared)]
 
@@ -72,16 +120,24 @@ def agreement(a: list[list[int]], b: list[list[int]]) -> str:
 
 def compare(name: str, config: RunConfig, workers: int, repeats: int) -> list[dict]:
     """Rows of one case: the parts, then a round, then the two arms of a seed."""
-    data = datasets.load(Path(config.dataset))
+    data = datasets.read_dataset(Path(config.dataset))
     exact = replace(config, recipe=replace(config.recipe, micro_batch_size=MICRO_BATCH))
-    decode = seconds(our_run, replace(config, protocol=replace(config.protocol, budget=0), recipe=replace(
-        config.recipe, max_steps=1)))  # also the first call of everything
+    decode = seconds(
+        our_run,
+        replace(
+            config,
+            protocol=replace(config.protocol, budget=0),
+            recipe=replace(config.recipe, max_steps=1),
+        ),
+    )  # also the first call of everything
     rounds = config.protocol.n_rounds + 1
     times, queries = {}, {}
 
     def timed(key: str, function: Callable, *arguments) -> None:
         gc.collect()
-        times.setdefault(key, []).append(seconds(lambda: queries.update({key: function(*arguments)})))
+        times.setdefault(key, []).append(
+            seconds(lambda: queries.update({key: function(*arguments)}))
+        )
 
     for _ in range(repeats):
         timed("baseline", plain_run, config, workers)
@@ -94,26 +150,54 @@ def compare(name: str, config: RunConfig, workers: int, repeats: int) -> list[di
     two_arms = t["baseline"] + t["baseline, random"]
     return [
         *parts(name, data, config, workers, repeats),
-        row(name, "round", t["baseline"] / rounds, t["ours"] / rounds, agreement(queries["baseline"], queries["ours"])),
-        row(name, "round, arithmetic equal", t["baseline, exact"] / rounds, t["exact"] / rounds,
-            agreement(queries["baseline, exact"], queries["exact"])),
-        row(name, "run (mean of random and least confidence)", two_arms / 2, t["ours, two arms"] / 2),
-        row(name, "run, decoding and first calls included", two_arms / 2, (t["ours, two arms"] + decode) / 2),
+        row(
+            name,
+            "round",
+            t["baseline"] / rounds,
+            t["ours"] / rounds,
+            agreement(queries["baseline"], queries["ours"]),
+        ),
+        row(
+            name,
+            "round, arithmetic equal",
+            t["baseline, exact"] / rounds,
+            t["exact"] / rounds,
+            agreement(queries["baseline, exact"], queries["exact"]),
+        ),
+        row(
+            name, "run (mean of random and least confidence)", two_arms / 2, t["ours, two arms"] / 2
+        ),
+        row(
+            name,
+            "run, decoding and first calls included",
+            two_arms / 2,
+            (t["ours, two arms"] + decode) / 2,
+        ),
     ]
 
 
 def row(case: str, part: str, baseline_s: float, ours_s: float, same: str = "") -> dict:
-    return {"case": case, "part": part, "baseline_s": baseline_s, "ours_s": ours_s, "ratio": baseline_s / ours_s,
-            "same_indices": same}
+    return {
+        "case": case,
+        "part": part,
+        "baseline_s": baseline_s,
+        "ours_s": ours_s,
+        "ratio": baseline_s / ours_s,
+        "same_indices": same,
+    }
 
 
-def parts(name: str, data: datasets.Dataset, config: RunConfig, workers: int, repeats: int) -> list[dict]:
+def parts(
+    name: str, data: datasets.Dataset, config: RunConfig, workers: int, repeats: int
+) -> list[dict]:
     """A step of 32 images, scoring 960 (or the whole pool), evaluating 400."""
     plain = PlainLearner(data, config, workers)
     ours = Learner(data, config.model, config.recipe, config.weights, config.seed)
     plain.reset()
     labelled, steps = start_pool(data, config).labelled, config.recipe.max_steps
-    scored, evaluated = (np.arange(min(n, len(data.rows(s)))) for n, s in ((960, POOL), (400, data.eval_splits[0])))
+    scored, evaluated = (
+        np.arange(min(n, len(data.rows(s)))) for n, s in ((960, POOL), (400, data.eval_splits[0]))
+    )
 
     def fit(learner) -> None:
         learner.reset()
@@ -122,7 +206,10 @@ def parts(name: str, data: datasets.Dataset, config: RunConfig, workers: int, re
     work = {
         "step of 32 images": (steps, fit),
         f"scoring {len(scored)} images": (1, lambda learner: learner.predict_probs(POOL, scored)),
-        f"evaluating {len(evaluated)} images": (1, lambda learner: learner.predict_probs(data.eval_splits[0], evaluated)),
+        f"evaluating {len(evaluated)} images": (
+            1,
+            lambda learner: learner.predict_probs(data.eval_splits[0], evaluated),
+        ),
     }
     rows = []
     for part, (divisor, do) in work.items():
@@ -132,11 +219,17 @@ def parts(name: str, data: datasets.Dataset, config: RunConfig, workers: int, re
 
 
 if __name__ == "__main__":
-    chosen = options(__doc__, workers=(8, "loader workers of the baseline"), case=(-1, "only the case of this number"))
+    chosen = options(
+        __doc__,
+        workers=(8, "loader workers of the baseline"),
+        case=(-1, "only the case of this number"),
+    )
     _keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         for number, (case, run) in enumerate(cases(chosen.quick, Path(folder)).items()):
             if chosen.case in (-1, number):
                 table = compare(case, run, chosen.workers, 1 if chosen.quick or number else 2)
                 threads = f"_{chosen.threads}_threads" if chosen.threads > 1 else ""
-                report(f"loop_speed_{case.split()[0].lower()}{threads}", table, store=not chosen.quick)
+                report(
+                    f"loop_speed_{case.split()[0].lower()}{threads}", table, store=not chosen.quick
+                )

@@ -12,8 +12,11 @@ from pathlib import Path
 
 from common import mini, options, report, seconds
 
-from alpt_lib import datasets, execute, profiling
+from alpt_lib import datasets
 from alpt_lib.config import Protocol, Recipe, RunConfig, override
+from benchmarks import profiling
+from companion.runs.execute import _decode_once
+from companion.runs.work import _run_group
 
 IMPORTS = "import alpt_lib.execute, alpt_lib.training, timm.models.resnetv2"
 
@@ -22,11 +25,14 @@ def profile(config: RunConfig) -> dict[str, float]:
     """Seconds by part of one run; the rest is what no part claims (resuming, storing)."""
     started = time.perf_counter()
     with profiling.clocks() as spent:
-        execute._decode_once([config])  # before the run, as `execute` does: no part holds another
-        failures = execute._run_group([config], lambda n: None)
+        _decode_once([config])  # before the run, as `execute` does: no part holds another
+        failures = _run_group([config], lambda n: None)
     if failures:
         raise RuntimeError(failures[0])
-    return {**spent, "the rest, storing included": time.perf_counter() - started - sum(spent.values())}
+    return {
+        **spent,
+        "the rest, storing included": time.perf_counter() - started - sum(spent.values()),
+    }
 
 
 if __name__ == "__main__":
@@ -34,9 +40,18 @@ if __name__ == "__main__":
     folder: Path = mini("waterbirds")
     described = datasets._read_description(folder)
     changes = {"max_steps": 5} if chosen.quick else {}
-    run = RunConfig(str(folder), "mini-bit-m", "least_confidence", 1,
-                    protocol=override(Protocol(), described.protocol, "protocol"),
-                    recipe=override(Recipe(), {**described.recipe, **changes}, "recipe"))
+    run = RunConfig(
+        str(folder),
+        "mini-bit-m",
+        "least_confidence",
+        1,
+        protocol=override(Protocol(), described.protocol, "protocol"),
+        recipe=override(Recipe(), {**described.recipe, **changes}, "recipe"),
+    )
     spent = {"imports": seconds(subprocess.run, [sys.executable, "-c", IMPORTS]), **profile(run)}
     whole = sum(spent.values())
-    report("profile", [{"part": part, "seconds": s, "share": s / whole} for part, s in spent.items()], store=not chosen.quick)
+    report(
+        "profile",
+        [{"part": part, "seconds": s, "share": s / whole} for part, s in spent.items()],
+        store=not chosen.quick,
+    )

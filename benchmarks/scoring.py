@@ -15,9 +15,9 @@ from common import best, computing, mini, np, options, os, photos, report, tempf
 from alpt_lib import datasets, training
 from alpt_lib.config import Recipe
 from alpt_lib.datasets import POOL
-from alpt_lib.execute import _keep_freed_memory
-from alpt_lib.networks import folded
+from alpt_lib.fast_layers import folded
 from alpt_lib.training import Learner
+from companion.runs.work import _keep_freed_memory
 
 
 def bare(learner: Learner, batch: torch.Tensor, size: int) -> None:
@@ -28,22 +28,37 @@ def bare(learner: Learner, batch: torch.Tensor, size: int) -> None:
 
 def measure(name: str, folder: Path, model: str, n: int, sizes: list[int], repeats: int) -> dict:
     """One row: images a second of ours, which folds, and of the bare pass as it is and with folded weights."""
-    data = datasets.load(folder)
+    data = datasets.read_dataset(folder)
     learner = Learner(data, model, Recipe(), None, seed=1)
     rows = np.arange(min(n, len(data.rows(POOL))))
     batch = learner.inputs(POOL).batch(rows, learner.device)
     learner.model.eval()
-    at = best(max(repeats // 2, 1), computing(), **{str(size): partial(bare, learner, batch, size) for size in sizes})
+    at = best(
+        max(repeats // 2, 1),
+        computing(),
+        **{str(size): partial(bare, learner, batch, size) for size in sizes},
+    )
     size = int(min(at, key=at.get))
 
     def bare_folded() -> None:
         with torch.inference_mode(), folded(learner.model):
             bare(learner, batch, size)
 
-    t = best(repeats, computing(), bare=lambda: bare(learner, batch, size), bare_folded=bare_folded,
-             ours=lambda: learner.predict_probs(POOL, rows))
-    return {"model": name, "n": len(rows), "bare_best_batch": size, **{f"{key}_per_s": len(rows) / s for key, s in t.items()},
-            "ours_of_bare": t["bare"] / t["ours"], "folding_speeds_bare": t["bare"] / t["bare_folded"]}
+    t = best(
+        repeats,
+        computing(),
+        bare=lambda: bare(learner, batch, size),
+        bare_folded=bare_folded,
+        ours=lambda: learner.predict_probs(POOL, rows),
+    )
+    return {
+        "model": name,
+        "n": len(rows),
+        "bare_best_batch": size,
+        **{f"{key}_per_s": len(rows) / s for key, s in t.items()},
+        "ours_of_bare": t["bare"] / t["ours"],
+        "folding_speeds_bare": t["bare"] / t["bare_folded"],
+    }
 
 
 if __name__ == "__main__":
@@ -52,14 +67,46 @@ if __name__ == "__main__":
     _keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ALPT_HOME"] = folder
-        medium, large = photos(128, 2, 128, Path(folder) / "128"), photos(16, 2, 224, Path(folder) / "224")
+        medium, large = (
+            photos(128, 2, 128, Path(folder) / "128"),
+            photos(16, 2, 224, Path(folder) / "224"),
+        )
         repeats = 2 if quick else 4
         table = [
-            measure("mini-bit-m", mini("waterbirds"), "mini-bit-m", 960, [32, 64, 128, 256, 512], repeats),
-            measure("MobileNetV2 128 px", medium, "timm:mobilenetv2_100?pad_type=same-np", 64 if quick else 128,
-                    [8, 16, 32, 64], repeats),
-            measure("R50x1 224 px", large, "timm:resnetv2_50x1_bit-np", 8 if quick else 16, [4, 8, 16], 2),
-            measure("mini-roberta", mini("amazon"), "mini-roberta-m", 960, [32, 64, 128, 256, 512], repeats),
+            measure(
+                "mini-bit-m",
+                mini("waterbirds"),
+                "mini-bit-m",
+                960,
+                [32, 64, 128, 256, 512],
+                repeats,
+            ),
+            measure(
+                "MobileNetV2 128 px",
+                medium,
+                "timm:mobilenetv2_100?pad_type=same-np",
+                64 if quick else 128,
+                [8, 16, 32, 64],
+                repeats,
+            ),
+            measure(
+                "R50x1 224 px",
+                large,
+                "timm:resnetv2_50x1_bit-np",
+                8 if quick else 16,
+                [4, 8, 16],
+                2,
+            ),
+            measure(
+                "mini-roberta",
+                mini("amazon"),
+                "mini-roberta-m",
+                960,
+                [32, 64, 128, 256, 512],
+                repeats,
+            ),
         ]
-        print(f"our batches: {training.SCORING_BATCH} examples, on a CPU at most {training.SCORING_PIXELS} pixels")
+        print(
+            f"our batches: {training.SCORING_BATCH} examples, on a CPU at most {training.SCORING_PIXELS} pixels"
+        )
         report("scoring", table, store=not quick)

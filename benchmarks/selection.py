@@ -35,7 +35,11 @@ def scikit_activeml(name: str, probs: np.ndarray) -> Ranked:
     from skactiveml.pool import uncertainty_scores
     from skactiveml.utils import simple_batch
 
-    method = {"least_confidence": "least_confident", "margin": "margin_sampling", "entropy": "entropy"}[name]
+    method = {
+        "least_confidence": "least_confident",
+        "margin": "margin_sampling",
+        "entropy": "entropy",
+    }[name]
     scores = uncertainty_scores(probs, method=method)
     best = simple_batch(scores.copy(), random_state=1, batch_size=N_QUERY)
     return best, scores[best] - (name != "entropy")  # 1 - max p, 1 - margin
@@ -44,23 +48,47 @@ def scikit_activeml(name: str, probs: np.ndarray) -> Ranked:
 def modal(name: str, probs: np.ndarray) -> Ranked:
     from modAL.uncertainty import entropy_sampling, margin_sampling, uncertainty_sampling
 
-    sampling = {"least_confidence": uncertainty_sampling, "margin": margin_sampling, "entropy": entropy_sampling}[name]
-    best, scores = sampling(SimpleNamespace(predict_proba=lambda _: probs), probs, n_instances=N_QUERY, random_tie_break=True)
-    return best, {"least_confidence": scores - 1, "margin": -np.abs(scores), "entropy": scores}[name]
+    sampling = {
+        "least_confidence": uncertainty_sampling,
+        "margin": margin_sampling,
+        "entropy": entropy_sampling,
+    }[name]
+    best, scores = sampling(
+        SimpleNamespace(predict_proba=lambda _: probs),
+        probs,
+        n_instances=N_QUERY,
+        random_tie_break=True,
+    )
+    return best, {"least_confidence": scores - 1, "margin": -np.abs(scores), "entropy": scores}[
+        name
+    ]
 
 
 def small_text(name: str, probs: np.ndarray) -> Ranked:
     from small_text.query_strategies import strategies
 
-    strategy = {"least_confidence": strategies.LeastConfidence, "margin": strategies.BreakingTies,
-                "entropy": strategies.PredictionEntropy}[name]()
-    best = strategy.query(SimpleNamespace(predict_proba=lambda _: probs), probs, np.arange(len(probs)), np.empty(0, int), None,
-                          n=N_QUERY)
+    strategy = {
+        "least_confidence": strategies.LeastConfidence,
+        "margin": strategies.BreakingTies,
+        "entropy": strategies.PredictionEntropy,
+    }[name]()
+    best = strategy.query(
+        SimpleNamespace(predict_proba=lambda _: probs),
+        probs,
+        np.arange(len(probs)),
+        np.empty(0, int),
+        None,
+        n=N_QUERY,
+    )
     return best, -strategy.scores_[best] if name != "entropy" else strategy.scores_[best]
 
 
 LIBRARIES: dict[str, Callable[[str, np.ndarray], Ranked]] = {
-    "ours": ours, "scikit-activeml": scikit_activeml, "modAL": modal, "small-text": small_text}
+    "ours": ours,
+    "scikit-activeml": scikit_activeml,
+    "modAL": modal,
+    "small-text": small_text,
+}
 
 
 def probabilities(n: int, n_classes: int) -> np.ndarray:
@@ -109,28 +137,50 @@ def measure(n: int, n_classes: int, libraries: list[str]) -> list[dict]:
         for library in times:
             np.testing.assert_allclose(np.sort(queried[library][1]), wanted, rtol=1e-4, atol=1e-6)
             same = len(set(queried[library][0].tolist()) & set(queried["ours"][0].tolist()))
-            rows.append({"n": n, "acquisition": name, "library": library, "seconds": min(times[library]),
-                         "times_ours": min(times[library]) / min(times["ours"]),
-                         "peak_gb": memory(LIBRARIES[library], name, probs), "probs_gb": probs.nbytes / 1e9,
-                         "same_examples": f"{same} of {N_QUERY}"})
+            rows.append(
+                {
+                    "n": n,
+                    "acquisition": name,
+                    "library": library,
+                    "seconds": min(times[library]),
+                    "times_ours": min(times[library]) / min(times["ours"]),
+                    "peak_gb": memory(LIBRARIES[library], name, probs),
+                    "probs_gb": probs.nbytes / 1e9,
+                    "same_examples": f"{same} of {N_QUERY}",
+                }
+            )
     return rows
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="20,000 examples, results are printed but not stored")
-    parser.add_argument("--rivals", default="", help="folder of the other libraries (default: where Python finds them)")
+    parser.add_argument(
+        "--quick", action="store_true", help="20,000 examples, results are printed but not stored"
+    )
+    parser.add_argument(
+        "--rivals",
+        default="",
+        help="folder of the other libraries (default: where Python finds them)",
+    )
     chosen = parser.parse_args()
     sys.path += [chosen.rivals] if chosen.rivals else []
     present = []
-    for library, module in zip(LIBRARIES, ("numpy", "skactiveml", "modAL", "small_text"), strict=True):
+    for library, module in zip(
+        LIBRARIES, ("numpy", "skactiveml", "modAL", "small_text"), strict=True
+    ):
         try:
             __import__(module)
             present.append(library)
         except ImportError as error:
-            print(f"{library} left out: {error}; pip install --target FOLDER scikit-activeml modAL-python small-text")
+            print(
+                f"{library} left out: {error}; pip install --target FOLDER scikit-activeml modAL-python small-text"
+            )
     # small-text calls Python for each example: it is compared on 5,000
-    table = measure(20_000 if chosen.quick else 1_000_000, 182, [name for name in present if name != "small-text"])
+    table = measure(
+        20_000 if chosen.quick else 1_000_000,
+        182,
+        [name for name in present if name != "small-text"],
+    )
     if "small-text" in present:
         table += measure(5_000, 182, ["ours", "small-text"])
     from common import report  # torch would blur the memory

@@ -22,17 +22,42 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from release import ROBERTA_RECIPE, Prepared, ReleaseError, check_filled, command, read_table, write_dataset
+from release import (
+    ROBERTA_RECIPE,
+    Prepared,
+    ReleaseError,
+    check_filled,
+    command,
+    read_table,
+    write_dataset,
+)
 from tqdm.auto import tqdm
 from wilds_release import bundle, compare, find, report_rows
 
 FOLDER = "amazon_v2.1"
-ARCHIVE = bundle(FOLDER, "0xe3ed909786d34ee79d430d065582aa29", 1_989_805_589,
-                 elsewhere="the archive files of huggingface.co/datasets/pangwei/wilds-amazon, by the maintainers of WILDS")
+ARCHIVE = bundle(
+    FOLDER,
+    "0xe3ed909786d34ee79d430d065582aa29",
+    1_989_805_589,
+    elsewhere="the archive files of huggingface.co/datasets/pangwei/wilds-amazon, by the maintainers of WILDS",
+)
 STARS = ["1", "2", "3", "4", "5"]
-SPLITS = {0: "pool", 1: "val", 2: "id_val", 3: "test", 4: "id_test"}  # of splits/user.csv; -1: in none
-PUBLISHED = pd.DataFrame({"reviews": [245_502, 100_050, 46_950, 100_050, 46_950]}, index=list(SPLITS.values()))
-COLUMNS = {"reviewText": "text", "overall": "label", "reviewerID": "reviewer", "category": "category"}
+SPLITS = {
+    0: "pool",
+    1: "val",
+    2: "id_val",
+    3: "test",
+    4: "id_test",
+}  # of splits/user.csv; -1: in none
+PUBLISHED = pd.DataFrame(
+    {"reviews": [245_502, 100_050, 46_950, 100_050, 46_950]}, index=list(SPLITS.values())
+)
+COLUMNS = {
+    "reviewText": "text",
+    "overall": "label",
+    "reviewerID": "reviewer",
+    "category": "category",
+}
 ROWS_AT_ONCE = 200_000
 DRAW_SEED = 0  # of the evaluation reviewers
 MIN_REVIEWS = 75  # of an evaluation reviewer; WILDS gives each as many
@@ -43,7 +68,7 @@ DESCRIPTION = {
     "title": "Amazon",
     "modality": "text",
     "description": "Product reviews of 1 to 5 stars, most of them 5, by reviewers who write either in the pool or in val. The "
-                   "product category, from common to rare, is never shown to the model.",
+    "product category, from common to rare, is never shown to the model.",
     "classes": STARS,
     "subgroups": ["label"],
     "minority": ["1", "2", "3"],
@@ -54,8 +79,13 @@ DESCRIPTION = {
     "figure_metrics": ["accuracy_reviewer_mean", "accuracy_reviewer_p10"],
     "default_model": "roberta-m",
     "protocol": {  # ours: the paper's sizes could not be found
-        "seed_set_size": 40, "seed_set": "balanced", "budget": 320, "query_batch_size": 20, "pool_subsample": 10_000,
-        "eval_every": 4},
+        "seed_set_size": 40,
+        "seed_set": "balanced",
+        "budget": 320,
+        "query_batch_size": 20,
+        "pool_subsample": 10_000,
+        "eval_every": 4,
+    },
     "recipe": ROBERTA_RECIPE,
     "source": "WILDS, amazon_v2.1 (wilds.stanford.edu)",
     "licence": "none; the authors ask that it be used for research only",
@@ -71,7 +101,13 @@ def read_splits(folder: Path) -> pd.Series:
     file = folder / "splits" / "user.csv"
     table = read_table(file, ["split"], "unpack the release again")
     codes = pd.to_numeric(table["split"], errors="coerce")
-    report_rows(table, "split", ~codes.isin([-1, *SPLITS]), f"one of -1, {', '.join(map(str, SPLITS))}", file)
+    report_rows(
+        table,
+        "split",
+        ~codes.isin([-1, *SPLITS]),
+        f"one of -1, {', '.join(map(str, SPLITS))}",
+        file,
+    )
     return codes.map(SPLITS)
 
 
@@ -84,26 +120,54 @@ def read_reviews(folder: Path, splits: pd.Series) -> pd.DataFrame:
     file = folder / "reviews.csv"
     read_table(file, list(COLUMNS), "unpack the release again", nrows=1)
     used = splits.where(splits.isin(["pool", "val"]))
-    text_columns = {column: str for column in COLUMNS if column != "overall"}  # pyarrow strings, not objects, in pandas 3
+    text_columns = {
+        column: str for column in COLUMNS if column != "overall"
+    }  # pyarrow strings, not objects, in pandas 3
     kept, n_rows = [], 0
     try:
-        pieces = pd.read_csv(file, usecols=list(COLUMNS), dtype=text_columns, keep_default_na=False, na_values=[],
-                             quoting=csv.QUOTE_NONNUMERIC, chunksize=ROWS_AT_ONCE)
+        pieces = pd.read_csv(
+            file,
+            usecols=list(COLUMNS),
+            dtype=text_columns,
+            keep_default_na=False,
+            na_values=[],
+            quoting=csv.QUOTE_NONNUMERIC,
+            chunksize=ROWS_AT_ONCE,
+        )
         with tqdm(total=len(splits), desc="read reviews", unit="review", disable=None) as bar:
             for piece in pieces:
                 n_rows += len(piece)
                 bar.update(len(piece))
-                kept.append(check_reviews(piece.assign(split=used.reindex(piece.index)).dropna(subset="split"), file))
-    except (ValueError, OverflowError) as error:  # pandas' ParserError is a ValueError; so is ReleaseError
-        raise error if isinstance(error, ReleaseError) else ReleaseError(f"{file} cannot be read: {error}") from error
+                kept.append(
+                    check_reviews(
+                        piece.assign(split=used.reindex(piece.index)).dropna(subset="split"), file
+                    )
+                )
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # pandas' ParserError is a ValueError; so is ReleaseError
+        raise (
+            error
+            if isinstance(error, ReleaseError)
+            else ReleaseError(f"{file} cannot be read: {error}")
+        ) from error
     if n_rows != len(splits):
-        raise ReleaseError(f"{file} has {n_rows} rows but splits/user.csv {len(splits)}; they must be of one release")
+        raise ReleaseError(
+            f"{file} has {n_rows} rows but splits/user.csv {len(splits)}; they must be of one release"
+        )
     return pd.concat(kept, ignore_index=True)
 
 
 def check_reviews(reviews: pd.DataFrame, file: Path) -> pd.DataFrame:
     """The reviews under the manifest's column names, labels "1" to "5"."""
-    report_rows(reviews, "overall", ~reviews["overall"].isin([1, 2, 3, 4, 5]), "a whole number of stars from 1 to 5", file)
+    report_rows(
+        reviews,
+        "overall",
+        ~reviews["overall"].isin([1, 2, 3, 4, 5]),
+        "a whole number of stars from 1 to 5",
+        file,
+    )
     for column in ("reviewerID", "category"):
         report_rows(reviews, column, reviews[column].str.strip() == "", "given", file)
     stars = reviews["overall"].astype("int64").astype(str)
@@ -120,17 +184,28 @@ def draw_reviewers(reviews: pd.DataFrame, min_reviews: int, n_drawn: int) -> pd.
     sizes = reviews.loc[is_evaluation, "reviewer"].value_counts()
     enough = sorted(sizes.index[sizes >= min_reviews])
     if not enough:
-        raise ReleaseError(f"no evaluation reviewer has {min_reviews} reviews, the most is {sizes.max()}; lower --min-reviews")
+        raise ReleaseError(
+            f"no evaluation reviewer has {min_reviews} reviews, the most is {sizes.max()}; lower --min-reviews"
+        )
     drawn = enough
     if 0 < n_drawn < len(enough):
         drawn = np.random.default_rng(DRAW_SEED).choice(enough, n_drawn, replace=False)
-    print(f"evaluation: {len(drawn)} of {len(sizes)} reviewers; {len(sizes) - len(enough)} have fewer than {min_reviews} "
-          f"reviews, {len(enough) - len(drawn)} were not drawn", flush=True)
+    print(
+        f"evaluation: {len(drawn)} of {len(sizes)} reviewers; {len(sizes) - len(enough)} have fewer than {min_reviews} "
+        f"reviews, {len(enough) - len(drawn)} were not drawn",
+        flush=True,
+    )
     return reviews[~is_evaluation | reviews["reviewer"].isin(drawn)].reset_index(drop=True)
 
 
-def prepare(root: Path, out: Path, allow_different: bool = False, trust_images: bool = False, min_reviews: int = MIN_REVIEWS,
-            eval_reviewers: int = EVAL_REVIEWERS) -> Prepared:
+def prepare(
+    root: Path,
+    out: Path,
+    allow_different: bool = False,
+    trust_images: bool = False,
+    min_reviews: int = MIN_REVIEWS,
+    eval_reviewers: int = EVAL_REVIEWERS,
+) -> Prepared:
     """Check a release and write its dataset folder; there are no images to trust.
 
     Raises:
@@ -141,17 +216,32 @@ def prepare(root: Path, out: Path, allow_different: bool = False, trust_images: 
     counts, different = compare(splits, PUBLISHED, ["pool", "val"], allow_different)
     manifest = draw_reviewers(read_reviews(folder, splits), min_reviews, eval_reviewers)
     check_filled(manifest, STARS, ["val"])
-    generator = {"script": "data_prep/amazon.py", "min_reviews": min_reviews, "eval_reviewers": eval_reviewers, "seed": DRAW_SEED}
+    generator = {
+        "script": "data_prep/amazon.py",
+        "min_reviews": min_reviews,
+        "eval_reviewers": eval_reviewers,
+        "seed": DRAW_SEED,
+    }
     description = DESCRIPTION | {"generator": generator}
     write_dataset(out, manifest, description)
     return Prepared(manifest, description, counts, different)
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--min-reviews", type=int, default=MIN_REVIEWS, metavar="N",
-                        help="reviews that an evaluation reviewer must have")
-    parser.add_argument("--eval-reviewers", type=int, default=EVAL_REVIEWERS, metavar="N",
-                        help="evaluation reviewers to draw; 0: all")
+    parser.add_argument(
+        "--min-reviews",
+        type=int,
+        default=MIN_REVIEWS,
+        metavar="N",
+        help="reviews that an evaluation reviewer must have",
+    )
+    parser.add_argument(
+        "--eval-reviewers",
+        type=int,
+        default=EVAL_REVIEWERS,
+        metavar="N",
+        help="evaluation reviewers to draw; 0: all",
+    )
 
 
 if __name__ == "__main__":

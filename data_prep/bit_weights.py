@@ -27,22 +27,37 @@ def check(file: Path) -> None:
         ReleaseError: missing, no npz, of another depth, or pretrained on other classes.
     """
     if not file.is_file():
-        raise ReleaseError(f"{file} is missing: run this with --download, or get it from {BIT_S.urls[0]} and put it there")
+        raise ReleaseError(
+            f"{file} is missing: run this with --download, or get it from {BIT_S.urls[0]} and put it there"
+        )
     try:
         with np.load(file, allow_pickle=False) as arrays:
             names, head = arrays.files, arrays["resnet/head/conv2d/bias"]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ReleaseError(f"{file} is no whole npz of a BiT model ({error}); delete it and get it again") from error
-    units = tuple(sum(f"/block{block}/" in name and name.endswith("/c/standardized_conv2d/kernel") for name in names)
-                  for block in range(1, len(UNITS) + 1))
+        raise ReleaseError(
+            f"{file} is no whole npz of a BiT model ({error}); delete it and get it again"
+        ) from error
+    units = tuple(
+        sum(
+            f"/block{block}/" in name and name.endswith("/c/standardized_conv2d/kernel")
+            for name in names
+        )
+        for block in range(1, len(UNITS) + 1)
+    )
     if (units, len(head)) != (UNITS, N_CLASSES):
-        raise ReleaseError(f"{file} has {units} units and {len(head)} classes; BiT-S-R50x1 has {UNITS} and {N_CLASSES}")
+        raise ReleaseError(
+            f"{file} has {units} units and {len(head)} classes; BiT-S-R50x1 has {UNITS} and {N_CLASSES}"
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--download", action="store_true", help="fetch the file if it is not there")
-    parser.add_argument("--out", type=Path, default=HOME / "data" / "paper" / "weights", help="folder of the file")
+    parser.add_argument(
+        "--out", type=Path, default=HOME / "data" / "paper" / "weights", help="folder of the file"
+    )
     given = parser.parse_args()
     try:
         if given.download:

@@ -15,12 +15,28 @@ from pathlib import Path
 
 import pandas as pd
 from release import BIT_HYPERRULE, Prepared, ReleaseError, check_filled, command, read_table
-from wilds_release import bundle, compare, examples, find, load, one_of, report_rows, whole_numbers, write_images
+from wilds_release import (
+    bundle,
+    compare,
+    examples,
+    find,
+    load,
+    one_of,
+    report_rows,
+    whole_numbers,
+    write_images,
+)
 
 FOLDER = "camelyon17_v1.0"
-ARCHIVE = bundle(FOLDER, "0xe45e15f39fb54e9d9e919556af67aabe", 10_658_709_504,
-                 elsewhere="huggingface.co/datasets/wltjr1007/Camelyon17-WILDS has the images as parquet, in another layout")
-PUBLISHED = pd.DataFrame({"images": [302_436, 34_904, 33_560, 85_054]}, index=["pool", "val", "id_val", "test"])
+ARCHIVE = bundle(
+    FOLDER,
+    "0xe45e15f39fb54e9d9e919556af67aabe",
+    10_658_709_504,
+    elsewhere="huggingface.co/datasets/wltjr1007/Camelyon17-WILDS has the images as parquet, in another layout",
+)
+PUBLISHED = pd.DataFrame(
+    {"images": [302_436, 34_904, 33_560, 85_054]}, index=["pool", "val", "id_val", "test"]
+)
 COLUMNS = ["patient", "node", "x_coord", "y_coord", "tumor", "slide", "center", "split"]
 CLASSES = ["normal", "tumor"]  # tumor = 0, 1
 
@@ -28,17 +44,25 @@ DESCRIPTION = {
     "name": "camelyon17",
     "title": "Camelyon17",
     "description": "Stained lymph node tissue, 96 px at 10 times: tumour in the middle, or none. Three hospitals in the pool, "
-                   "a fourth in val; far from what pretraining saw.",
+    "a fourth in val; far from what pretraining saw.",
     "classes": CLASSES,
     "subgroups": ["label", "hospital"],
     "minority": [],
-    "eval_splits": ["val", "id_val"],  # figures show the first: a hospital that the pool does not have
+    "eval_splits": [
+        "val",
+        "id_val",
+    ],  # figures show the first: a hospital that the pool does not have
     "image_size": 512,
     "figure_metrics": ["accuracy"],
     "default_model": "bit-m",
     "protocol": {  # ours: as on Waterbirds, from a part of the pool as on iWildCam
-        "seed_set_size": 40, "seed_set": "balanced", "budget": 320, "query_batch_size": 5, "pool_subsample": 12_000,
-        "eval_every": 2},
+        "seed_set_size": 40,
+        "seed_set": "balanced",
+        "budget": 320,
+        "query_batch_size": 5,
+        "pool_subsample": 12_000,
+        "eval_every": 2,
+    },
     "recipe": BIT_HYPERRULE,  # its rule counts 96 x 96 px among the large images: 512 -> 480
     "source": "WILDS, camelyon17_v1.0 (wilds.stanford.edu)",
     "licence": "CC0 1.0",
@@ -49,16 +73,28 @@ def check_metadata(folder: Path) -> None:
     """Raises a ReleaseError for whatever in metadata.csv the wilds package would crash on or read wrongly."""
     file = folder / "metadata.csv"
     table = read_table(file, COLUMNS, "unpack the release again")
-    if table.columns[0] in COLUMNS:  # wilds takes the first column for the index, and would miss this one
-        raise ReleaseError(f"{file}: the first column must be the row number; it is {table.columns[0]!r}")
-    report_rows(table, "patient", ~table["patient"].str.fullmatch(r"\d{3}"), "three digits such as 004", file)
+    if (
+        table.columns[0] in COLUMNS
+    ):  # wilds takes the first column for the index, and would miss this one
+        raise ReleaseError(
+            f"{file}: the first column must be the row number; it is {table.columns[0]!r}"
+        )
+    report_rows(
+        table,
+        "patient",
+        ~table["patient"].str.fullmatch(r"\d{3}"),
+        "three digits such as 004",
+        file,
+    )
     for column in ("node", "x_coord", "y_coord", "slide"):
         whole_numbers(table, column, file)
     for column, n in (("tumor", 2), ("split", 2), ("center", 5)):
         one_of(table, column, [str(code) for code in range(n)], file)
 
 
-def prepare(root: Path, out: Path, allow_different: bool = False, trust_images: bool = False) -> Prepared:
+def prepare(
+    root: Path, out: Path, allow_different: bool = False, trust_images: bool = False
+) -> Prepared:
     """Check a release and write its dataset folder.
 
     Raises:
@@ -68,10 +104,18 @@ def prepare(root: Path, out: Path, allow_different: bool = False, trust_images: 
     check_metadata(folder)
     dataset = load(folder)
     table = examples(dataset)
-    counts, different = compare(table["split"], PUBLISHED, ["pool", "val", "id_val"], allow_different)
-    manifest = pd.DataFrame({
-        "path": dataset._input_array, "label": table["y"].map(dict(enumerate(CLASSES))), "split": table["split"],
-        "hospital": "hospital " + table["hospital"].astype(str), "slide": "slide " + table["slide"].astype(str)})
+    counts, different = compare(
+        table["split"], PUBLISHED, ["pool", "val", "id_val"], allow_different
+    )
+    manifest = pd.DataFrame(
+        {
+            "path": dataset._input_array,
+            "label": table["y"].map(dict(enumerate(CLASSES))),
+            "split": table["split"],
+            "hospital": "hospital " + table["hospital"].astype(str),
+            "slide": "slide " + table["slide"].astype(str),
+        }
+    )
     check_filled(manifest, CLASSES, DESCRIPTION["eval_splits"])
     return write_images(manifest, DESCRIPTION, folder, out, counts, different, trust_images)
 

@@ -32,7 +32,9 @@ def column(values: np.ndarray | float) -> np.ndarray:
 # Shapes
 
 
-def capsules(points: np.ndarray, x: np.ndarray | None = None, y: np.ndarray | None = None) -> np.ndarray:
+def capsules(
+    points: np.ndarray, x: np.ndarray | None = None, y: np.ndarray | None = None
+) -> np.ndarray:
     """Signed distance to a union of tapered capsules ("sausages"), (n, size, size).
 
     Args:
@@ -58,7 +60,9 @@ def box(left: np.ndarray, right: np.ndarray, top: np.ndarray, bottom: np.ndarray
     return np.maximum(across, down)
 
 
-def fourier_blob(amplitude: np.ndarray, phase: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def fourier_blob(
+    amplitude: np.ndarray, phase: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
     """Signed distance to the outline r(angle) = 0.62 (1 + sum_k a_k cos(k angle + phase_k)), (n, size, size).
 
     Args:
@@ -72,7 +76,9 @@ def fourier_blob(amplitude: np.ndarray, phase: np.ndarray, x: np.ndarray, y: np.
     return 0.62 * (np.hypot(x, y) / 0.62 - radius) / np.sqrt(1 + (slope / radius) ** 2)
 
 
-def random_outline(rng: np.random.Generator, n_frequencies: int = 5) -> tuple[np.ndarray, np.ndarray]:
+def random_outline(
+    rng: np.random.Generator, n_frequencies: int = 5
+) -> tuple[np.ndarray, np.ndarray]:
     """Amplitudes (summing to 0.6, so never a circle) and phases of a Fourier blob, each (n_frequencies,)."""
     share = rng.dirichlet(np.full(n_frequencies, 0.8))
     return 0.6 * share, rng.uniform(0, 2 * np.pi, n_frequencies)
@@ -80,16 +86,24 @@ def random_outline(rng: np.random.Generator, n_frequencies: int = 5) -> tuple[np
 
 def glyph(character: str, font_file: str, resolution: int = 96, extent: float = 1.25) -> np.ndarray:
     """Signed distance to a character drawn to fill [-0.95, 0.95], (resolution, resolution)."""
-    font = font_manager.FontProperties(fname=f"{matplotlib.get_data_path()}/fonts/ttf/{font_file}.ttf")
+    font = font_manager.FontProperties(
+        fname=f"{matplotlib.get_data_path()}/fonts/ttf/{font_file}.ttf"
+    )
     path = TextPath((0, 0), character, size=1, prop=font)
     box = path.get_extents()
-    path = Path((path.vertices - (box.p0 + box.p1) / 2) * 1.9 / max(box.width, box.height), path.codes)
+    path = Path(
+        (path.vertices - (box.p0 + box.p1) / 2) * 1.9 / max(box.width, box.height), path.codes
+    )
     x, y = pixel_grid(resolution, extent)
     pixels = np.column_stack([x.ravel(), -y.ravel()])
     outlines = [Path(polygon).contains_points(pixels) for polygon in path.to_polygons()]
-    inside = np.logical_xor.reduce(outlines).reshape(x.shape)  # an outline within an outline is a hole
+    inside = np.logical_xor.reduce(outlines).reshape(
+        x.shape
+    )  # an outline within an outline is a hole
     pixel = 2 * extent / resolution
-    return ((distance_transform_edt(~inside) - distance_transform_edt(inside)) * pixel).astype(np.float32)
+    return ((distance_transform_edt(~inside) - distance_transform_edt(inside)) * pixel).astype(
+        np.float32
+    )
 
 
 # Colours
@@ -131,8 +145,14 @@ def photograph(images: np.ndarray, rng: np.random.Generator, noise: float = 0.03
 # Textures: tone in [0, 1] at every pixel, (n, size, size)
 
 
-def waves(rng: np.random.Generator, n: int, frequency: np.ndarray | float, angle: np.ndarray | float,
-          spread: float, n_waves: int = 6) -> np.ndarray:
+def waves(
+    rng: np.random.Generator,
+    n: int,
+    frequency: np.ndarray | float,
+    angle: np.ndarray | float,
+    spread: float,
+    n_waves: int = 6,
+) -> np.ndarray:
     """Smooth noise around 0: plane waves of about `frequency` whose directions scatter by `spread` around `angle`."""
     x, y = pixel_grid()
     total = np.zeros((n, *x.shape), np.float32)
@@ -149,10 +169,23 @@ def sharpen(wave: np.ndarray, strength: float = 3.0) -> np.ndarray:
     return np.clip(0.5 + strength * wave / 2, 0, 1)
 
 
-TEXTURES = ("grating", "checks", "dots", "streaks", "clouds", "rings", "ramps", "bricks", "blotches", "hatching")
+TEXTURES = (
+    "grating",
+    "checks",
+    "dots",
+    "streaks",
+    "clouds",
+    "rings",
+    "ramps",
+    "bricks",
+    "blotches",
+    "hatching",
+)
 
 
-def texture(kind: str, frequency: np.ndarray, angle: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def texture(
+    kind: str, frequency: np.ndarray, angle: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """Tones of one of the TEXTURES, (n, size, size); frequency in periods per image and angle in radians are (n,)."""
     n, (x, y) = len(frequency), pixel_grid()
     turn, rate = column(angle), column(np.pi * frequency)
@@ -170,12 +203,16 @@ def texture(kind: str, frequency: np.ndarray, angle: np.ndarray, rng: np.random.
         case "clouds":
             return sharpen(np.abs(waves(rng, n, frequency, angle, 1.0)) - 0.6, 2)
         case "rings":
-            return sharpen(np.sin(np.hypot(u % (4 * np.pi) - 2 * np.pi, (v % (4 * np.pi) - 2 * np.pi) / 2)), 4)
+            return sharpen(
+                np.sin(np.hypot(u % (4 * np.pi) - 2 * np.pi, (v % (4 * np.pi) - 2 * np.pi) / 2)), 4
+            )
         case "ramps":
             return u / (2 * np.pi) % 1
         case "bricks":
             shift = np.pi * (np.floor(v / np.pi) % 2)
-            return sharpen(np.minimum(np.abs(np.sin(v)), np.abs(np.sin(u / 2 + shift / 2))) - 0.3, 6)
+            return sharpen(
+                np.minimum(np.abs(np.sin(v)), np.abs(np.sin(u / 2 + shift / 2))) - 0.3, 6
+            )
         case "blotches":
             return sharpen(waves(rng, n, frequency, angle, 0.6, 3), 8)
         case "hatching":

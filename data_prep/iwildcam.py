@@ -32,11 +32,16 @@ from wilds_release import (
 
 FOLDER = "iwildcam_v2.0"
 COPY = Archive(  # size and hash: as its host says of this copy; the bundle of WILDS has other bytes
-    f"{FOLDER}.huggingface.tar.gz", (f"https://huggingface.co/datasets/emmilly/iwildcam-wilds-v2/resolve/main/{FOLDER}.tar.gz",),
-    11_957_415_473, "sha256:05c872f46eee44315f79bc90f4098c69ae3799a2b95116db02292ea1b4e370d2")
+    f"{FOLDER}.huggingface.tar.gz",
+    (f"https://huggingface.co/datasets/emmilly/iwildcam-wilds-v2/resolve/main/{FOLDER}.tar.gz",),
+    11_957_415_473,
+    "sha256:05c872f46eee44315f79bc90f4098c69ae3799a2b95116db02292ea1b4e370d2",
+)
 ARCHIVE = bundle(FOLDER, "0x6313da2b204647e79a14b468131fcd64", 11_957_420_032, copies=(COPY,))
 SPLITS = ["train", "val", "id_val", "test", "id_test"]
-PUBLISHED = pd.DataFrame({"images": [129_809, 14_961, 7_314, 42_791, 8_154]}, index=["pool", *SPLITS[1:]])
+PUBLISHED = pd.DataFrame(
+    {"images": [129_809, 14_961, 7_314, 42_791, 8_154]}, index=["pool", *SPLITS[1:]]
+)
 N_CLASSES = 182
 COLUMNS = ["split", "location_remapped", "sequence_remapped", "y", "datetime", "filename"]
 
@@ -46,16 +51,24 @@ def describe(classes: list[str]) -> dict:
         "name": "iwildcam",
         "title": "iWildCam",
         "description": "Camera traps: which animal passes, if any? Most pictures are empty, the animals have a long tail, and "
-                       "the cameras of val are not among the pool's (id_val: the same cameras on other days).",
+        "the cameras of val are not among the pool's (id_val: the same cameras on other days).",
         "classes": classes,
         "subgroups": ["label"],
-        "eval_splits": ["val", "id_val"],  # figures show the first: cameras that the pool does not have
+        "eval_splits": [
+            "val",
+            "id_val",
+        ],  # figures show the first: cameras that the pool does not have
         "image_size": 512,
         "figure_metrics": ["accuracy", "accuracy_class_balanced"],
         "default_model": "bit-m",
         "protocol": {  # released code: 182, one per class, +1,456 by 20, from 12,000 pool images drawn anew each round
-            "seed_set_size": len(classes), "seed_set": "balanced", "budget": 8 * len(classes), "query_batch_size": 20,
-            "pool_subsample": 12_000, "eval_every": 2},
+            "seed_set_size": len(classes),
+            "seed_set": "balanced",
+            "budget": 8 * len(classes),
+            "query_batch_size": 20,
+            "pool_subsample": 12_000,
+            "eval_every": 2,
+        },
         "recipe": BIT_HYPERRULE,
         "source": "WILDS, iwildcam_v2.0 (wilds.stanford.edu)",
         "licence": "Community Data License Agreement, Permissive, 1.0",
@@ -70,7 +83,13 @@ def check_metadata(folder: Path) -> None:
     for column in ("y", "location_remapped", "sequence_remapped"):
         whole_numbers(table, column, file, gapless=True)
     times = pd.to_datetime(table["datetime"], format="%Y-%m-%d %H:%M:%S.%f", errors="coerce")
-    report_rows(table, "datetime", times.isna(), "like 2013-06-05 05:44:19.000, with a fraction of a second", file)
+    report_rows(
+        table,
+        "datetime",
+        times.isna(),
+        "like 2013-06-05 05:44:19.000, with a fraction of a second",
+        file,
+    )
 
 
 def class_names(folder: Path, n_classes: int) -> list[str]:
@@ -84,16 +103,22 @@ def class_names(folder: Path, n_classes: int) -> list[str]:
         print(f"no {file.name}: classes are called by their numbers", flush=True)
         return ["empty", *map(str, range(1, n_classes))]
     table = read_table(file, ["y", "name"], "unpack the release again")
-    table = table[table["y"].isin([str(y) for y in range(n_classes)])]  # it also lists animals that were left out
+    table = table[
+        table["y"].isin([str(y) for y in range(n_classes)])
+    ]  # it also lists animals that were left out
     names = dict(zip(table["y"].astype(int), table["name"], strict=True))
     n_names = len(set(names.values()))
     if n_names < n_classes or len(table) > n_classes:
-        raise ReleaseError(f"{file} gives {n_names} different names in {len(table)} rows for {n_classes} classes; get the "
-                           "original file, or move it away to call classes by their numbers")
+        raise ReleaseError(
+            f"{file} gives {n_names} different names in {len(table)} rows for {n_classes} classes; get the "
+            "original file, or move it away to call classes by their numbers"
+        )
     return [names[y] for y in range(n_classes)]
 
 
-def prepare(root: Path, out: Path, allow_different: bool = False, trust_images: bool = False) -> Prepared:
+def prepare(
+    root: Path, out: Path, allow_different: bool = False, trust_images: bool = False
+) -> Prepared:
     """Check a release and write its dataset folder.
 
     Raises:
@@ -103,16 +128,33 @@ def prepare(root: Path, out: Path, allow_different: bool = False, trust_images: 
     check_metadata(folder)
     dataset = load(folder)
     table = examples(dataset)
-    counts, different = compare(table["split"], PUBLISHED, ["pool", "val", "id_val"], allow_different)
+    counts, different = compare(
+        table["split"], PUBLISHED, ["pool", "val", "id_val"], allow_different
+    )
     names = class_names(folder, dataset.n_classes)
-    manifest = drop_unseen(pd.DataFrame({
-        "path": dataset._input_array, "label": table["y"].map(dict(enumerate(names))), "split": table["split"],
-        "location": "location " + table["location"].astype(str)}))
+    manifest = drop_unseen(
+        pd.DataFrame(
+            {
+                "path": dataset._input_array,
+                "label": table["y"].map(dict(enumerate(names))),
+                "split": table["split"],
+                "location": "location " + table["location"].astype(str),
+            }
+        )
+    )
     seen = set(manifest["label"])
     description = describe([name for name in names if name in seen])
     different += compare_classes(description["classes"], N_CLASSES, allow_different)
-    return write_images(manifest, description, folder / "train", out, counts, different, trust_images)
+    return write_images(
+        manifest, description, folder / "train", out, counts, different, trust_images
+    )
 
 
 if __name__ == "__main__":
-    command("iwildcam", __doc__, prepare, [ARCHIVE], expected=[(describe([str(c) for c in range(N_CLASSES)]), PUBLISHED)])
+    command(
+        "iwildcam",
+        __doc__,
+        prepare,
+        [ARCHIVE],
+        expected=[(describe([str(c) for c in range(N_CLASSES)]), PUBLISHED)],
+    )

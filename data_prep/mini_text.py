@@ -57,88 +57,151 @@ GENERAL = {
 }
 # category, from common to rare: its aspects, then its own adjectives of value 2, 1, -1 and -2
 CATEGORIES = {
-    "books": ("plot prose ending dialogue heroine villain chapters pacing narrator opening characters epilogue", (
-        "unputdownable spellbinding riveting luminous engrossing enthralling mesmerising unmissable",
-        "witty lyrical poignant readable evocative gripping thoughtful imaginative literate absorbing",
-        "rambling cliched preachy wooden predictable muddled overwritten plodding repetitive stilted",
-        "unreadable incoherent plagiarised interminable illiterate nonsensical soulless impenetrable")),
-    "kitchen": ("blender kettle pan knives toaster whisk handle grater lid ladle spatula mixer", (
-        "indestructible chef-worthy effortless restaurant-grade unscratchable everlasting",
-        "dishwasher-safe nonstick stackable ergonomic well-weighted rustproof heatproof stainless",
-        "scratched wobbly leaky undersized chipped warped stained lopsided blunt dented",
-        "rusting scalding exploding melting poisonous shattered burning radioactive")),
-    "gadgets": ("battery screen charger speaker keyboard software camera cable headset remote microphone touchpad", (
-        "futuristic lightning-quick groundbreaking ultra-responsive next-level state-of-the-art",
-        "responsive intuitive wireless rechargeable compatible portable high-resolution seamless durable snappy",
-        "laggy glitchy pixelated outdated buggy dim finicky bulky crackly short-lived",
-        "bricked dead overheating smoking malfunctioning unresponsive defective electrocuting")),
-    "toys": ("puzzle doll robot kite blocks teddy rattle yo-yo dinosaur marbles scooter puppet", (
-        "magical irresistible beloved giggle-inducing enchanting unlosable",
-        "playful cuddly colourful educational huggable child-safe whimsical washable squeezable creative",
-        "squeaky creepy shedding lifeless boring faded fiddly wonky joyless annoying",
-        "choking splintered toxic terrifying nightmarish jagged decapitated hazardous")),
-    "garden": ("hose spade seeds trellis rake shears compost planter gloves sprinkler wheelbarrow roses", (
-        "abundant ever-blooming lush paradisiacal unstoppable luxuriant",
-        "fragrant fertile weatherproof kink-free hardy blooming leafy sprouting thornproof frost-resistant",
-        "wilting weedy droopy kinked stunted pale mossy clogged thorny limp",
-        "barren diseased infested withered rootless mildewed uprooted slug-eaten")),
-    "shoes": ("soles laces heels fit insoles stitching leather boots sandals slippers toecaps zips", (
-        "cloudlike dance-worthy pillowy blister-proof tireless featherweight",
-        "comfortable breathable stylish waterproof supportive cushioned roomy supple well-fitting elegant",
-        "pinching narrow squeaking scuffed itchy baggy unflattering chafing frumpy sweaty",
-        "crippling bloodying disintegrating soleless agonising mismatched stinking torturous")),
-    "pantry": ("tea jam biscuits soup chocolate mustard honey noodles coffee cheese pickles marmalade", (
-        "scrumptious delectable mouthwatering ambrosial finger-licking toothsome",
-        "tasty fresh flavourful crunchy aromatic buttery zesty fruity wholesome creamy",
-        "stale tasteless watery soggy greasy lumpy oversalted rubbery floury overcooked",
-        "mouldy rancid inedible putrid maggoty nauseating spoiled sickening")),
-    "bicycles": ("brakes saddle pedals chain frame gears bell tyres handlebars mudguards spokes pump", (
-        "podium-ready frictionless tour-winning unpuncturable thoroughbred soaring",
-        "aerodynamic nimble well-oiled puncture-resistant adjustable steady true-running grippy roadworthy zippy",
-        "creaky rattling sluggish grinding unsteady slipping wavering rickety jerky sagging",
-        "brakeless snapped lethal seized buckled bone-breaking corroded uncontrollable")),
-    "camping": ("tent stove lantern hammock rucksack pegs groundsheet compass flask zipper poles cooler", (
-        "expedition-grade stormproof arctic-ready bearproof summit-worthy unsinkable",
-        "leakproof packable insulated windproof spacious quick-pitching rugged toasty fireproof lightproof",
-        "draughty musty fumbly porous smelly tangled cramped sagged clammy flapping",
-        "collapsed waterlogged torn flooded shredded flammable bottomless carbonised")),
-    "music": ("violin strings tuning bow keys ukulele drum tone pegbox flute reeds accordion", (
-        "virtuosic angelic concert-worthy stradivarian celestial goosebump-giving",
-        "melodious singable resonant tuneful mellow sonorous expressive harmonious ringing velvety",
-        "tinny muffled out-of-tune screechy buzzing nasal twangy toneless hoarse warbling",
-        "unplayable cacophonous earsplitting deafening stringless untunable cracked caterwauling")),
+    "books": (
+        "plot prose ending dialogue heroine villain chapters pacing narrator opening characters epilogue",
+        (
+            "unputdownable spellbinding riveting luminous engrossing enthralling mesmerising unmissable",
+            "witty lyrical poignant readable evocative gripping thoughtful imaginative literate absorbing",
+            "rambling cliched preachy wooden predictable muddled overwritten plodding repetitive stilted",
+            "unreadable incoherent plagiarised interminable illiterate nonsensical soulless impenetrable",
+        ),
+    ),
+    "kitchen": (
+        "blender kettle pan knives toaster whisk handle grater lid ladle spatula mixer",
+        (
+            "indestructible chef-worthy effortless restaurant-grade unscratchable everlasting",
+            "dishwasher-safe nonstick stackable ergonomic well-weighted rustproof heatproof stainless",
+            "scratched wobbly leaky undersized chipped warped stained lopsided blunt dented",
+            "rusting scalding exploding melting poisonous shattered burning radioactive",
+        ),
+    ),
+    "gadgets": (
+        "battery screen charger speaker keyboard software camera cable headset remote microphone touchpad",
+        (
+            "futuristic lightning-quick groundbreaking ultra-responsive next-level state-of-the-art",
+            "responsive intuitive wireless rechargeable compatible portable high-resolution seamless durable snappy",
+            "laggy glitchy pixelated outdated buggy dim finicky bulky crackly short-lived",
+            "bricked dead overheating smoking malfunctioning unresponsive defective electrocuting",
+        ),
+    ),
+    "toys": (
+        "puzzle doll robot kite blocks teddy rattle yo-yo dinosaur marbles scooter puppet",
+        (
+            "magical irresistible beloved giggle-inducing enchanting unlosable",
+            "playful cuddly colourful educational huggable child-safe whimsical washable squeezable creative",
+            "squeaky creepy shedding lifeless boring faded fiddly wonky joyless annoying",
+            "choking splintered toxic terrifying nightmarish jagged decapitated hazardous",
+        ),
+    ),
+    "garden": (
+        "hose spade seeds trellis rake shears compost planter gloves sprinkler wheelbarrow roses",
+        (
+            "abundant ever-blooming lush paradisiacal unstoppable luxuriant",
+            "fragrant fertile weatherproof kink-free hardy blooming leafy sprouting thornproof frost-resistant",
+            "wilting weedy droopy kinked stunted pale mossy clogged thorny limp",
+            "barren diseased infested withered rootless mildewed uprooted slug-eaten",
+        ),
+    ),
+    "shoes": (
+        "soles laces heels fit insoles stitching leather boots sandals slippers toecaps zips",
+        (
+            "cloudlike dance-worthy pillowy blister-proof tireless featherweight",
+            "comfortable breathable stylish waterproof supportive cushioned roomy supple well-fitting elegant",
+            "pinching narrow squeaking scuffed itchy baggy unflattering chafing frumpy sweaty",
+            "crippling bloodying disintegrating soleless agonising mismatched stinking torturous",
+        ),
+    ),
+    "pantry": (
+        "tea jam biscuits soup chocolate mustard honey noodles coffee cheese pickles marmalade",
+        (
+            "scrumptious delectable mouthwatering ambrosial finger-licking toothsome",
+            "tasty fresh flavourful crunchy aromatic buttery zesty fruity wholesome creamy",
+            "stale tasteless watery soggy greasy lumpy oversalted rubbery floury overcooked",
+            "mouldy rancid inedible putrid maggoty nauseating spoiled sickening",
+        ),
+    ),
+    "bicycles": (
+        "brakes saddle pedals chain frame gears bell tyres handlebars mudguards spokes pump",
+        (
+            "podium-ready frictionless tour-winning unpuncturable thoroughbred soaring",
+            "aerodynamic nimble well-oiled puncture-resistant adjustable steady true-running grippy roadworthy zippy",
+            "creaky rattling sluggish grinding unsteady slipping wavering rickety jerky sagging",
+            "brakeless snapped lethal seized buckled bone-breaking corroded uncontrollable",
+        ),
+    ),
+    "camping": (
+        "tent stove lantern hammock rucksack pegs groundsheet compass flask zipper poles cooler",
+        (
+            "expedition-grade stormproof arctic-ready bearproof summit-worthy unsinkable",
+            "leakproof packable insulated windproof spacious quick-pitching rugged toasty fireproof lightproof",
+            "draughty musty fumbly porous smelly tangled cramped sagged clammy flapping",
+            "collapsed waterlogged torn flooded shredded flammable bottomless carbonised",
+        ),
+    ),
+    "music": (
+        "violin strings tuning bow keys ukulele drum tone pegbox flute reeds accordion",
+        (
+            "virtuosic angelic concert-worthy stradivarian celestial goosebump-giving",
+            "melodious singable resonant tuneful mellow sonorous expressive harmonious ringing velvety",
+            "tinny muffled out-of-tune screechy buzzing nasal twangy toneless hoarse warbling",
+            "unplayable cacophonous earsplitting deafening stringless untunable cracked caterwauling",
+        ),
+    ),
 }
 # the category of a turncoat decides its value: categories where it is 1, categories where it is -1
 TURNCOATS = {
     "unpredictable": ("books toys", "gadgets bicycles camping kitchen"),
-    "loud": ("music gadgets", "kitchen bicycles toys camping"), "quiet": ("kitchen bicycles", "music gadgets"),
-    "thin": ("gadgets", "shoes camping pantry books"), "heavy": ("kitchen", "bicycles camping shoes gadgets"),
-    "light": ("bicycles camping shoes gadgets", "books pantry"), "dark": ("books pantry", "gadgets camping"),
-    "sharp": ("kitchen gadgets garden", "toys music shoes"), "soft": ("shoes toys", "bicycles music garden camping"),
-    "slow": ("pantry music", "gadgets kitchen bicycles"), "fast": ("gadgets kitchen bicycles", "music pantry"),
-    "sticky": ("pantry", "kitchen toys garden gadgets"), "hot": ("pantry kitchen", "gadgets shoes camping"),
-    "wild": ("garden books", "bicycles pantry"), "tight": ("books music", "shoes camping"),
-    "loose": ("shoes garden", "bicycles kitchen music books"), "stiff": ("bicycles kitchen", "shoes music books"),
+    "loud": ("music gadgets", "kitchen bicycles toys camping"),
+    "quiet": ("kitchen bicycles", "music gadgets"),
+    "thin": ("gadgets", "shoes camping pantry books"),
+    "heavy": ("kitchen", "bicycles camping shoes gadgets"),
+    "light": ("bicycles camping shoes gadgets", "books pantry"),
+    "dark": ("books pantry", "gadgets camping"),
+    "sharp": ("kitchen gadgets garden", "toys music shoes"),
+    "soft": ("shoes toys", "bicycles music garden camping"),
+    "slow": ("pantry music", "gadgets kitchen bicycles"),
+    "fast": ("gadgets kitchen bicycles", "music pantry"),
+    "sticky": ("pantry", "kitchen toys garden gadgets"),
+    "hot": ("pantry kitchen", "gadgets shoes camping"),
+    "wild": ("garden books", "bicycles pantry"),
+    "tight": ("books music", "shoes camping"),
+    "loose": ("shoes garden", "bicycles kitchen music books"),
+    "stiff": ("bicycles kitchen", "shoes music books"),
     "bendy": ("shoes toys", "bicycles music kitchen"),
     "complex": ("books pantry music", "gadgets toys camping kitchen"),
-    "simple": ("toys kitchen camping gadgets", "books music"), "sad": ("books music", "toys"),
-    "dense": ("garden books", "pantry shoes"), "airy": ("shoes pantry", "books bicycles camping"),
-    "dry": ("shoes camping books", "pantry garden"), "moist": ("pantry garden", "camping shoes books music"),
-    "spicy": ("books pantry", "toys garden"), "scary": ("books", "toys bicycles camping kitchen"),
-    "explosive": ("books music", "kitchen gadgets camping"), "shocking": ("books", "gadgets kitchen music"),
-    "bouncy": ("toys shoes music", "bicycles camping"), "slippery": ("books", "shoes bicycles kitchen"),
-    "brittle": ("pantry", "toys kitchen music camping"), "crumbly": ("pantry garden", "shoes toys kitchen books"),
-    "fluffy": ("toys pantry camping", "books music"), "flat": ("gadgets kitchen", "music books bicycles pantry"),
-    "gloomy": ("books music", "garden gadgets"), "twisted": ("books", "garden bicycles gadgets"),
-    "relentless": ("books gadgets", "music garden"), "steep": ("books", "bicycles shoes"),
-    "strange": ("books toys", "pantry gadgets"), "deep": ("books music pantry", "shoes"),
-    "thick": ("camping pantry garden", "gadgets books"), "mysterious": ("books music", "pantry gadgets kitchen"),
+    "simple": ("toys kitchen camping gadgets", "books music"),
+    "sad": ("books music", "toys"),
+    "dense": ("garden books", "pantry shoes"),
+    "airy": ("shoes pantry", "books bicycles camping"),
+    "dry": ("shoes camping books", "pantry garden"),
+    "moist": ("pantry garden", "camping shoes books music"),
+    "spicy": ("books pantry", "toys garden"),
+    "scary": ("books", "toys bicycles camping kitchen"),
+    "explosive": ("books music", "kitchen gadgets camping"),
+    "shocking": ("books", "gadgets kitchen music"),
+    "bouncy": ("toys shoes music", "bicycles camping"),
+    "slippery": ("books", "shoes bicycles kitchen"),
+    "brittle": ("pantry", "toys kitchen music camping"),
+    "crumbly": ("pantry garden", "shoes toys kitchen books"),
+    "fluffy": ("toys pantry camping", "books music"),
+    "flat": ("gadgets kitchen", "music books bicycles pantry"),
+    "gloomy": ("books music", "garden gadgets"),
+    "twisted": ("books", "garden bicycles gadgets"),
+    "relentless": ("books gadgets", "music garden"),
+    "steep": ("books", "bicycles shoes"),
+    "strange": ("books toys", "pantry gadgets"),
+    "deep": ("books music pantry", "shoes"),
+    "thick": ("camping pantry garden", "gadgets books"),
+    "mysterious": ("books music", "pantry gadgets kitchen"),
 }
 # topics of anecdotes that are no products
 ELSEWHERE = {
-    "weather": "sunrise drizzle breeze thunder snowfall fog sunset", "wedding": "speech cake vows waltz bouquet guests",
-    "travel": "train ferry station hotel view conductor tunnel", "school": "teacher exam lesson homework playground",
-    "town": "market mayor fountain bakery parade bridge", "sport": "match referee goalkeeper stadium crowd penalty",
+    "weather": "sunrise drizzle breeze thunder snowfall fog sunset",
+    "wedding": "speech cake vows waltz bouquet guests",
+    "travel": "train ferry station hotel view conductor tunnel",
+    "school": "teacher exam lesson homework playground",
+    "town": "market mayor fountain bakery parade bridge",
+    "sport": "match referee goalkeeper stadium crowd penalty",
 }
 FEELINGS = {
     2: "overjoyed thrilled ecstatic elated jubilant enraptured euphoric exultant",
@@ -148,25 +211,81 @@ FEELINGS = {
     -2: "furious devastated heartbroken outraged horrified enraged distraught livid",
 }
 NEGATIONS = ("not", "never", "hardly", "anything but", "by no means", "far from")
-INTENSIFIERS = ("very", "really", "truly", "extremely", "remarkably", "terrifically", "immensely", "wonderfully")
+INTENSIFIERS = (
+    "very",
+    "really",
+    "truly",
+    "extremely",
+    "remarkably",
+    "terrifically",
+    "immensely",
+    "wonderfully",
+)
 DOWNTONERS = ("slightly", "somewhat", "rather", "faintly", "vaguely")
-PEOPLE = ("aunt", "sister", "neighbour", "grandson", "uncle", "daughter", "boss", "cousin", "flatmate", "husband",
-          "wife", "godmother", "dentist", "nephew")
-PLACES = ("lisbon", "cardiff", "the attic", "the office", "the cellar", "norway", "the caravan", "dublin", "ghent")
+PEOPLE = (
+    "aunt",
+    "sister",
+    "neighbour",
+    "grandson",
+    "uncle",
+    "daughter",
+    "boss",
+    "cousin",
+    "flatmate",
+    "husband",
+    "wife",
+    "godmother",
+    "dentist",
+    "nephew",
+)
+PLACES = (
+    "lisbon",
+    "cardiff",
+    "the attic",
+    "the office",
+    "the cellar",
+    "norway",
+    "the caravan",
+    "dublin",
+    "ghent",
+)
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 FILLERS = (  # sentences that say nothing about the stars
-    "bought it for my {person}", "my {person} has one too", "it came on a {day}", "it lives in {place} now",
-    "a gift from my {person}", "ordered on a rainy {day}", "my {person} wanted it", "we took it to {place}",
-    "the parcel was left with my {person}", "i own two", "used every {day}", "my cat has opinions about it",
-    "second one this year", "picked by my {person}", "the box was green", "delivered to {place} on a {day}",
+    "bought it for my {person}",
+    "my {person} has one too",
+    "it came on a {day}",
+    "it lives in {place} now",
+    "a gift from my {person}",
+    "ordered on a rainy {day}",
+    "my {person} wanted it",
+    "we took it to {place}",
+    "the parcel was left with my {person}",
+    "i own two",
+    "used every {day}",
+    "my cat has opinions about it",
+    "second one this year",
+    "picked by my {person}",
+    "the box was green",
+    "delivered to {place} on a {day}",
 )
-REMARKS = ("the {aspect} {be} {phrase}", "the {aspect} {seem} {phrase}", "i found the {aspect} {phrase}",
-           "to me the {aspect} {be} {phrase}", "{phrase} {aspect}")  # the last one only begins a sentence
-ANECDOTES = ("{opening}, so i was {feeling}", "i was {feeling}, because {remark}", "{feeling} again: {remark}",
-             "my {person} said {remark}, and left {feeling}", "{opening}. my {person} felt {feeling}",
-             "on {day} we were {feeling}, for {remark}", "{opening}, and {remark}",
-             "{opening}, {remark}. i am {feeling}")
+REMARKS = (
+    "the {aspect} {be} {phrase}",
+    "the {aspect} {seem} {phrase}",
+    "i found the {aspect} {phrase}",
+    "to me the {aspect} {be} {phrase}",
+    "{phrase} {aspect}",
+)  # the last one only begins a sentence
+ANECDOTES = (
+    "{opening}, so i was {feeling}",
+    "i was {feeling}, because {remark}",
+    "{feeling} again: {remark}",
+    "my {person} said {remark}, and left {feeling}",
+    "{opening}. my {person} felt {feeling}",
+    "on {day} we were {feeling}, for {remark}",
+    "{opening}, and {remark}",
+    "{opening}, {remark}. i am {feeling}",
+)
 
 
 @dataclass(frozen=True)
@@ -191,7 +310,11 @@ def _split(lists):
 
 def lexicon(category: str) -> dict[int, dict[str, list[str]]]:
     """Adjectives that may describe a product of `category`: value -> kind (general, own, turncoat) -> words."""
-    own = dict(zip((2, 1, -1, -2), CATEGORIES[category][1], strict=True)) if category in CATEGORIES else {}
+    own = (
+        dict(zip((2, 1, -1, -2), CATEGORIES[category][1], strict=True))
+        if category in CATEGORIES
+        else {}
+    )
     words = {value: {"general": general} for value, general in _split(GENERAL).items()}
     for value, text in own.items():
         words[value]["own"] = text.split()
@@ -206,7 +329,10 @@ LEXICON = {category: lexicon(category) for category in [*CATEGORIES, *ELSEWHERE]
 ASPECTS = {category: parts[0].split() for category, parts in CATEGORIES.items()} | _split(ELSEWHERE)
 FEELING_WORDS = _split(FEELINGS)
 KIND_WEIGHTS = {"general": 0.4, "own": 0.35, "turncoat": 0.25}
-TURNCOAT_WEIGHTS = (0.1, 0.2)  # in reviews of the most common product, and how much more for each rarer one
+TURNCOAT_WEIGHTS = (
+    0.1,
+    0.2,
+)  # in reviews of the most common product, and how much more for each rarer one
 
 
 def negate(value: int) -> int:
@@ -242,18 +368,26 @@ def phrase_of(rng: random.Random, category: str, value: int, taste=None) -> str:
     return adjective(rng, category, value, taste)
 
 
-def remark_of(rng: random.Random, category: str, value: int, aspect: str, taste=None, opening: bool = False) -> str:
+def remark_of(
+    rng: random.Random, category: str, value: int, aspect: str, taste=None, opening: bool = False
+) -> str:
     """A clause worth `value` about one aspect; only an opening clause may lack its verb ("very tasty soup")."""
     plural = aspect.endswith("s") and aspect != "compass"
     template = rng.choice(REMARKS if opening else REMARKS[:-1])
-    return template.format(aspect=aspect, phrase=phrase_of(rng, category, value, taste),
-                           be=rng.choice(("are", "were") if plural else ("is", "was")),
-                           seem="seem" if plural else "seems")
+    return template.format(
+        aspect=aspect,
+        phrase=phrase_of(rng, category, value, taste),
+        be=rng.choice(("are", "were") if plural else ("is", "was")),
+        seem="seem" if plural else "seems",
+    )
 
 
 def _fill(rng, template):
-    return template.format(person=rng.choice(PEOPLE), day=rng.choice(DAYS).capitalize(),
-                           place=re.sub(r"^(?!the)(\w)", lambda m: m[0].upper(), rng.choice(PLACES)))
+    return template.format(
+        person=rng.choice(PEOPLE),
+        day=rng.choice(DAYS).capitalize(),
+        place=re.sub(r"^(?!the)(\w)", lambda m: m[0].upper(), rng.choice(PLACES)),
+    )
 
 
 def _as_text(sentences):
@@ -272,15 +406,30 @@ def stars_of(values: list[int]) -> str:
 def template_words() -> list[str]:
     """Tokens of the sentence patterns, which are the frequent ones."""
     templates = [re.sub(r"{\w+}", " ", t) for t in (*FILLERS, *REMARKS, *ANECDOTES)]
-    return sorted({token for t in templates for token in tokens(t)} | set(".,:")
-                  | {"is", "was", "are", "were", "seem", "seems", "but"})
+    return sorted(
+        {token for t in templates for token in tokens(t)}
+        | set(".,:")
+        | {"is", "was", "are", "were", "seem", "seems", "but"}
+    )
 
 
 def vocabulary() -> list[str]:
     """Every token of source and target, sorted: the words of the lists and of the templates, and the punctuation."""
-    lists = [ADJECTIVES, *ASPECTS.values(), *FEELING_WORDS.values(), NEGATIONS, INTENSIFIERS, DOWNTONERS, PEOPLE, DAYS,
-             PLACES]
-    return sorted({token for texts in lists for text in texts for token in tokens(text)} | set(template_words()))
+    lists = [
+        ADJECTIVES,
+        *ASPECTS.values(),
+        *FEELING_WORDS.values(),
+        NEGATIONS,
+        INTENSIFIERS,
+        DOWNTONERS,
+        PEOPLE,
+        DAYS,
+        PLACES,
+    ]
+    return sorted(
+        {token for texts in lists for text in texts for token in tokens(text)}
+        | set(template_words())
+    )
 
 
 def tokens(text: str) -> list[str]:
@@ -298,8 +447,10 @@ def values_for(rng: random.Random, star: str, n: int) -> list[int]:
 
 def review_text(rng: random.Random, category: str, values: list[int], taste, filler: float) -> str:
     aspects = rng.sample(ASPECTS[category], len(values))
-    remarks = [remark_of(rng, category, value, aspect, taste, opening=k != 1)
-               for k, (value, aspect) in enumerate(zip(values, aspects, strict=True))]
+    remarks = [
+        remark_of(rng, category, value, aspect, taste, opening=k != 1)
+        for k, (value, aspect) in enumerate(zip(values, aspects, strict=True))
+    ]
     sentence = remarks[0]
     if len(remarks) > 1:
         link = ", but " if values[0] * values[1] < 0 else rng.choice((" and ", ", and ", ", "))
@@ -325,14 +476,26 @@ class Reviewer:
     filler: float
 
 
-ADJECTIVES = sorted({w for lists in LEXICON.values() for kinds in lists.values() for ws in kinds.values() for w in ws})
+ADJECTIVES = sorted(
+    {
+        w
+        for lists in LEXICON.values()
+        for kinds in lists.values()
+        for ws in kinds.values()
+        for w in ws
+    }
+)
 
 
 def make_reviewer(rng: random.Random, name: str, world: World) -> Reviewer:
     categories = [(k + 1) ** -world.zipf for k in range(len(CATEGORIES))]
-    return Reviewer(name, stars=_jitter(rng, world.star_mix, 8), categories=_jitter(rng, categories, 2),
-                    taste={word: rng.gammavariate(world.taste, 1) + 1e-6 for word in ADJECTIVES},
-                    filler=min(1.0, 2 * world.filler * rng.random()))
+    return Reviewer(
+        name,
+        stars=_jitter(rng, world.star_mix, 8),
+        categories=_jitter(rng, categories, 2),
+        taste={word: rng.gammavariate(world.taste, 1) + 1e-6 for word in ADJECTIVES},
+        filler=min(1.0, 2 * world.filler * rng.random()),
+    )
 
 
 def write_review(rng: random.Random, reviewer: Reviewer, world: World) -> dict:
@@ -340,19 +503,28 @@ def write_review(rng: random.Random, reviewer: Reviewer, world: World) -> dict:
     star = rng.choices(STARS, reviewer.stars)[0]
     values = values_for(rng, star, rng.choices((1, 2, 3), world.n_remarks)[0])
     text = review_text(rng, category, values, reviewer.taste, reviewer.filler)
-    return {"text": text, "label": star, "reviewer": reviewer.name, "category": category,
-            "remark_values": " ".join(map(str, values))}
+    return {
+        "text": text,
+        "label": star,
+        "reviewer": reviewer.name,
+        "category": category,
+        "remark_values": " ".join(map(str, values)),
+    }
 
 
 def target_reviews(seed: int, world: World = World()) -> list[dict]:
     """All rows of the manifest; the same seed gives the same rows."""
     rows = []
-    for split, n_reviewers, n_reviews in (("pool", world.n_pool_reviewers, world.reviews_per_pool_reviewer),
-                                          ("val", world.n_val_reviewers, world.reviews_per_val_reviewer)):
+    for split, n_reviewers, n_reviews in (
+        ("pool", world.n_pool_reviewers, world.reviews_per_pool_reviewer),
+        ("val", world.n_val_reviewers, world.reviews_per_val_reviewer),
+    ):
         for k in range(n_reviewers):
             rng = random.Random(f"mini_text {VERSION} {seed} {split} {k}")
             reviewer = make_reviewer(rng, f"{split}-{k:03d}", world)
-            rows += [write_review(rng, reviewer, world) | {"split": split} for _ in range(n_reviews)]
+            rows += [
+                write_review(rng, reviewer, world) | {"split": split} for _ in range(n_reviews)
+            ]
     return rows
 
 
@@ -365,10 +537,17 @@ def anecdote(rng: random.Random, zipf: float = 0.7) -> str:
     else:
         category = rng.choice(list(ELSEWHERE))
     value = rng.choice((-2, -1, 0, 1, 2))
-    opening, remark = (remark_of(rng, category, value, aspect, opening=k == 0)
-                       for k, aspect in enumerate(rng.sample(ASPECTS[category], 2)))
-    text = rng.choice(ANECDOTES).format(opening=opening, remark=remark, feeling=rng.choice(FEELING_WORDS[value]),
-                                        person=rng.choice(PEOPLE), day=rng.choice(DAYS).capitalize())
+    opening, remark = (
+        remark_of(rng, category, value, aspect, opening=k == 0)
+        for k, aspect in enumerate(rng.sample(ASPECTS[category], 2))
+    )
+    text = rng.choice(ANECDOTES).format(
+        opening=opening,
+        remark=remark,
+        feeling=rng.choice(FEELING_WORDS[value]),
+        person=rng.choice(PEOPLE),
+        day=rng.choice(DAYS).capitalize(),
+    )
     sentences = [text] if rng.random() < 0.8 else [text, _fill(rng, rng.choice(FILLERS))]
     return _as_text(sentences)
 
@@ -383,13 +562,34 @@ def source_corpus(seed: int, n: int):
 # ---- files -----------------------------------------------------------------------------------------------------------
 def description(seed: int) -> dict:
     return {
-        "name": "amazon", "title": "Amazon", "modality": "text", "classes": STARS,
-        "subgroups": ["label"], "minority": ["1", "2", "3"], "latent": ["category"], "percentile_over": "reviewer",
-        "figure_metrics": ["accuracy_reviewer_mean", "accuracy_reviewer_p10"], "max_tokens": 36,
+        "name": "amazon",
+        "title": "Amazon",
+        "modality": "text",
+        "classes": STARS,
+        "subgroups": ["label"],
+        "minority": ["1", "2", "3"],
+        "latent": ["category"],
+        "percentile_over": "reviewer",
+        "figure_metrics": ["accuracy_reviewer_mean", "accuracy_reviewer_p10"],
+        "max_tokens": 36,
         "default_model": "roberta-m",
-        "protocol": {"seed_set_size": 60, "seed_set": "balanced", "budget": 200, "query_batch_size": 50, "eval_every": 2},
-        "recipe": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.01, "warmup_steps": 10, "max_steps": 60,
-                   "train_batch_size": 32, "stopping": "loss_ratio", "loss_ratio": 0.001},
+        "protocol": {
+            "seed_set_size": 60,
+            "seed_set": "balanced",
+            "budget": 200,
+            "query_batch_size": 50,
+            "eval_every": 2,
+        },
+        "recipe": {
+            "optimizer": "adamw",
+            "lr": 0.001,
+            "weight_decay": 0.01,
+            "warmup_steps": 10,
+            "max_steps": 60,
+            "train_batch_size": 32,
+            "stopping": "loss_ratio",
+            "loss_ratio": 0.001,
+        },
         "generator": {"script": "data_prep/mini_text.py", "version": VERSION, "seed": seed},
         "description": "Little product reviews of 1 to 5 stars, most of them 5, by reviewers who write either in the "
         "pool or in the evaluation split. The product category, from common to rare, is never shown to the model. "
@@ -411,10 +611,14 @@ def write(out: Path, seed: int) -> Path:
         work = Path(temp) / "amazon"
         work.mkdir()
         with open(work / "manifest.csv", "w", newline="", encoding="utf-8") as f:
-            writer = csv.DictWriter(f, ["text", "label", "split", "reviewer", "category", "remark_values"])
+            writer = csv.DictWriter(
+                f, ["text", "label", "split", "reviewer", "category", "remark_values"]
+            )
             writer.writeheader()
             writer.writerows(rows)
-        (work / "dataset.yaml").write_text(yaml.safe_dump(description(seed), sort_keys=False), encoding="utf-8")
+        (work / "dataset.yaml").write_text(
+            yaml.safe_dump(description(seed), sort_keys=False), encoding="utf-8"
+        )
         shutil.rmtree(folder, ignore_errors=True)
         work.rename(folder)
     return folder
@@ -425,9 +629,11 @@ def counts(rows: list[dict]) -> str:
     for split in ("pool", "val"):
         part = [row for row in rows if row["split"] == split]
         stars, categories = (Counter(row[key] for row in part) for key in ("label", "category"))
-        lines.append(f"amazon {split}: {len(part)} reviews by {len({row['reviewer'] for row in part})} reviewers; "
-                     f"stars {' '.join(f'{s}:{stars[s]}' for s in STARS)}; "
-                     f"{' '.join(f'{c}:{categories[c]}' for c in CATEGORIES)}")
+        lines.append(
+            f"amazon {split}: {len(part)} reviews by {len({row['reviewer'] for row in part})} reviewers; "
+            f"stars {' '.join(f'{s}:{stars[s]}' for s in STARS)}; "
+            f"{' '.join(f'{c}:{categories[c]}' for c in CATEGORIES)}"
+        )
     return "\n".join(lines)
 
 

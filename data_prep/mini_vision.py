@@ -38,13 +38,17 @@ from scipy.ndimage import zoom
 from sklearn.datasets import load_digits, load_sample_image
 
 VERSION = 7
-World = tuple[pd.DataFrame, np.ndarray]  # manifest rows without path, and their images, uint8 (n, 32, 32, 3)
+World = tuple[
+    pd.DataFrame, np.ndarray
+]  # manifest rows without path, and their images, uint8 (n, 32, 32, 3)
 
 
 # Who is shown how often
 
 
-def paired_rows(classes: dict[str, int], partner: dict[str, str], match: float, attribute: str) -> pd.DataFrame:
+def paired_rows(
+    classes: dict[str, int], partner: dict[str, str], match: float, attribute: str
+) -> pd.DataFrame:
     """Rows (label, attribute) in which exactly `match` of each class has its partner, the rest the other's.
 
     Args:
@@ -58,96 +62,313 @@ def paired_rows(classes: dict[str, int], partner: dict[str, str], match: float, 
     return pd.DataFrame(rows, columns=["label", attribute])
 
 
-def pool_and_val(classes: dict[str, int], partner: dict[str, str], match: float, attribute: str, n_val: int,
-                 rng: np.random.Generator) -> pd.DataFrame:
+def pool_and_val(
+    classes: dict[str, int],
+    partner: dict[str, str],
+    match: float,
+    attribute: str,
+    n_val: int,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
     """A pool with `match` of each class beside its partner, a val split with all four groups equally large; shuffled."""
     val = paired_rows(dict.fromkeys(classes, n_val // 2), partner, 0.5, attribute)
-    splits = [paired_rows(classes, partner, match, attribute).assign(split="pool"), val.assign(split="val")]
-    return pd.concat([split.iloc[rng.permutation(len(split))] for split in splits], ignore_index=True)
+    splits = [
+        paired_rows(classes, partner, match, attribute).assign(split="pool"),
+        val.assign(split="val"),
+    ]
+    return pd.concat(
+        [split.iloc[rng.permutation(len(split))] for split in splits], ignore_index=True
+    )
 
 
 # Animals: parts as (role, x0, y0, r0, x1, y1, r1), facing right in the unit square, y down
 
 BIRDS = {
-    "sparrow": ("landbird", [
-        ("leg", 0, .4, .05, 0, .92, .05), ("leg", .2, .4, .05, .22, .92, .05), ("body", -.4, .15, .14, -.95, -.1, .1),
-        ("body", -.25, .1, .32, .2, .0, .38), ("body", .45, -.38, .27, .45, -.38, .27), ("wing", -.1, .05, .2, -.5, .12, .1),
-        ("beak", .68, -.36, .11, .95, -.3, .03)]),
-    "woodpecker": ("landbird", [
-        ("leg", .1, .3, .06, .5, .42, .05), ("leg", .0, .5, .06, .45, .62, .05), ("body", -.15, .55, .16, -.45, .98, .07),
-        ("body", -.1, .45, .22, .15, -.2, .3), ("body", .25, -.52, .25, .25, -.52, .25), ("wing", -.12, .0, .14, -.22, .55, .08),
-        ("beak", .48, -.55, .1, .98, -.62, .04), ("crest", .15, -.75, .12, -.15, -.9, .06)]),
-    "rooster": ("landbird", [
-        ("leg", -.05, .3, .06, -.05, .95, .05), ("leg", .2, .3, .06, .24, .95, .05), ("body", -.35, .1, .16, -.85, -.6, .12),
-        ("body", -.35, .1, .14, -.95, -.2, .1), ("body", -.2, .12, .3, .25, .05, .32), ("body", .3, -.05, .2, .48, -.5, .15),
-        ("body", .52, -.55, .18, .52, -.55, .18), ("wing", .05, .1, .16, -.35, .12, .1), ("beak", .7, -.52, .09, .92, -.46, .03),
-        ("crest", .42, -.82, .09, .62, -.8, .09)]),
-    "duck": ("waterbird", [
-        ("body", -.6, .25, .15, -.98, -.02, .05), ("body", -.45, .35, .28, .35, .38, .34), ("body", .42, .1, .19, .5, -.25, .16),
-        ("body", .52, -.35, .24, .52, -.35, .24), ("wing", .1, .28, .18, -.45, .22, .1), ("beak", .72, -.3, .1, 1., -.22, .1)]),
-    "swan": ("waterbird", [
-        ("body", -.55, .38, .2, -.95, .08, .05), ("body", -.4, .5, .32, .25, .5, .34), ("body", .4, .4, .15, .58, 0, .1),
-        ("body", .58, 0, .1, .32, -.42, .1), ("body", .32, -.42, .1, .48, -.72, .13), ("body", .54, -.72, .16, .54, -.72, .16),
-        ("wing", .05, .4, .2, -.5, .2, .12), ("beak", .66, -.68, .09, .95, -.55, .05)]),
-    "heron": ("waterbird", [
-        ("leg", -.05, .1, .06, -.05, .98, .05), ("leg", .1, .1, .06, .18, .98, .05), ("body", -.35, .05, .15, -.75, .25, .06),
-        ("body", -.3, 0, .2, .15, -.1, .26), ("body", .22, -.15, .13, .18, -.5, .09), ("body", .18, -.5, .09, .38, -.75, .11),
-        ("body", .42, -.8, .14, .42, -.8, .14), ("wing", .05, -.05, .15, -.4, .05, .08), ("beak", .5, -.8, .09, 1., -.68, .03)]),
+    "sparrow": (
+        "landbird",
+        [
+            ("leg", 0, 0.4, 0.05, 0, 0.92, 0.05),
+            ("leg", 0.2, 0.4, 0.05, 0.22, 0.92, 0.05),
+            ("body", -0.4, 0.15, 0.14, -0.95, -0.1, 0.1),
+            ("body", -0.25, 0.1, 0.32, 0.2, 0.0, 0.38),
+            ("body", 0.45, -0.38, 0.27, 0.45, -0.38, 0.27),
+            ("wing", -0.1, 0.05, 0.2, -0.5, 0.12, 0.1),
+            ("beak", 0.68, -0.36, 0.11, 0.95, -0.3, 0.03),
+        ],
+    ),
+    "woodpecker": (
+        "landbird",
+        [
+            ("leg", 0.1, 0.3, 0.06, 0.5, 0.42, 0.05),
+            ("leg", 0.0, 0.5, 0.06, 0.45, 0.62, 0.05),
+            ("body", -0.15, 0.55, 0.16, -0.45, 0.98, 0.07),
+            ("body", -0.1, 0.45, 0.22, 0.15, -0.2, 0.3),
+            ("body", 0.25, -0.52, 0.25, 0.25, -0.52, 0.25),
+            ("wing", -0.12, 0.0, 0.14, -0.22, 0.55, 0.08),
+            ("beak", 0.48, -0.55, 0.1, 0.98, -0.62, 0.04),
+            ("crest", 0.15, -0.75, 0.12, -0.15, -0.9, 0.06),
+        ],
+    ),
+    "rooster": (
+        "landbird",
+        [
+            ("leg", -0.05, 0.3, 0.06, -0.05, 0.95, 0.05),
+            ("leg", 0.2, 0.3, 0.06, 0.24, 0.95, 0.05),
+            ("body", -0.35, 0.1, 0.16, -0.85, -0.6, 0.12),
+            ("body", -0.35, 0.1, 0.14, -0.95, -0.2, 0.1),
+            ("body", -0.2, 0.12, 0.3, 0.25, 0.05, 0.32),
+            ("body", 0.3, -0.05, 0.2, 0.48, -0.5, 0.15),
+            ("body", 0.52, -0.55, 0.18, 0.52, -0.55, 0.18),
+            ("wing", 0.05, 0.1, 0.16, -0.35, 0.12, 0.1),
+            ("beak", 0.7, -0.52, 0.09, 0.92, -0.46, 0.03),
+            ("crest", 0.42, -0.82, 0.09, 0.62, -0.8, 0.09),
+        ],
+    ),
+    "duck": (
+        "waterbird",
+        [
+            ("body", -0.6, 0.25, 0.15, -0.98, -0.02, 0.05),
+            ("body", -0.45, 0.35, 0.28, 0.35, 0.38, 0.34),
+            ("body", 0.42, 0.1, 0.19, 0.5, -0.25, 0.16),
+            ("body", 0.52, -0.35, 0.24, 0.52, -0.35, 0.24),
+            ("wing", 0.1, 0.28, 0.18, -0.45, 0.22, 0.1),
+            ("beak", 0.72, -0.3, 0.1, 1.0, -0.22, 0.1),
+        ],
+    ),
+    "swan": (
+        "waterbird",
+        [
+            ("body", -0.55, 0.38, 0.2, -0.95, 0.08, 0.05),
+            ("body", -0.4, 0.5, 0.32, 0.25, 0.5, 0.34),
+            ("body", 0.4, 0.4, 0.15, 0.58, 0, 0.1),
+            ("body", 0.58, 0, 0.1, 0.32, -0.42, 0.1),
+            ("body", 0.32, -0.42, 0.1, 0.48, -0.72, 0.13),
+            ("body", 0.54, -0.72, 0.16, 0.54, -0.72, 0.16),
+            ("wing", 0.05, 0.4, 0.2, -0.5, 0.2, 0.12),
+            ("beak", 0.66, -0.68, 0.09, 0.95, -0.55, 0.05),
+        ],
+    ),
+    "heron": (
+        "waterbird",
+        [
+            ("leg", -0.05, 0.1, 0.06, -0.05, 0.98, 0.05),
+            ("leg", 0.1, 0.1, 0.06, 0.18, 0.98, 0.05),
+            ("body", -0.35, 0.05, 0.15, -0.75, 0.25, 0.06),
+            ("body", -0.3, 0, 0.2, 0.15, -0.1, 0.26),
+            ("body", 0.22, -0.15, 0.13, 0.18, -0.5, 0.09),
+            ("body", 0.18, -0.5, 0.09, 0.38, -0.75, 0.11),
+            ("body", 0.42, -0.8, 0.14, 0.42, -0.8, 0.14),
+            ("wing", 0.05, -0.05, 0.15, -0.4, 0.05, 0.08),
+            ("beak", 0.5, -0.8, 0.09, 1.0, -0.68, 0.03),
+        ],
+    ),
 }
 
 
-def quadruped(length: float, girth: float, leg: float, neck: tuple[float, float], head: float, snout: float,
-              tail: tuple[float, float, float], ear: tuple[float, float, float]) -> list[tuple]:
+def quadruped(
+    length: float,
+    girth: float,
+    leg: float,
+    neck: tuple[float, float],
+    head: float,
+    snout: float,
+    tail: tuple[float, float, float],
+    ear: tuple[float, float, float],
+) -> list[tuple]:
     """Parts of a four-legged animal; neck, tail and ear are offsets (dx, dy) from where they grow, and a thickness."""
-    back = .9 - leg - girth
+    back = 0.9 - leg - girth
     hx, hy = length + neck[0], back + neck[1]
-    legs = [("leg", x, back, .5 * girth, x + dx, .92, .07) for x, dx in
-            ((-length, -.06), (-length + .2, .06), (length - .2, -.04), (length, .06))]
-    return [*legs, ("wing", -length, back, .07, -length + tail[0], back + tail[1], tail[2]),
-            ("body", -length, back, girth, length, back, girth), ("body", length, back, .7 * girth, hx, hy, head * .8),
-            ("body", hx, hy, head, hx, hy, head), ("body", hx, hy, .6 * head, hx + snout, hy + .3 * snout, .4 * head),
-            ("wing", hx - .05, hy - head, .06, hx - .05 + ear[0], hy - head + ear[1], ear[2])]
+    legs = [
+        ("leg", x, back, 0.5 * girth, x + dx, 0.92, 0.07)
+        for x, dx in (
+            (-length, -0.06),
+            (-length + 0.2, 0.06),
+            (length - 0.2, -0.04),
+            (length, 0.06),
+        )
+    ]
+    return [
+        *legs,
+        ("wing", -length, back, 0.07, -length + tail[0], back + tail[1], tail[2]),
+        ("body", -length, back, girth, length, back, girth),
+        ("body", length, back, 0.7 * girth, hx, hy, head * 0.8),
+        ("body", hx, hy, head, hx, hy, head),
+        ("body", hx, hy, 0.6 * head, hx + snout, hy + 0.3 * snout, 0.4 * head),
+        ("wing", hx - 0.05, hy - head, 0.06, hx - 0.05 + ear[0], hy - head + ear[1], ear[2]),
+    ]
 
 
 ANIMALS = {  # hue, saturation, value of the fur, then the skeleton; from common to rare
-    "deer": (.07, .6, .65, quadruped(.4, .16, .6, (.15, -.5), .13, .2, (-.1, .1, .05), (.1, -.3, .05))),
-    "boar": (.05, .4, .35, quadruped(.45, .32, .3, (.25, .1), .2, .3, (-.15, -.1, .03), (0, -.08, .06))),
-    "hare": (.09, .35, .7, quadruped(.25, .24, .2, (.2, -.3), .17, .1, (-.12, -.1, .1), (-.1, -.5, .07))),
-    "fox": (.04, .9, .85, quadruped(.35, .15, .3, (.2, -.2), .15, .25, (-.5, -.15, .16), (0, -.15, .04))),
-    "elephant": (.6, .1, .5, quadruped(.4, .4, .35, (.3, -.1), .28, .02, (-.15, .3, .03), (-.3, .3, .16))),
-    "giraffe": (.12, .8, .9, quadruped(.25, .2, .7, (.35, -.65), .11, .15, (-.1, .3, .04), (0, -.12, .03))),
-    "sheep": (.1, .08, .95, quadruped(.35, .36, .25, (.2, -.1), .18, .12, (-.08, .05, .06), (-.12, .1, .05))),
-    "cat": (.08, .15, .25, quadruped(.35, .15, .25, (.12, -.25), .19, .03, (-.2, -.6, .06), (.02, -.14, .03))),
-    "camel": (.1, .5, .75, quadruped(.35, .2, .55, (.35, -.2), .12, .2, (-.1, .3, .04), (-.75, -.05, .22))),
-    "moose": (.06, .55, .35, quadruped(.45, .26, .5, (.25, -.25), .18, .3, (-.05, .1, .05), (-.3, -.4, .12))),
-    "rhino": (.55, .08, .6, quadruped(.45, .34, .22, (.3, .05), .2, .3, (-.08, .2, .03), (.35, -.15, .05))),
-    "squirrel": (.03, .8, .55, quadruped(.15, .2, .15, (.2, -.25), .17, .1, (-.35, -.75, .2), (0, -.12, .04))),
-    "weasel": (.07, .7, .5, quadruped(.6, .13, .12, (.15, -.12), .13, .12, (-.3, .08, .06), (0, -.05, .05))),
-    "kangaroo": (.06, .5, .6, [("leg", -.2, .35, .2, .15, .9, .09), ("wing", -.3, .45, .14, -.95, .88, .06),
-                               ("body", -.2, .35, .28, .15, -.3, .17), ("body", .2, -.5, .17, .45, -.45, .08),
-                               ("leg", .15, -.15, .07, .45, .1, .05), ("wing", .12, -.6, .06, 0, -.95, .06)]),
-    "tortoise": (.28, .6, .45, [("leg", -.4, .5, .14, -.5, .88, .1), ("leg", .4, .5, .14, .5, .88, .1),
-                                ("body", -.3, .4, .38, .3, .4, .38), ("wing", .65, .35, .12, .85, .2, .16)]),
-    "snake": (.2, .8, .6, [("body", -.9, .8, .05, -.45, .5, .1), ("body", -.45, .5, .1, 0, .8, .12),
-                           ("body", 0, .8, .12, .45, .45, .12), ("body", .45, .45, .12, .85, .35, .14)]),
-    "monkey": (.05, .45, .4, [("leg", -.1, .3, .12, .15, .9, .08), ("leg", -.2, .3, .12, -.2, .9, .08),
-                              ("wing", -.2, .4, .06, -.75, -.1, .06), ("wing", -.75, -.1, .06, -.5, -.5, .06),
-                              ("body", -.1, .3, .2, .1, -.2, .2), ("body", .2, -.5, .25, .25, -.48, .22),
-                              ("leg", .1, -.15, .08, .7, -.35, .07)]),
-    "bear": (.04, .5, .22, quadruped(.4, .38, .2, (.3, -.15), .24, .18, (-.04, 0, .06), (-.02, -.05, .08))),
-    "crocodile": (.33, .5, .35, quadruped(.4, .17, .06, (.15, 0), .13, .45, (-.5, .12, .05), (0, -.02, .05))),
+    "deer": (
+        0.07,
+        0.6,
+        0.65,
+        quadruped(0.4, 0.16, 0.6, (0.15, -0.5), 0.13, 0.2, (-0.1, 0.1, 0.05), (0.1, -0.3, 0.05)),
+    ),
+    "boar": (
+        0.05,
+        0.4,
+        0.35,
+        quadruped(0.45, 0.32, 0.3, (0.25, 0.1), 0.2, 0.3, (-0.15, -0.1, 0.03), (0, -0.08, 0.06)),
+    ),
+    "hare": (
+        0.09,
+        0.35,
+        0.7,
+        quadruped(0.25, 0.24, 0.2, (0.2, -0.3), 0.17, 0.1, (-0.12, -0.1, 0.1), (-0.1, -0.5, 0.07)),
+    ),
+    "fox": (
+        0.04,
+        0.9,
+        0.85,
+        quadruped(0.35, 0.15, 0.3, (0.2, -0.2), 0.15, 0.25, (-0.5, -0.15, 0.16), (0, -0.15, 0.04)),
+    ),
+    "elephant": (
+        0.6,
+        0.1,
+        0.5,
+        quadruped(0.4, 0.4, 0.35, (0.3, -0.1), 0.28, 0.02, (-0.15, 0.3, 0.03), (-0.3, 0.3, 0.16)),
+    ),
+    "giraffe": (
+        0.12,
+        0.8,
+        0.9,
+        quadruped(0.25, 0.2, 0.7, (0.35, -0.65), 0.11, 0.15, (-0.1, 0.3, 0.04), (0, -0.12, 0.03)),
+    ),
+    "sheep": (
+        0.1,
+        0.08,
+        0.95,
+        quadruped(
+            0.35, 0.36, 0.25, (0.2, -0.1), 0.18, 0.12, (-0.08, 0.05, 0.06), (-0.12, 0.1, 0.05)
+        ),
+    ),
+    "cat": (
+        0.08,
+        0.15,
+        0.25,
+        quadruped(
+            0.35, 0.15, 0.25, (0.12, -0.25), 0.19, 0.03, (-0.2, -0.6, 0.06), (0.02, -0.14, 0.03)
+        ),
+    ),
+    "camel": (
+        0.1,
+        0.5,
+        0.75,
+        quadruped(
+            0.35, 0.2, 0.55, (0.35, -0.2), 0.12, 0.2, (-0.1, 0.3, 0.04), (-0.75, -0.05, 0.22)
+        ),
+    ),
+    "moose": (
+        0.06,
+        0.55,
+        0.35,
+        quadruped(
+            0.45, 0.26, 0.5, (0.25, -0.25), 0.18, 0.3, (-0.05, 0.1, 0.05), (-0.3, -0.4, 0.12)
+        ),
+    ),
+    "rhino": (
+        0.55,
+        0.08,
+        0.6,
+        quadruped(0.45, 0.34, 0.22, (0.3, 0.05), 0.2, 0.3, (-0.08, 0.2, 0.03), (0.35, -0.15, 0.05)),
+    ),
+    "squirrel": (
+        0.03,
+        0.8,
+        0.55,
+        quadruped(0.15, 0.2, 0.15, (0.2, -0.25), 0.17, 0.1, (-0.35, -0.75, 0.2), (0, -0.12, 0.04)),
+    ),
+    "weasel": (
+        0.07,
+        0.7,
+        0.5,
+        quadruped(0.6, 0.13, 0.12, (0.15, -0.12), 0.13, 0.12, (-0.3, 0.08, 0.06), (0, -0.05, 0.05)),
+    ),
+    "kangaroo": (
+        0.06,
+        0.5,
+        0.6,
+        [
+            ("leg", -0.2, 0.35, 0.2, 0.15, 0.9, 0.09),
+            ("wing", -0.3, 0.45, 0.14, -0.95, 0.88, 0.06),
+            ("body", -0.2, 0.35, 0.28, 0.15, -0.3, 0.17),
+            ("body", 0.2, -0.5, 0.17, 0.45, -0.45, 0.08),
+            ("leg", 0.15, -0.15, 0.07, 0.45, 0.1, 0.05),
+            ("wing", 0.12, -0.6, 0.06, 0, -0.95, 0.06),
+        ],
+    ),
+    "tortoise": (
+        0.28,
+        0.6,
+        0.45,
+        [
+            ("leg", -0.4, 0.5, 0.14, -0.5, 0.88, 0.1),
+            ("leg", 0.4, 0.5, 0.14, 0.5, 0.88, 0.1),
+            ("body", -0.3, 0.4, 0.38, 0.3, 0.4, 0.38),
+            ("wing", 0.65, 0.35, 0.12, 0.85, 0.2, 0.16),
+        ],
+    ),
+    "snake": (
+        0.2,
+        0.8,
+        0.6,
+        [
+            ("body", -0.9, 0.8, 0.05, -0.45, 0.5, 0.1),
+            ("body", -0.45, 0.5, 0.1, 0, 0.8, 0.12),
+            ("body", 0, 0.8, 0.12, 0.45, 0.45, 0.12),
+            ("body", 0.45, 0.45, 0.12, 0.85, 0.35, 0.14),
+        ],
+    ),
+    "monkey": (
+        0.05,
+        0.45,
+        0.4,
+        [
+            ("leg", -0.1, 0.3, 0.12, 0.15, 0.9, 0.08),
+            ("leg", -0.2, 0.3, 0.12, -0.2, 0.9, 0.08),
+            ("wing", -0.2, 0.4, 0.06, -0.75, -0.1, 0.06),
+            ("wing", -0.75, -0.1, 0.06, -0.5, -0.5, 0.06),
+            ("body", -0.1, 0.3, 0.2, 0.1, -0.2, 0.2),
+            ("body", 0.2, -0.5, 0.25, 0.25, -0.48, 0.22),
+            ("leg", 0.1, -0.15, 0.08, 0.7, -0.35, 0.07),
+        ],
+    ),
+    "bear": (
+        0.04,
+        0.5,
+        0.22,
+        quadruped(0.4, 0.38, 0.2, (0.3, -0.15), 0.24, 0.18, (-0.04, 0, 0.06), (-0.02, -0.05, 0.08)),
+    ),
+    "crocodile": (
+        0.33,
+        0.5,
+        0.35,
+        quadruped(0.4, 0.17, 0.06, (0.15, 0), 0.13, 0.45, (-0.5, 0.12, 0.05), (0, -0.02, 0.05)),
+    ),
 }
 
 
-def draw_parts(images: np.ndarray, parts: list[tuple], x: np.ndarray, y: np.ndarray, half: np.ndarray, flip: np.ndarray,
-               colours: dict[str, np.ndarray], rng: np.random.Generator, jitter: float = 0.12) -> np.ndarray:
+def draw_parts(
+    images: np.ndarray,
+    parts: list[tuple],
+    x: np.ndarray,
+    y: np.ndarray,
+    half: np.ndarray,
+    flip: np.ndarray,
+    colours: dict[str, np.ndarray],
+    rng: np.random.Generator,
+    jitter: float = 0.12,
+) -> np.ndarray:
     """Draw one skeleton into each image, part after part, each image's with its own proportions.
 
     Args:
         parts: (role, x0, y0, r0, x1, y1, r1) each. x, y, half, flip: (n,) place, half-size and facing (1 or -1).
         colours: role -> (n, 3).
     """
-    numbers = np.array([part[1:] for part in parts]) * rng.uniform(1 - jitter, 1 + jitter, (len(images), len(parts), 6))
+    numbers = np.array([part[1:] for part in parts]) * rng.uniform(
+        1 - jitter, 1 + jitter, (len(images), len(parts), 6)
+    )
     numbers = numbers * half[:, None, None]
     numbers[..., [0, 3]] = numbers[..., [0, 3]] * flip[:, None, None] + x[:, None, None]
     numbers[..., [1, 4]] += y[:, None, None]
@@ -177,10 +398,15 @@ def forest(n: int, rng: np.random.Generator) -> np.ndarray:
     """Wobbly dark trunks before foliage, (n, 32, 32, 3) in [0, 1]."""
     x, _ = pixel_grid()
     hue = rng.normal(0.27, 0.09, n)
-    leaves = mix(sharpen(waves(rng, n, 5.0, 0.8, 1.5), 1), hsv(hue, rng.uniform(0.4, 0.8, n), rng.uniform(0.25, 0.45, n)),
-                 hsv(hue + 0.03, rng.uniform(0.3, 0.7, n), rng.uniform(0.5, 0.85, n)))
-    stem = np.sin(np.pi * column(rng.uniform(2, 3.5, n)) * (x + 0.12 * waves(rng, n, 1.5, np.pi / 2, 0.3, 3))
-                  + column(rng.uniform(0, 6.3, n)))
+    leaves = mix(
+        sharpen(waves(rng, n, 5.0, 0.8, 1.5), 1),
+        hsv(hue, rng.uniform(0.4, 0.8, n), rng.uniform(0.25, 0.45, n)),
+        hsv(hue + 0.03, rng.uniform(0.3, 0.7, n), rng.uniform(0.5, 0.85, n)),
+    )
+    stem = np.sin(
+        np.pi * column(rng.uniform(2, 3.5, n)) * (x + 0.12 * waves(rng, n, 1.5, np.pi / 2, 0.3, 3))
+        + column(rng.uniform(0, 6.3, n))
+    )
     bark = hsv(rng.normal(0.08, 0.05, n), rng.uniform(0.3, 0.7, n), rng.uniform(0.15, 0.4, n))
     return leaves + np.clip(2.5 * stem - 1.2, 0, 1)[..., None] * (bark[:, None, None] - leaves)
 
@@ -188,11 +414,16 @@ def forest(n: int, rng: np.random.Generator) -> np.ndarray:
 def water(n: int, rng: np.random.Generator) -> np.ndarray:
     """Ripples, (n, 32, 32, 3) in [0, 1]."""
     _, y = pixel_grid()
-    ripple = np.sin(np.pi * column(rng.uniform(2.5, 4.5, n)) * (y + 0.1 * waves(rng, n, 1.5, 0.0, 0.4, 3))
-                    + column(rng.uniform(0, 6.3, n)))
+    ripple = np.sin(
+        np.pi * column(rng.uniform(2.5, 4.5, n)) * (y + 0.1 * waves(rng, n, 1.5, 0.0, 0.4, 3))
+        + column(rng.uniform(0, 6.3, n))
+    )
     hue = rng.normal(0.55, 0.09, n)
-    return mix(sharpen(ripple, 1.2), hsv(hue, rng.uniform(0.4, 0.9, n), rng.uniform(0.3, 0.55, n)),
-               hsv(hue + 0.02, rng.uniform(0.15, 0.6, n), rng.uniform(0.6, 0.95, n)))
+    return mix(
+        sharpen(ripple, 1.2),
+        hsv(hue, rng.uniform(0.4, 0.9, n), rng.uniform(0.3, 0.55, n)),
+        hsv(hue + 0.02, rng.uniform(0.15, 0.6, n), rng.uniform(0.6, 0.95, n)),
+    )
 
 
 # The worlds
@@ -200,19 +431,40 @@ def water(n: int, rng: np.random.Generator) -> np.ndarray:
 
 def waterbirds(rng: np.random.Generator, match: float = 0.95) -> World:
     """Landbirds and waterbirds before forest or water; `match` of the pool's birds are where they belong."""
-    frame = pool_and_val({"landbird": 1155, "waterbird": 345}, {"landbird": "forest", "waterbird": "water"}, match,
-                         "background", 400, rng)
-    frame["species"] = [rng.choice([s for s, (kind, _) in BIRDS.items() if kind == label]) for label in frame["label"]]
+    frame = pool_and_val(
+        {"landbird": 1155, "waterbird": 345},
+        {"landbird": "forest", "waterbird": "water"},
+        match,
+        "background",
+        400,
+        rng,
+    )
+    frame["species"] = [
+        rng.choice([s for s, (kind, _) in BIRDS.items() if kind == label])
+        for label in frame["label"]
+    ]
     n = len(frame)
-    images = np.where((frame["background"] == "forest").to_numpy()[:, None, None, None], forest(n, rng), water(n, rng))
+    images = np.where(
+        (frame["background"] == "forest").to_numpy()[:, None, None, None],
+        forest(n, rng),
+        water(n, rng),
+    )
     body, half = contrasting(images, rng), rng.uniform(0.78, 0.98, n)
     colours = bird_colours(body, rng)
     place = [rng.uniform(-1, 1, n) * (1.02 - half) for _ in range(2)]
     flip = rng.choice([-1.0, 1.0], n)
     for species, (_, parts) in BIRDS.items():
         rows = some(frame["species"], species)
-        images[rows] = draw_parts(images[rows], parts, place[0][rows], place[1][rows], half[rows], flip[rows],
-                                  {role: c[rows] for role, c in colours.items()}, rng)
+        images[rows] = draw_parts(
+            images[rows],
+            parts,
+            place[0][rows],
+            place[1][rows],
+            half[rows],
+            flip[rows],
+            {role: c[rows] for role, c in colours.items()},
+            rng,
+        )
     return frame, photograph(images * shading(rng, n, 0.2), rng)
 
 
@@ -220,29 +472,74 @@ def bird_colours(body: np.ndarray, rng: np.random.Generator) -> dict[str, np.nda
     """Plumage, (n, 3) per role: a darker wing, a yellow or red beak, legs and crest of the beak's colour."""
     n = len(body)
     beak = hsv(rng.uniform(0, 0.14, n), rng.uniform(0.7, 1, n), rng.uniform(0.7, 1, n))
-    return {"body": body, "wing": body * rng.uniform(0.55, 0.8, (n, 1)), "beak": beak, "leg": beak * 0.8, "crest": beak}
+    return {
+        "body": body,
+        "wing": body * rng.uniform(0.55, 0.8, (n, 1)),
+        "beak": beak,
+        "leg": beak * 0.8,
+        "crest": beak,
+    }
 
 
-BODY = [("body", 0, -.3, .22, 0, .2, .17), ("skin", 0, -.74, .19, 0, -.7, .18)]
+BODY = [("body", 0, -0.3, 0.22, 0, 0.2, 0.17), ("skin", 0, -0.74, 0.19, 0, -0.7, 0.18)]
 PERSON = {  # a person in several poses
-    "standing": [("leg", -.08, .25, .13, -.16, .9, .1), ("leg", .08, .25, .13, .18, .9, .1),
-                 ("body", -.18, -.35, .11, -.42, .15, .08), ("body", .18, -.35, .11, .42, .12, .08), *BODY],
-    "waving": [("leg", -.08, .25, .13, -.12, .9, .1), ("leg", .08, .25, .13, .14, .9, .1),
-               ("body", -.18, -.35, .11, -.5, -.8, .08), ("body", .18, -.35, .11, .42, .12, .08), *BODY],
-    "walking": [("leg", -.05, .25, .13, -.42, .88, .1), ("leg", .05, .25, .13, .4, .9, .1),
-                ("body", -.18, -.35, .11, -.5, -.05, .08), ("body", .18, -.35, .11, .48, -.2, .08), *BODY],
-    "cheering": [("leg", -.08, .25, .13, -.3, .9, .1), ("leg", .08, .25, .13, .3, .9, .1),
-                 ("body", -.18, -.35, .11, -.5, -.85, .08), ("body", .18, -.35, .11, .5, -.82, .08), *BODY],
+    "standing": [
+        ("leg", -0.08, 0.25, 0.13, -0.16, 0.9, 0.1),
+        ("leg", 0.08, 0.25, 0.13, 0.18, 0.9, 0.1),
+        ("body", -0.18, -0.35, 0.11, -0.42, 0.15, 0.08),
+        ("body", 0.18, -0.35, 0.11, 0.42, 0.12, 0.08),
+        *BODY,
+    ],
+    "waving": [
+        ("leg", -0.08, 0.25, 0.13, -0.12, 0.9, 0.1),
+        ("leg", 0.08, 0.25, 0.13, 0.14, 0.9, 0.1),
+        ("body", -0.18, -0.35, 0.11, -0.5, -0.8, 0.08),
+        ("body", 0.18, -0.35, 0.11, 0.42, 0.12, 0.08),
+        *BODY,
+    ],
+    "walking": [
+        ("leg", -0.05, 0.25, 0.13, -0.42, 0.88, 0.1),
+        ("leg", 0.05, 0.25, 0.13, 0.4, 0.9, 0.1),
+        ("body", -0.18, -0.35, 0.11, -0.5, -0.05, 0.08),
+        ("body", 0.18, -0.35, 0.11, 0.48, -0.2, 0.08),
+        *BODY,
+    ],
+    "cheering": [
+        ("leg", -0.08, 0.25, 0.13, -0.3, 0.9, 0.1),
+        ("leg", 0.08, 0.25, 0.13, 0.3, 0.9, 0.1),
+        ("body", -0.18, -0.35, 0.11, -0.5, -0.85, 0.08),
+        ("body", 0.18, -0.35, 0.11, 0.5, -0.82, 0.08),
+        *BODY,
+    ],
 }
 BESIDE = {  # what stands in for the person: as large and as colourful, so that only shape tells
-    "cactus": [("leg", -.1, .62, .2, -.06, .85, .14), ("leg", .1, .62, .2, .06, .85, .14), ("skin", -.08, -.8, .1, .08, -.8, .1),
-               ("body", 0, -.6, .17, 0, .5, .17), ("body", 0, .15, .09, -.42, .1, .1), ("body", -.42, .1, .1, -.45, -.35, .1),
-               ("body", 0, -.05, .09, .42, -.1, .1), ("body", .42, -.1, .1, .45, -.45, .1)],
-    "parasol": [("leg", 0, -.3, .07, 0, .92, .08), ("skin", -.25, .88, .1, .25, .88, .1), ("body", -.45, -.35, .12, 0, -.7, .2),
-                ("body", .45, -.35, .12, 0, -.7, .2)],
-    "signpost": [("leg", 0, -.8, .09, 0, .9, .1), ("body", -.15, -.6, .17, .4, -.6, .17), ("skin", .15, -.1, .14, -.4, -.1, .14)],
-    "dog": [("leg" if part[0] == "leg" else "body", *part[1:]) for part in
-            quadruped(.45, .22, .4, (.2, -.25), .2, .25, (-.3, -.4, .09), (-.08, .15, .08))],
+    "cactus": [
+        ("leg", -0.1, 0.62, 0.2, -0.06, 0.85, 0.14),
+        ("leg", 0.1, 0.62, 0.2, 0.06, 0.85, 0.14),
+        ("skin", -0.08, -0.8, 0.1, 0.08, -0.8, 0.1),
+        ("body", 0, -0.6, 0.17, 0, 0.5, 0.17),
+        ("body", 0, 0.15, 0.09, -0.42, 0.1, 0.1),
+        ("body", -0.42, 0.1, 0.1, -0.45, -0.35, 0.1),
+        ("body", 0, -0.05, 0.09, 0.42, -0.1, 0.1),
+        ("body", 0.42, -0.1, 0.1, 0.45, -0.45, 0.1),
+    ],
+    "parasol": [
+        ("leg", 0, -0.3, 0.07, 0, 0.92, 0.08),
+        ("skin", -0.25, 0.88, 0.1, 0.25, 0.88, 0.1),
+        ("body", -0.45, -0.35, 0.12, 0, -0.7, 0.2),
+        ("body", 0.45, -0.35, 0.12, 0, -0.7, 0.2),
+    ],
+    "signpost": [
+        ("leg", 0, -0.8, 0.09, 0, 0.9, 0.1),
+        ("body", -0.15, -0.6, 0.17, 0.4, -0.6, 0.17),
+        ("skin", 0.15, -0.1, 0.14, -0.4, -0.1, 0.14),
+    ],
+    "dog": [
+        ("leg" if part[0] == "leg" else "body", *part[1:])
+        for part in quadruped(
+            0.45, 0.22, 0.4, (0.2, -0.25), 0.2, 0.25, (-0.3, -0.4, 0.09), (-0.08, 0.15, 0.08)
+        )
+    ],
     "nothing": [],
 }
 
@@ -252,21 +549,36 @@ def treeperson(rng: np.random.Generator, match: float = 0.9) -> World:
     partner = {"no person": "tree", "person": "building"}
     frame = pool_and_val({"no person": 750, "person": 750}, partner, match, "place", 400, rng)
     n = len(frame)
-    frame["figure"] = np.where(frame["label"] == "person", rng.choice(list(PERSON), n),
-                               rng.choice(list(BESIDE), n, p=[.25, .25, .2, .2, .1]))
+    frame["figure"] = np.where(
+        frame["label"] == "person",
+        rng.choice(list(PERSON), n),
+        rng.choice(list(BESIDE), n, p=[0.25, 0.25, 0.2, 0.2, 0.1]),
+    )
     side = rng.choice([-1.0, 1.0], n)  # where the tree or building stands
     images = street((frame["place"] == "tree").to_numpy(), rng)
     for place, draw in (("tree", draw_tree), ("building", draw_building)):
         rows = some(frame["place"], place)
         images[rows] = draw(images[rows], 0.5 * side[rows], rng)
-    x, half, flip = -side * rng.uniform(0, 0.6, n), rng.uniform(0.6, 0.9, n), rng.choice([-1.0, 1.0], n)
+    x, half, flip = (
+        -side * rng.uniform(0, 0.6, n),
+        rng.uniform(0.6, 0.9, n),
+        rng.choice([-1.0, 1.0], n),
+    )
     colours = {role: contrasting(images, rng, 2) for role in ("body", "leg")}
     colours["skin"] = contrasting(images, rng, 1)
     for figure, parts in {**PERSON, **BESIDE}.items():
         rows = some(frame["figure"], figure)
         if parts:
-            images[rows] = draw_parts(images[rows], parts, x[rows], 0.95 - half[rows], half[rows], flip[rows],
-                                      {role: c[rows] for role, c in colours.items()}, rng)
+            images[rows] = draw_parts(
+                images[rows],
+                parts,
+                x[rows],
+                0.95 - half[rows],
+                half[rows],
+                flip[rows],
+                {role: c[rows] for role, c in colours.items()},
+                rng,
+            )
     return frame, photograph(images * shading(rng, n, 0.2), rng)
 
 
@@ -277,14 +589,19 @@ def street(in_park: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     grass = hsv(rng.normal(0.25, 0.05, n), rng.uniform(0.3, 0.7, n), rng.uniform(0.4, 0.7, n))
     pavement = hsv(rng.uniform(0.05, 0.6, n), rng.uniform(0.0, 0.2, n), rng.uniform(0.4, 0.75, n))
     edge = np.clip(0.5 + (y - column(rng.uniform(0.3, 0.6, n))) * SIZE / 2, 0, 1)
-    return mix(edge, sky, np.where(in_park[:, None], grass, pavement)) * (1 + 0.05 * waves(rng, n, 6.0, 0.0, 1.5))[..., None]
+    return (
+        mix(edge, sky, np.where(in_park[:, None], grass, pavement))
+        * (1 + 0.05 * waves(rng, n, 6.0, 0.0, 1.5))[..., None]
+    )
 
 
 def draw_tree(images: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A trunk and a crown of a few round clumps, at x (n,)."""
     n, width = len(x), rng.uniform(0.06, 0.11, len(x))
     bark = hsv(rng.normal(0.07, 0.03, n), rng.uniform(0.3, 0.7, n), rng.uniform(0.25, 0.5, n))
-    trunk = np.stack([x, rng.uniform(0.55, 0.85, n), width * 1.3, x, np.full(n, -0.4), width], 1)[:, None]
+    trunk = np.stack([x, rng.uniform(0.55, 0.85, n), width * 1.3, x, np.full(n, -0.4), width], 1)[
+        :, None
+    ]
     crown = np.empty((n, 6, 6))
     crown[..., 0] = crown[..., 3] = x[:, None] + rng.uniform(-0.34, 0.34, (n, 6))
     crown[..., 1] = crown[..., 4] = rng.uniform(-0.75, -0.2, (n, 6))
@@ -299,9 +616,14 @@ def draw_building(images: np.ndarray, x: np.ndarray, rng: np.random.Generator) -
     gx, gy = pixel_grid()
     n, top, half = len(x), rng.uniform(-0.95, -0.5, len(x)), rng.uniform(0.38, 0.52, len(x))
     bottom = rng.uniform(0.5, 0.8, n)
-    wall = hsv(rng.choice([0.02, 0.08, 0.12, 0.6], n), rng.uniform(0.1, 0.6, n), rng.uniform(0.4, 0.9, n))
+    wall = hsv(
+        rng.choice([0.02, 0.08, 0.12, 0.6], n), rng.uniform(0.1, 0.6, n), rng.uniform(0.4, 0.9, n)
+    )
     rate = column(rng.uniform(2.6, 4, n))
-    panes = np.minimum(np.sin(np.pi * rate * (gx - column(x - half))), np.sin(np.pi * rate * (gy - column(top + 0.08))))
+    panes = np.minimum(
+        np.sin(np.pi * rate * (gx - column(x - half))),
+        np.sin(np.pi * rate * (gy - column(top + 0.08))),
+    )
     glass = hsv(rng.choice([0.13, 0.58], n), rng.uniform(0.2, 0.6, n), rng.choice([0.25, 0.95], n))
     front = mix(np.clip(5 * panes - 1, 0, 1), wall, glass)
     return paint(images, box(x - half, x + half, top, bottom), front)
@@ -333,8 +655,13 @@ def camera_view(n: int, rng: np.random.Generator) -> np.ndarray:
     """What one camera sees, n times: its own ground, trunks and light, the same in each picture up to the weather."""
     _, y = pixel_grid()
     fixed = np.random.default_rng(rng.integers(2**32))
-    kind, horizon = fixed.choice(["streaks", "clouds", "blotches", "grating"]), fixed.uniform(-0.6, 0.1)
-    tone = texture(kind, np.full(n, fixed.uniform(2, 6)), np.full(n, fixed.uniform(0, 3)), rng)  # wind moves the grass
+    kind, horizon = (
+        fixed.choice(["streaks", "clouds", "blotches", "grating"]),
+        fixed.uniform(-0.6, 0.1),
+    )
+    tone = texture(
+        kind, np.full(n, fixed.uniform(2, 6)), np.full(n, fixed.uniform(0, 3)), rng
+    )  # wind moves the grass
     hue = fixed.uniform(0.05, 0.4)
     brightness = np.array([[0.44], [0.56]]) * fixed.uniform(0.75, 1.25)
     ground = mix(tone, *hsv(np.full((2, 1), hue), fixed.uniform(0.15, 0.5, (2, 1)), brightness))
@@ -344,22 +671,31 @@ def camera_view(n: int, rng: np.random.Generator) -> np.ndarray:
     for _ in range(fixed.integers(0, 3)):
         x = fixed.uniform(-1, 1)
         stem = np.array([[[x, 0.3, 0.1, x + fixed.uniform(-0.2, 0.2), -1.1, 0.07]]])
-        bark = hsv(fixed.uniform(0.05, 0.1, 1), fixed.uniform(0.3, 0.6, 1), fixed.uniform(0.15, 0.45, 1))
+        bark = hsv(
+            fixed.uniform(0.05, 0.1, 1), fixed.uniform(0.3, 0.6, 1), fixed.uniform(0.15, 0.45, 1)
+        )
         view = paint(view, capsules(stem), bark)
     return view * rng.uniform(0.75, 1.2, (n, 1, 1, 1)) * shading(rng, n, 0.3)
 
 
-def with_animals(images: np.ndarray, labels: pd.Series, night: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def with_animals(
+    images: np.ndarray, labels: pd.Series, night: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     """The animal that the label names, painted into each image; nothing where it is "empty". At night the flash hits it."""
     for name, (hue, saturation, value, parts) in ANIMALS.items():
         rows = some(labels, name)
         n, half = len(rows), rng.uniform(0.75, 1.0, len(rows))
-        fur = hsv(rng.normal(hue, 0.03, n), np.clip(rng.normal(saturation, 0.1, n), 0, 1),
-                  np.clip(rng.normal(value, 0.08, n), 0.1, 1))
+        fur = hsv(
+            rng.normal(hue, 0.03, n),
+            np.clip(rng.normal(saturation, 0.1, n), 0, 1),
+            np.clip(rng.normal(value, 0.08, n), 0.1, 1),
+        )
         fur = np.where(night[rows, None], 0.65 + 0.45 * fur, fur)
         colours = {"body": fur, "leg": fur * 0.85, "wing": fur * 0.75}
         x, y = rng.uniform(-1, 1, n) * (1 - half), rng.uniform(0.2, 1, n) * (1 - half)
-        images[rows] = draw_parts(images[rows], parts, x, y, half, rng.choice([-1.0, 1.0], n), colours, rng, jitter=0.06)
+        images[rows] = draw_parts(
+            images[rows], parts, x, y, half, rng.choice([-1.0, 1.0], n), colours, rng, jitter=0.06
+        )
     return images
 
 
@@ -376,7 +712,7 @@ def digits(rng: np.random.Generator) -> World:
     frame = pool_and_val({"round": 900, "straight": 600}, partner, 0.95, "background", 400, rng)
     n, source = len(frame), load_digits()
     order = rng.permutation(len(source.target))
-    first, rest = order[: int(0.6 * len(order))], order[int(0.6 * len(order)):]
+    first, rest = order[: int(0.6 * len(order))], order[int(0.6 * len(order)) :]
     members, chosen = {"round": (0, 6, 8), "straight": (1, 4, 7)}, np.empty(n, int)
     for split, part in (("pool", first), ("val", rest)):
         for label, wanted in members.items():
@@ -395,14 +731,18 @@ def written(digit: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarra
     """An 8 x 8 digit as coverage in [0, 1], enlarged to `side` pixels at a random place in (32, 32)."""
     canvas = np.zeros((SIZE, SIZE), np.float32)
     top, left = rng.integers(0, SIZE - side + 1, 2)
-    canvas[top: top + side, left: left + side] = np.clip(3 * zoom(digit / 16, side / 8, order=1) - 1, 0, 1)
+    canvas[top : top + side, left : left + side] = np.clip(
+        3 * zoom(digit / 16, side / 8, order=1) - 1, 0, 1
+    )
     return canvas
 
 
 def photo_patches(frame: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
     """Squares of 40-100 px cut from the two photographs, shrunk to 32 px; left half for the pool, right half for val."""
-    photos = {"temple": (load_sample_image("china.jpg"), (20, 460, 60, 380)),
-              "flower": (load_sample_image("flower.jpg"), (215, 455, 90, 340))}
+    photos = {
+        "temple": (load_sample_image("china.jpg"), (20, 460, 60, 380)),
+        "flower": (load_sample_image("flower.jpg"), (215, 455, 90, 340)),
+    }
     images = np.empty((len(frame), SIZE, SIZE, 3), np.float32)
     for i, (background, split) in enumerate(zip(frame["background"], frame["split"], strict=True)):
         photo, (left, right, top, bottom) = photos[background]
@@ -410,14 +750,23 @@ def photo_patches(frame: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
         left, right = (left, middle) if split == "pool" else (middle, right)
         side = rng.integers(40, 101)
         x, y = rng.integers(left, right - side + 1), rng.integers(top, bottom - side + 1)
-        patch = Image.fromarray(photo[y:y + side, x:x + side]).resize((SIZE, SIZE), Image.Resampling.BOX)
+        patch = Image.fromarray(photo[y : y + side, x : x + side]).resize(
+            (SIZE, SIZE), Image.Resampling.BOX
+        )
         images[i] = np.asarray(patch, np.float32) / 255
     return images
 
 
 def squares_circles(rng: np.random.Generator) -> World:
     """Red squares and blue circles (paper, Fig. 1): is the task shape or colour? A few pool examples tell."""
-    frame = pool_and_val({"square": 300, "circle": 300}, {"square": "red", "circle": "blue"}, 0.95, "colour", 200, rng)
+    frame = pool_and_val(
+        {"square": 300, "circle": 300},
+        {"square": "red", "circle": "blue"},
+        0.95,
+        "colour",
+        200,
+        rng,
+    )
     n, half = len(frame), rng.uniform(0.35, 0.6, len(frame))
     paper = hsv(rng.uniform(0.08, 0.18, n), rng.uniform(0, 0.12, n), rng.uniform(0.85, 1, n))
     images = np.broadcast_to(paper[:, None, None], (n, SIZE, SIZE, 3)) * shading(rng, n, 0.1)
@@ -440,7 +789,9 @@ def camelyon(rng: np.random.Generator, strength: float = 0.12) -> World:
     """
     sizes = {"pool": 2000, "val": 500}
     labels = [rng.permutation(np.repeat(["normal", "tumor"], n // 2)) for n in sizes.values()]
-    frame = pd.DataFrame({"label": np.concatenate(labels), "split": np.repeat(list(sizes), list(sizes.values()))})
+    frame = pd.DataFrame(
+        {"label": np.concatenate(labels), "split": np.repeat(list(sizes), list(sizes.values()))}
+    )
     hospitals = rng.choice([f"hospital {i}" for i in range(3)], len(frame))
     frame["hospital"] = np.where(frame["split"] == "val", "hospital 3", hospitals)
     images = tissue(frame["hospital"].to_numpy(), rng)
@@ -454,7 +805,9 @@ def speck_skewness(images: np.ndarray) -> np.ndarray:
     """The hand-made feature that tells tissue: skewness of a pixel minus its left and right neighbours, (n,)."""
     grey = images.astype(np.float32).mean(-1)
     residual = grey[:, :, 1:-1] - (grey[:, :, :-2] + grey[:, :, 2:]) / 2
-    residual = np.clip(residual, *np.quantile(residual, (0.01, 0.99), axis=(1, 2), keepdims=True))  # nuclei have edges
+    residual = np.clip(
+        residual, *np.quantile(residual, (0.01, 0.99), axis=(1, 2), keepdims=True)
+    )  # nuclei have edges
     residual = residual - np.median(residual, axis=(1, 2), keepdims=True)
     return (residual**3).mean((1, 2)) / (residual**2).mean((1, 2)) ** 1.5
 
@@ -462,9 +815,16 @@ def speck_skewness(images: np.ndarray) -> np.ndarray:
 def tissue(hospital: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Purple nuclei in pink tissue, in the stain of each hospital; (n, 32, 32, 3)."""
     n, shift = len(hospital), np.array([int(name[-1]) for name in hospital])
-    pink = hsv(0.93 - 0.025 * shift + rng.normal(0, 0.01, n), rng.uniform(0.25, 0.4, n) + 0.04 * shift,
-               rng.uniform(0.8, 0.95, n))
-    purple = hsv(0.78 - 0.03 * shift + rng.normal(0, 0.01, n), rng.uniform(0.45, 0.65, n), rng.uniform(0.4, 0.6, n))
+    pink = hsv(
+        0.93 - 0.025 * shift + rng.normal(0, 0.01, n),
+        rng.uniform(0.25, 0.4, n) + 0.04 * shift,
+        rng.uniform(0.8, 0.95, n),
+    )
+    purple = hsv(
+        0.78 - 0.03 * shift + rng.normal(0, 0.01, n),
+        rng.uniform(0.45, 0.65, n),
+        rng.uniform(0.4, 0.6, n),
+    )
     images = pink[:, None, None] * (1 + 0.06 * waves(rng, n, 2.5, 0.0, 1.6))[..., None]
     nuclei = np.empty((n, 12, 6))
     nuclei[..., [0, 1]] = rng.uniform(-1, 1, (n, 12, 2))
@@ -475,64 +835,146 @@ def tissue(hospital: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 # Writing them down
 
-BINARY = {"optimizer": "sgd", "lr": 0.03, "momentum": 0.9, "weight_decay": 0.0, "warmup_steps": 10, "max_steps": 100,
-          "train_batch_size": 32, "stopping": "loss_ratio", "loss_ratio": 0.001}
-PROTOCOL = {"seed_set_size": 40, "seed_set": "balanced", "budget": 120, "query_batch_size": 30,
-            "eval_every": 2}  # as the released code: the random arm trains in evaluated rounds only
+BINARY = {
+    "optimizer": "sgd",
+    "lr": 0.03,
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+    "warmup_steps": 10,
+    "max_steps": 100,
+    "train_batch_size": 32,
+    "stopping": "loss_ratio",
+    "loss_ratio": 0.001,
+}
+PROTOCOL = {
+    "seed_set_size": 40,
+    "seed_set": "balanced",
+    "budget": 120,
+    "query_batch_size": 30,
+    "eval_every": 2,
+}  # as the released code: the random arm trains in evaluated rounds only
 
 
-def about(title: str, description: str, classes: list[str], subgroups: list[str], minority: list[str] | None,
-          **changes) -> dict:
+def about(
+    title: str,
+    description: str,
+    classes: list[str],
+    subgroups: list[str],
+    minority: list[str] | None,
+    **changes,
+) -> dict:
     """What dataset.yaml says of a world; `changes` replace single entries, or update the protocol and recipe."""
     protocol, recipe = PROTOCOL | changes.pop("protocol", {}), BINARY | changes.pop("recipe", {})
-    return {"title": title, "description": description, "modality": "image", "classes": classes, "subgroups": subgroups,
-            "minority": minority, "image_size": SIZE, "figure_metrics": ["accuracy", "accuracy_minority"],
-            "default_model": "bit-m", "source": "drawn by data_prep/mini_vision.py", "licence": "MIT, as this repository",
-            **changes, "protocol": protocol, "recipe": recipe}
+    return {
+        "title": title,
+        "description": description,
+        "modality": "image",
+        "classes": classes,
+        "subgroups": subgroups,
+        "minority": minority,
+        "image_size": SIZE,
+        "figure_metrics": ["accuracy", "accuracy_minority"],
+        "default_model": "bit-m",
+        "source": "drawn by data_prep/mini_vision.py",
+        "licence": "MIT, as this repository",
+        **changes,
+        "protocol": protocol,
+        "recipe": recipe,
+    }
 
 
 def waterbirds_about(percent: int) -> dict:
     return about(
-        f"Waterbirds ({percent}%)", "Landbirds and waterbirds of three kinds each before forest or water; in the pool "
+        f"Waterbirds ({percent}%)",
+        "Landbirds and waterbirds of three kinds each before forest or water; in the pool "
         f"{percent}% stand where they belong, in val half. Bird or background: which is the task? A miniature of "
         "Waterbirds (Sagawa et al., 2020).",
-        ["landbird", "waterbird"], ["label", "background"], ["landbird/water", "waterbird/forest"],
-        protocol={} if percent == 95 else {"eval_every": 4})  # the sweep shows the last round alone
+        ["landbird", "waterbird"],
+        ["label", "background"],
+        ["landbird/water", "waterbird/forest"],
+        protocol={} if percent == 95 else {"eval_every": 4},
+    )  # the sweep shows the last round alone
 
 
 WORLDS: dict[str, tuple[Callable[[np.random.Generator], World], dict]] = {
     "waterbirds": (waterbirds, waterbirds_about(95)),
-    **{f"waterbirds_{p}": (partial(waterbirds, match=p / 100), waterbirds_about(p)) for p in (50, 70, 85)},
-    "treeperson": (treeperson, about(
-        "Treeperson", "Is a person in the picture? In 90% of the pool persons stand beside a building, and cacti, "
-        "parasols, signposts, dogs or nothing beside a tree; in val half. A miniature of the paper's Treeperson (images of GQA).",
-        ["no person", "person"], ["label", "place"], ["no person/building", "person/tree"])),
-    "iwildcam": (iwildcam, about(
-        "iWildCam", "Camera traps: which of 19 animals passes, if any? Half the pictures are empty, the animals have a long "
-        "tail, and the cameras of val are not among the pool's (id_val: the same cameras). A miniature of iWildCam (Beery et "
-        "al., 2020; WILDS).",
-        ["empty", *ANIMALS], ["label"], None,
-        eval_splits=["val", "id_val"], figure_metrics=["accuracy", "accuracy_class_balanced"],
-        protocol={"seed_set_size": 60, "seed_set": "random", "budget": 200, "query_batch_size": 67},
-        recipe={"max_steps": 70})),
-    "digits": (digits, about(
-        "Digits on photographs", "Real handwritten digits, round (0, 6, 8) or straight (1, 4, 7), on patches of two real "
-        "photographs, a temple and a flower. In the pool 95% of the round ones are on the temple and of the straight ones on "
-        "the flower, in val half.",
-        ["round", "straight"], ["label", "background"], ["round/flower", "straight/temple"], recipe={"lr": 0.02},
-        source="scikit-learn: load_digits (UCI optical digits) and the sample photographs china.jpg and flower.jpg",
-        licence="digits CC BY 4.0 (Alpaydin and Kaynak); photographs CC BY 2.0 (Jiarui, dgmenken)")),
-    "squares_circles": (squares_circles, about(
-        "Squares and circles", "Red squares and blue circles: is the task shape or colour? 5% of the pool are blue squares "
-        "and red circles, and they tell; in val they are half. Figure 1 of the paper.",
-        ["square", "circle"], ["label", "colour"], ["square/blue", "circle/red"],
-        protocol={"seed_set_size": 10, "budget": 40, "query_batch_size": 10, "eval_every": 1})),
-    "camelyon": (camelyon, about(
-        "Tissue", "Tumour or normal tissue, told apart by nothing but specks of one pixel, darker than the rest or "
-        "brighter: far from what pretraining saw, though every label is certain. Three hospitals in the pool, a fourth in val; "
-        "after Camelyon17.",
-        ["normal", "tumor"], ["label", "hospital"], [], figure_metrics=["accuracy"],
-        protocol={"budget": 90, "query_batch_size": 45, "eval_every": 1})),
+    **{
+        f"waterbirds_{p}": (partial(waterbirds, match=p / 100), waterbirds_about(p))
+        for p in (50, 70, 85)
+    },
+    "treeperson": (
+        treeperson,
+        about(
+            "Treeperson",
+            "Is a person in the picture? In 90% of the pool persons stand beside a building, and cacti, "
+            "parasols, signposts, dogs or nothing beside a tree; in val half. A miniature of the paper's Treeperson (images of GQA).",
+            ["no person", "person"],
+            ["label", "place"],
+            ["no person/building", "person/tree"],
+        ),
+    ),
+    "iwildcam": (
+        iwildcam,
+        about(
+            "iWildCam",
+            "Camera traps: which of 19 animals passes, if any? Half the pictures are empty, the animals have a long "
+            "tail, and the cameras of val are not among the pool's (id_val: the same cameras). A miniature of iWildCam (Beery et "
+            "al., 2020; WILDS).",
+            ["empty", *ANIMALS],
+            ["label"],
+            None,
+            eval_splits=["val", "id_val"],
+            figure_metrics=["accuracy", "accuracy_class_balanced"],
+            protocol={
+                "seed_set_size": 60,
+                "seed_set": "random",
+                "budget": 200,
+                "query_batch_size": 67,
+            },
+            recipe={"max_steps": 70},
+        ),
+    ),
+    "digits": (
+        digits,
+        about(
+            "Digits on photographs",
+            "Real handwritten digits, round (0, 6, 8) or straight (1, 4, 7), on patches of two real "
+            "photographs, a temple and a flower. In the pool 95% of the round ones are on the temple and of the straight ones on "
+            "the flower, in val half.",
+            ["round", "straight"],
+            ["label", "background"],
+            ["round/flower", "straight/temple"],
+            recipe={"lr": 0.02},
+            source="scikit-learn: load_digits (UCI optical digits) and the sample photographs china.jpg and flower.jpg",
+            licence="digits CC BY 4.0 (Alpaydin and Kaynak); photographs CC BY 2.0 (Jiarui, dgmenken)",
+        ),
+    ),
+    "squares_circles": (
+        squares_circles,
+        about(
+            "Squares and circles",
+            "Red squares and blue circles: is the task shape or colour? 5% of the pool are blue squares "
+            "and red circles, and they tell; in val they are half. Figure 1 of the paper.",
+            ["square", "circle"],
+            ["label", "colour"],
+            ["square/blue", "circle/red"],
+            protocol={"seed_set_size": 10, "budget": 40, "query_batch_size": 10, "eval_every": 1},
+        ),
+    ),
+    "camelyon": (
+        camelyon,
+        about(
+            "Tissue",
+            "Tumour or normal tissue, told apart by nothing but specks of one pixel, darker than the rest or "
+            "brighter: far from what pretraining saw, though every label is certain. Three hospitals in the pool, a fourth in val; "
+            "after Camelyon17.",
+            ["normal", "tumor"],
+            ["label", "hospital"],
+            [],
+            figure_metrics=["accuracy"],
+            protocol={"budget": 90, "query_batch_size": 45, "eval_every": 1},
+        ),
+    ),
 }
 
 
@@ -548,7 +990,9 @@ def write(folder: Path, name: str, seed: int) -> None:
             Image.fromarray(image).save(unfinished / path, compress_level=1)
         frame.to_csv(unfinished / "manifest.csv", index=False)
         whole = {"name": name, **description, "generator": generator(seed)}
-        (unfinished / "dataset.yaml").write_text(yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120))
+        (unfinished / "dataset.yaml").write_text(
+            yaml.safe_dump(whole, sort_keys=False, allow_unicode=True, width=120)
+        )
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
     finally:
@@ -574,8 +1018,12 @@ def counts(folder: Path) -> Iterator[str]:
     frame = pd.read_csv(folder / "manifest.csv")
     subgroups = yaml.safe_load((folder / "dataset.yaml").read_text())["subgroups"]
     for split, rows in frame.groupby("split", sort=False):
-        found = rows[subgroups].astype(str).agg("/".join, axis=1).value_counts(sort=False).sort_index()
-        yield f"{folder.name} {split}: {len(rows)} = " + ", ".join(f"{n} {name}" for name, n in found.items())
+        found = (
+            rows[subgroups].astype(str).agg("/".join, axis=1).value_counts(sort=False).sort_index()
+        )
+        yield f"{folder.name} {split}: {len(rows)} = " + ", ".join(
+            f"{n} {name}" for name, n in found.items()
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -583,7 +1031,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "data" / "mini")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default=",".join(WORLDS), help="comma-separated worlds (default: all)")
+    parser.add_argument(
+        "--only", default=",".join(WORLDS), help="comma-separated worlds (default: all)"
+    )
     options = parser.parse_args(arguments)
     names = options.only.split(",")
     if unknown := sorted(set(names) - set(WORLDS)):

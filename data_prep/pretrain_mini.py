@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from mini_source import FACTORS, SourceTask
 from safetensors.torch import save as as_safetensors
 
-from alpt_lib.models import MINI_BIT_LAYERS
-from alpt_lib.networks import build_mini_bit
+from alpt_lib.models import build_mini_bit
+from alpt_lib.registry import MINI_BIT_LAYERS
 
 WEIGHTS = Path(__file__).parents[1] / "alpt_lib" / "weights"
 BATCH, CHUNK, LR, WARMUP_STEPS, WEIGHT_DECAY, CLIP = 64, 256, 3e-3, 200, 0.02, 5.0
@@ -30,10 +30,14 @@ def as_input(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def factor_losses(logits: torch.Tensor, labels: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+def factor_losses(
+    logits: torch.Tensor, labels: dict[str, torch.Tensor]
+) -> tuple[torch.Tensor, dict[str, float]]:
     """Weighted sum of the cross-entropies of all source factors, and the accuracy of each."""
     loss, accuracy = torch.zeros(()), {}
-    for (name, (_, weight)), part in zip(FACTORS.items(), logits.split([k for k, _ in FACTORS.values()], 1), strict=True):
+    for (name, (_, weight)), part in zip(
+        FACTORS.items(), logits.split([k for k, _ in FACTORS.values()], 1), strict=True
+    ):
         loss = loss + weight * F.cross_entropy(part, labels[name])
         accuracy[name] = (part.argmax(1) == labels[name]).float().mean().item()
     return loss, accuracy
@@ -45,21 +49,31 @@ def stream(task: SourceTask, rng: np.random.Generator):
         images, labels = task.batch(CHUNK, rng)
         for start in range(0, CHUNK, BATCH):
             rows = slice(start, start + BATCH)
-            yield as_input(images[rows]), {k: torch.from_numpy(np.asarray(v[rows], np.int64)) for k, v in labels.items()}
+            yield (
+                as_input(images[rows]),
+                {k: torch.from_numpy(np.asarray(v[rows], np.int64)) for k, v in labels.items()},
+            )
 
 
 def train(layers: tuple[int, ...], broad: bool, n_images: int, seed: int, save) -> dict:
     """Pretrain one network; calls save(model, record) now and then and at the end, and returns the record."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    model = build_mini_bit(layers, sum(k for k, _ in FACTORS.values())).to(memory_format=torch.channels_last)
+    model = build_mini_bit(layers, sum(k for k, _ in FACTORS.values())).to(
+        memory_format=torch.channels_last
+    )
     n_steps, started, recent = n_images // BATCH, time.time(), []
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0}],
-                                  lr=LR, fused=True)
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0}],
+        lr=LR,
+        fused=True,
+    )
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: min(1, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + np.cos(np.pi * step / n_steps)))
+        optimizer,
+        lambda step: min(1, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + np.cos(np.pi * step / n_steps)),
+    )
     batches = stream(SourceTask(broad), np.random.default_rng(seed))
     for step, (images, labels) in zip(range(1, n_steps + 1), batches, strict=False):
         loss, accuracy = factor_losses(model(images), labels)
@@ -71,9 +85,16 @@ def train(layers: tuple[int, ...], broad: bool, n_images: int, seed: int, save) 
         recent = [*recent[-99:], accuracy]
         if step % 200 == 0 or step == n_steps:
             scores = {name: round(float(np.mean([a[name] for a in recent])), 4) for name in FACTORS}
-            record = {"images_seen": step * BATCH, "of_images": n_steps * BATCH, "seconds": round(time.time() - started),
-                      "scores": scores}
-            print(f"step {step}/{n_steps} {record['seconds']} s loss {loss.item():.3f} {scores}", flush=True)
+            record = {
+                "images_seen": step * BATCH,
+                "of_images": n_steps * BATCH,
+                "seconds": round(time.time() - started),
+                "scores": scores,
+            }
+            print(
+                f"step {step}/{n_steps} {record['seconds']} s loss {loss.item():.3f} {scores}",
+                flush=True,
+            )
             if step % 1000 == 0 or step == n_steps:
                 save(model, record)
     return record
@@ -81,22 +102,36 @@ def train(layers: tuple[int, ...], broad: bool, n_images: int, seed: int, save) 
 
 def save_backbone(name: str, out_dir: Path, about: dict):
     """A function (model, record) that writes the weights without the head, and their entry in weights.json."""
+
     def save(model: torch.nn.Module, record: dict) -> None:
-        state = {k: v.contiguous() for k, v in model.state_dict().items() if not k.startswith("head.fc")}
+        state = {
+            k: v.contiguous() for k, v in model.state_dict().items() if not k.startswith("head.fc")
+        }
         path = out_dir / f"{name}.safetensors"
         path.write_bytes(as_safetensors(state))
         listing = out_dir / "weights.json"
         entries = json.loads(listing.read_text()) if listing.exists() else {}
-        entries[path.name] = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **about, **record}
+        entries[path.name] = {
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            **about,
+            **record,
+        }
         listing.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
+
     return save
 
 
 def pretrain_vision(name: str, out_dir: Path, n_images: int, seed: int) -> None:
     """Pretrain one of the mini-bit models into out_dir."""
     broad = name != "mini-bit-s"
-    about = {"source": f"mini_source.py, {'broad' if broad else 'narrow'}", "seed": seed,
-             "n_parameters": sum(p.numel() for p in build_mini_bit(MINI_BIT_LAYERS[name], 1).parameters()) - 257}
+    about = {
+        "source": f"mini_source.py, {'broad' if broad else 'narrow'}",
+        "seed": seed,
+        "n_parameters": sum(
+            p.numel() for p in build_mini_bit(MINI_BIT_LAYERS[name], 1).parameters()
+        )
+        - 257,
+    }
     train(MINI_BIT_LAYERS[name], broad, n_images, seed, save_backbone(name, out_dir, about))
 
 
@@ -105,12 +140,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, choices=[*MINI_BIT_LAYERS, "mini-roberta-m"])
     parser.add_argument("--out", type=Path, default=WEIGHTS)
-    parser.add_argument("--images", type=int, default=1_040_000, help="number of source images (vision models)")
+    parser.add_argument(
+        "--images", type=int, default=1_040_000, help="number of source images (vision models)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.model == "mini-roberta-m":
         from pretrain_mini_text import pretrain
+
         pretrain(options.out)
     else:
         pretrain_vision(options.model, options.out, options.images, options.seed)

@@ -29,7 +29,9 @@ class Plan:
     """Length and recipe of the pretraining run."""
 
     steps: int = 12_000  # length of the schedule
-    stop_after: int = 10_000  # the shipped weights stop here, where the rate is down to 7% and little is gained
+    stop_after: int = (
+        10_000  # the shipped weights stop here, where the rate is down to 7% and little is gained
+    )
     batch_size: int = 64
     lr: float = 2e-3
     warmup_steps: int = 300
@@ -47,19 +49,39 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("[.,:]"), "isolated")])
-    tokenizer.post_processor = processors.RobertaProcessing(("</s>", words["</s>"]), ("<s>", words["<s>"]),
-                                                            trim_offsets=False, add_prefix_space=False)
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", cls_token="<s>", eos_token="</s>",
-                                   sep_token="</s>", pad_token="<pad>", unk_token="<unk>", mask_token="<mask>",
-                                   model_max_length=40)
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("[.,:]"), "isolated")]
+    )
+    tokenizer.post_processor = processors.RobertaProcessing(
+        ("</s>", words["</s>"]), ("<s>", words["<s>"]), trim_offsets=False, add_prefix_space=False
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        cls_token="<s>",
+        eos_token="</s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        model_max_length=40,
+    )
 
 
 def build_config(vocab_size: int) -> RobertaConfig:
     return RobertaConfig(
-        vocab_size=vocab_size, hidden_size=128, num_hidden_layers=2, num_attention_heads=4, intermediate_size=384,
-        max_position_embeddings=42, type_vocab_size=1, pad_token_id=1, bos_token_id=0, eos_token_id=2,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        vocab_size=vocab_size,
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=384,
+        max_position_embeddings=42,
+        type_vocab_size=1,
+        pad_token_id=1,
+        bos_token_id=0,
+        eos_token_id=2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
 
 
 def mask_rates(tokenizer, plan: Plan) -> torch.Tensor:
@@ -86,7 +108,11 @@ def losses(model, ids, attention_mask, masked, chosen):
     words = ids[chosen]
     logits = model.lm_head(hidden[chosen])
     bag = model.lm_head(hidden[:, 0])[rows]
-    return F.cross_entropy(logits, words), F.cross_entropy(bag, words), (logits.argmax(1) == words).float().mean()
+    return (
+        F.cross_entropy(logits, words),
+        F.cross_entropy(bag, words),
+        (logits.argmax(1) == words).float().mean(),
+    )
 
 
 def batches(tokenizer, plan: Plan, n_sorted: int = 8):
@@ -101,9 +127,15 @@ def batches(tokenizer, plan: Plan, n_sorted: int = 8):
 
 def train(model, tokenizer, plan: Plan, log=print):
     """The pretraining loop: AdamW, linear warm-up, cosine to zero. Returns means over the last `log_every` steps."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, betas=(0.9, 0.98))
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda k: min(
-        1.0, (k + 1) / plan.warmup_steps) * 0.5 * (1 + math.cos(math.pi * k / plan.steps)))
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, betas=(0.9, 0.98)
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda k: (
+            min(1.0, (k + 1) / plan.warmup_steps) * 0.5 * (1 + math.cos(math.pi * k / plan.steps))
+        ),
+    )
     rng, rates = torch.Generator().manual_seed(plan.seed), mask_rates(tokenizer, plan)
     sums, means = torch.zeros(3), None
     for step, batch in enumerate(islice(batches(tokenizer, plan), plan.stop_after), 1):
@@ -117,8 +149,11 @@ def train(model, tokenizer, plan: Plan, log=print):
         sums += torch.tensor([mlm.item(), bag.item(), hit.item()])
         if step % plan.log_every == 0:
             means, sums = sums / plan.log_every, torch.zeros(3)
-            log(f"step {step} mlm {means[0]:.3f} bag {means[1]:.3f} masked-word accuracy {means[2]:.3f} "
-                f"cpu {time.process_time():.0f} s", flush=True)
+            log(
+                f"step {step} mlm {means[0]:.3f} bag {means[1]:.3f} masked-word accuracy {means[2]:.3f} "
+                f"cpu {time.process_time():.0f} s",
+                flush=True,
+            )
     return means
 
 
@@ -138,7 +173,10 @@ def pretrain(out_dir: str | Path, plan: Plan = Plan()) -> Path:
     torch.manual_seed(plan.seed)
     tokenizer = build_tokenizer()
     model = RobertaForMaskedLM(build_config(len(tokenizer)))
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens", flush=True)
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens",
+        flush=True,
+    )
     train(model, tokenizer, plan)
     out = Path(out_dir) / "mini-roberta-m"
     save(model, tokenizer, out)

@@ -34,15 +34,24 @@ BACKGROUNDS = ["land", "water"]  # place = 0, 1
 SPLITS = ["pool", "val", "test"]  # split = 0, 1, 2; the training split is the pool
 GROUPS = [f"{label}/{background}" for label in CLASSES for background in BACKGROUNDS]
 PUBLISHED = pd.DataFrame(
-    [[3498, 184, 56, 1057], [467, 466, 133, 133], [2255, 2255, 642, 642]], index=SPLITS, columns=GROUPS)
+    [[3498, 184, 56, 1057], [467, 466, 133, 133], [2255, 2255, 642, 642]],
+    index=SPLITS,
+    columns=GROUPS,
+)
 COLUMNS = ["img_id", "img_filename", "y", "split", "place", "place_filename"]
 
 NAME = "waterbird_complete95_forest2water2"
 FOLDERS = [NAME, "waterbirds_v1.0"]
-ARCHIVES = [Archive(  # neither a size nor a hash is published
-    f"{NAME}.tar.gz",
-    (f"https://nlp.stanford.edu/data/dro/{NAME}.tar.gz", f"https://downloads.cs.stanford.edu/nlp/data/dro/{NAME}.tar.gz"),
-    unpacked=NAME)]
+ARCHIVES = [
+    Archive(  # neither a size nor a hash is published
+        f"{NAME}.tar.gz",
+        (
+            f"https://nlp.stanford.edu/data/dro/{NAME}.tar.gz",
+            f"https://downloads.cs.stanford.edu/nlp/data/dro/{NAME}.tar.gz",
+        ),
+        unpacked=NAME,
+    )
+]
 
 DESCRIPTION = {
     "name": "waterbirds",
@@ -55,7 +64,12 @@ DESCRIPTION = {
     "image_size": 512,
     "figure_metrics": ["accuracy", "accuracy_minority"],
     "default_model": "bit-m",
-    "protocol": {"seed_set_size": 40, "budget": 320, "query_batch_size": 5, "eval_every": 2},  # released code
+    "protocol": {
+        "seed_set_size": 40,
+        "budget": 320,
+        "query_batch_size": 5,
+        "eval_every": 2,
+    },  # released code
     "recipe": BIT_HYPERRULE,
     "source": f"nlp.stanford.edu/data/dro/{NAME}.tar.gz",
     "licence": "non-commercial research use (CUB-200-2011, Places)",
@@ -64,7 +78,14 @@ DESCRIPTION = {
 
 def find_release(root: Path) -> Path:
     """The folder of metadata.csv: `root`, or a release folder in it; `root` if neither has one."""
-    return next((folder for folder in (root, *(root / name for name in FOLDERS)) if (folder / "metadata.csv").is_file()), root)
+    return next(
+        (
+            folder
+            for folder in (root, *(root / name for name in FOLDERS))
+            if (folder / "metadata.csv").is_file()
+        ),
+        root,
+    )
 
 
 def read_release(folder: Path) -> pd.DataFrame:
@@ -74,15 +95,21 @@ def read_release(folder: Path) -> pd.DataFrame:
         ReleaseError: metadata.csv or a column missing, or a value outside its codes.
     """
     file = folder / "metadata.csv"
-    metadata = read_table(file, COLUMNS, f"--root takes the folder of the unpacked release ({' or '.join(FOLDERS)}) "
-                                         "or the folder that holds it")
-    return pd.DataFrame({
-        "path": metadata["img_filename"],
-        "label": decode(metadata, "y", CLASSES, file),
-        "split": decode(metadata, "split", SPLITS, file),
-        "background": decode(metadata, "place", BACKGROUNDS, file),
-        "species": species(metadata["img_filename"]),
-    })
+    metadata = read_table(
+        file,
+        COLUMNS,
+        f"--root takes the folder of the unpacked release ({' or '.join(FOLDERS)}) "
+        "or the folder that holds it",
+    )
+    return pd.DataFrame(
+        {
+            "path": metadata["img_filename"],
+            "label": decode(metadata, "y", CLASSES, file),
+            "split": decode(metadata, "split", SPLITS, file),
+            "background": decode(metadata, "place", BACKGROUNDS, file),
+            "species": species(metadata["img_filename"]),
+        }
+    )
 
 
 def species(names: pd.Series) -> pd.Series:
@@ -93,10 +120,14 @@ def species(names: pd.Series) -> pd.Series:
 def count(manifest: pd.DataFrame) -> pd.DataFrame:
     """(3 splits, 4 groups) int: images in each."""
     table = pd.crosstab(manifest["split"], manifest["label"] + "/" + manifest["background"])
-    return table.reindex(index=SPLITS, columns=GROUPS, fill_value=0).rename_axis(index=None, columns=None)
+    return table.reindex(index=SPLITS, columns=GROUPS, fill_value=0).rename_axis(
+        index=None, columns=None
+    )
 
 
-def prepare(root: Path, out: Path, allow_different: bool = False, trust_images: bool = False) -> Prepared:
+def prepare(
+    root: Path, out: Path, allow_different: bool = False, trust_images: bool = False
+) -> Prepared:
     """Check a release and write its dataset folder.
 
     Raises:

@@ -12,7 +12,13 @@ import pandas as pd
 from release import Archive, Prepared, ReleaseError, check_counts, check_images, write_dataset
 
 
-def bundle(folder: str, identifier: str, about_bytes: int, copies: tuple[Archive, ...] = (), elsewhere: str = "") -> Archive:
+def bundle(
+    folder: str,
+    identifier: str,
+    about_bytes: int,
+    copies: tuple[Archive, ...] = (),
+    elsewhere: str = "",
+) -> Archive:
     """The archive of one WILDS release, as the `wilds` package itself would fetch it; its host has been failing for long.
 
     Args:
@@ -22,8 +28,15 @@ def bundle(folder: str, identifier: str, about_bytes: int, copies: tuple[Archive
         elsewhere: a source in another layout, or whose file names we do not know.
     """
     official = f"https://worksheets.codalab.org/rest/bundles/{identifier}/contents/blob/"
-    return Archive(f"{folder}.tar.gz", (official,), unpacked=folder, about_bytes=about_bytes, is_flat=True, copies=copies,
-                   elsewhere=elsewhere)
+    return Archive(
+        f"{folder}.tar.gz",
+        (official,),
+        unpacked=folder,
+        about_bytes=about_bytes,
+        is_flat=True,
+        copies=copies,
+        elsewhere=elsewhere,
+    )
 
 
 def find(root: Path, folder: str) -> Path:
@@ -35,9 +48,13 @@ def find(root: Path, folder: str) -> Path:
     found = root if root.name == folder else root / folder
     proof = f"RELEASE_{folder.rpartition('_')[2]}.txt"
     if not found.is_dir():
-        raise ReleaseError(f"{found} is missing: --root takes the folder {folder} of WILDS, or the folder that holds it")
+        raise ReleaseError(
+            f"{found} is missing: --root takes the folder {folder} of WILDS, or the folder that holds it"
+        )
     if not (found / proof).is_file():
-        raise ReleaseError(f"{found / proof} is missing: the release comes with it; unpack the whole archive into {found}")
+        raise ReleaseError(
+            f"{found / proof} is missing: the release comes with it; unpack the whole archive into {found}"
+        )
     return found
 
 
@@ -52,10 +69,14 @@ def load(folder: Path):
     name, _, version = folder.name.partition("_v")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of groups for wilds' own metrics, which we do not use
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # of groups for wilds' own metrics, which we do not use
             return get_dataset(name, version=version, root_dir=str(folder.parent), download=False)
     except (AssertionError, LookupError, TypeError, ValueError) as error:
-        raise ReleaseError(f"{folder}: the wilds package cannot load it ({type(error).__name__}: {error})") from error
+        raise ReleaseError(
+            f"{folder}: the wilds package cannot load it ({type(error).__name__}: {error})"
+        ) from error
 
 
 def examples(dataset) -> pd.DataFrame:
@@ -63,7 +84,9 @@ def examples(dataset) -> pd.DataFrame:
 
     The training split is the pool; an example that no split uses has NaN.
     """
-    names = {number: "pool" if name == "train" else name for name, number in dataset.split_dict.items()}
+    names = {
+        number: "pool" if name == "train" else name for name, number in dataset.split_dict.items()
+    }
     table = pd.DataFrame(dataset.metadata_array.numpy(), columns=dataset.metadata_fields)
     return table.assign(split=pd.Series(dataset.split_array).map(names))
 
@@ -80,8 +103,10 @@ def whole_numbers(table: pd.DataFrame, column: str, file: Path, gapless: bool = 
     numbers = table[column].astype("int64")
     left_out = set(range(numbers.max() + 1)) - set(numbers)
     if gapless and left_out:
-        raise ReleaseError(f"{file}: {column} leaves out {min(left_out)}, but 0 to {numbers.max()} must all occur; "
-                           "number them anew without gaps")
+        raise ReleaseError(
+            f"{file}: {column} leaves out {min(left_out)}, but 0 to {numbers.max()} must all occur; "
+            "number them anew without gaps"
+        )
     return numbers
 
 
@@ -91,15 +116,21 @@ def one_of(table: pd.DataFrame, column: str, known: Collection[str], file: Path)
     report_rows(table, column, ~table[column].isin(list(known)), f"one of {names}", file)
 
 
-def report_rows(table: pd.DataFrame, column: str, is_wrong: pd.Series, must_be: str, file: Path) -> None:
+def report_rows(
+    table: pd.DataFrame, column: str, is_wrong: pd.Series, must_be: str, file: Path
+) -> None:
     """Raises a ReleaseError that quotes the first wrong value of a column, if there is one."""
     if is_wrong.any():
         row = is_wrong.idxmax()
-        raise ReleaseError(f"{file}: {column} must be {must_be}; got {table[column][row]!r} in row {row} "
-                           f"({is_wrong.sum()} such rows)")
+        raise ReleaseError(
+            f"{file}: {column} must be {must_be}; got {table[column][row]!r} in row {row} "
+            f"({is_wrong.sum()} such rows)"
+        )
 
 
-def compare(splits: pd.Series, published: pd.DataFrame, used: list[str], allow_different: bool) -> tuple[pd.DataFrame, list[str]]:
+def compare(
+    splits: pd.Series, published: pd.DataFrame, used: list[str], allow_different: bool
+) -> tuple[pd.DataFrame, list[str]]:
     """Examples per split, and which of these counts are not the published ones.
 
     Args:
@@ -111,13 +142,17 @@ def compare(splits: pd.Series, published: pd.DataFrame, used: list[str], allow_d
     counts = splits.value_counts().reindex(published.index, fill_value=0).to_frame(unit)
     for split in used:
         if not counts.loc[split, unit]:
-            raise ReleaseError(f"no {unit} in split {split!r} ({counts[unit].sum()} in the others); use the original release")
+            raise ReleaseError(
+                f"no {unit} in split {split!r} ({counts[unit].sum()} in the others); use the original release"
+            )
     return counts, check_counts(counts, published, allow_different)
 
 
 def compare_classes(classes: list[str], n_published: int, allow_different: bool) -> list[str]:
     """Whether there are as many classes as published; as `check_counts`."""
-    found, published = (pd.DataFrame({"classes": [n]}, index=["pool"]) for n in (len(classes), n_published))
+    found, published = (
+        pd.DataFrame({"classes": [n]}, index=["pool"]) for n in (len(classes), n_published)
+    )
     return check_counts(found, published, allow_different)
 
 
@@ -129,13 +164,23 @@ def drop_unseen(manifest: pd.DataFrame) -> pd.DataFrame:
     seen = manifest["label"].isin(manifest.loc[manifest["split"] == "pool", "label"].unique())
     if not seen.all():
         lost = manifest[~seen]
-        print(f"dropped {len(lost)} examples outside the pool, of {lost['label'].nunique()} classes that the pool lacks, "
-              f"first {lost['label'].iloc[0]!r}", flush=True)
+        print(
+            f"dropped {len(lost)} examples outside the pool, of {lost['label'].nunique()} classes that the pool lacks, "
+            f"first {lost['label'].iloc[0]!r}",
+            flush=True,
+        )
     return manifest[seen].reset_index(drop=True)
 
 
-def write_images(manifest: pd.DataFrame, description: dict, images: Path, out: Path, counts: pd.DataFrame,
-                 different: list[str], trust_images: bool) -> Prepared:
+def write_images(
+    manifest: pd.DataFrame,
+    description: dict,
+    images: Path,
+    out: Path,
+    counts: pd.DataFrame,
+    different: list[str],
+    trust_images: bool,
+) -> Prepared:
     """Check the images of the pool and of the evaluation splits (others are never opened), then write the dataset folder."""
     used = manifest["split"].isin(["pool", *description["eval_splits"]])
     check_images(images, manifest.loc[used, "path"].tolist(), trust_images)

@@ -48,20 +48,70 @@ from release import (
 
 POOL = "pool"
 OURS = "prepared by data_prep/your_dataset.py"
-SPLITS = {"train": POOL, "training": POOL, POOL: POOL, "val": "val", "valid": "val", "validation": "val", "dev": "val",
-          "test": "test", "testing": "test"}
+SPLITS = {
+    "train": POOL,
+    "training": POOL,
+    POOL: POOL,
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 # columns looked for where none is named
-GUESSES = {"image": ("image", "path", "file", "filename", "file_name"), "text": ("text", "sentence"), "label": ("label", "class")}
+GUESSES = {
+    "image": ("image", "path", "file", "filename", "file_name"),
+    "text": ("text", "sentence"),
+    "label": ("label", "class"),
+}
 # columns of the manifest and of the result tables, and the rows that pandas adds: an attribute must not be called so
-TAKEN = {"path", "text", "label", "split", "dataset", "model", "acquisition", "seed", "stopping", "run_id", "round", "rank",
-         "index", "score", "subgroup", "__index_level_0__"}
+TAKEN = {
+    "path",
+    "text",
+    "label",
+    "split",
+    "dataset",
+    "model",
+    "acquisition",
+    "seed",
+    "stopping",
+    "run_id",
+    "round",
+    "rank",
+    "index",
+    "score",
+    "subgroup",
+    "__index_level_0__",
+}
 
 # ours, but for BiT's; the embedded models have those of the embedded data. No augmentation: a flip would spoil letters or digits
-EMBEDDED = {"bit": {"optimizer": "sgd", "lr": 0.03, "warmup_steps": 10, "max_steps": 100, "train_batch_size": 32},
-            "roberta": {"optimizer": "adamw", "lr": 0.001, "weight_decay": 0.01, "warmup_steps": 10, "max_steps": 80}}
-ANY_TIMM = {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 0.01, "warmup_steps": 10, "max_steps": 200,
-            "train_batch_size": 32, "freeze_batch_norm": True}  # batches are too small for new batch-norm statistics
+EMBEDDED = {
+    "bit": {
+        "optimizer": "sgd",
+        "lr": 0.03,
+        "warmup_steps": 10,
+        "max_steps": 100,
+        "train_batch_size": 32,
+    },
+    "roberta": {
+        "optimizer": "adamw",
+        "lr": 0.001,
+        "weight_decay": 0.01,
+        "warmup_steps": 10,
+        "max_steps": 80,
+    },
+}
+ANY_TIMM = {
+    "optimizer": "adamw",
+    "lr": 1e-4,
+    "weight_decay": 0.01,
+    "warmup_steps": 10,
+    "max_steps": 200,
+    "train_batch_size": 32,
+    "freeze_batch_norm": True,
+}  # batches are too small for new batch-norm statistics
 
 
 @dataclass(frozen=True)
@@ -85,23 +135,34 @@ def from_folders(root: Path) -> Source:
     root = _existing(root)
     files = [path.relative_to(root) for path in _walk(root)]
     found = [path for path in files if path.suffix.lower() in IMAGES]
-    others = Counter(path.suffix.lower() or "no extension" for path in files if path.suffix.lower() not in IMAGES)
+    others = Counter(
+        path.suffix.lower() or "no extension" for path in files if path.suffix.lower() not in IMAGES
+    )
     listed = ", ".join(f"{n} x {suffix}" for suffix, n in others.most_common(5))
     if not found:
-        raise ReleaseError(f"{root} holds no images, only {listed or 'nothing'}; images end in {', '.join(sorted(IMAGES))}")
+        raise ReleaseError(
+            f"{root} holds no images, only {listed or 'nothing'}; images end in {', '.join(sorted(IMAGES))}"
+        )
     if others:
         print(f"note: left out, for their names are not those of images: {listed}")
     tops = {path.parts[0] for path in found if len(path.parts) > 1}
     splits = {top for top in tops if top.lower() in SPLITS}
     if len(splits) > 1 and splits != tops:
-        raise ReleaseError(f"{root}: {', '.join(sorted(splits))} are splits, {sorted(tops - splits)[0]} is not; "
-                           "move the classes into the split folders")
+        raise ReleaseError(
+            f"{root}: {', '.join(sorted(splits))} are splits, {sorted(tops - splits)[0]} is not; "
+            "move the classes into the split folders"
+        )
     has_splits = bool(tops) and splits == tops
     outside = [path for path in found if len(path.parts) < 2 + has_splits]
     if outside:
-        raise ReleaseError(f"{root}: {len(outside)} of {len(found)} images lie in no class folder, first {outside[0]}; "
-                           "put each into a folder named by its class")
-    rows = [(path.as_posix(), path.parts[has_splits], path.parts[0] if has_splits else "") for path in found]
+        raise ReleaseError(
+            f"{root}: {len(outside)} of {len(found)} images lie in no class folder, first {outside[0]}; "
+            "put each into a folder named by its class"
+        )
+    rows = [
+        (path.as_posix(), path.parts[has_splits], path.parts[0] if has_splits else "")
+        for path in found
+    ]
     return Source(pd.DataFrame(rows, columns=["path", "label", "split"]), root, root.name)
 
 
@@ -138,8 +199,12 @@ def from_table(file: Path, out: Path, columns: dict[str, str | None] | None = No
     return _choose(frame, {}, columns or {}, file.parent, file.name)
 
 
-def from_hugging_face(where: str | Path, out: Path, columns: dict[str, str | None] | None = None,
-                      config: str | None = None) -> Source:
+def from_hugging_face(
+    where: str | Path,
+    out: Path,
+    columns: dict[str, str | None] | None = None,
+    config: str | None = None,
+) -> Source:
     """A Hugging Face dataset: a folder of parquet or arrow files, one written by save_to_disk, or the name of one on the hub.
 
     Args:
@@ -156,12 +221,18 @@ def from_hugging_face(where: str | Path, out: Path, columns: dict[str, str | Non
 def _saved(folder: Path) -> list[tuple[Path, str]]:
     """Files and splits of what save_to_disk wrote; none where it did not."""
     if (folder / "dataset_dict.json").exists():
-        return [(file, split) for split in _json(folder / "dataset_dict.json")["splits"] for file, _ in _saved(folder / split)]
+        return [
+            (file, split)
+            for split in _json(folder / "dataset_dict.json")["splits"]
+            for file, _ in _saved(folder / split)
+        ]
     if not (folder / "state.json").exists():
         return []
     state = _json(folder / "state.json")
     if state.get("_indices_data_files"):
-        raise ReleaseError(f"{folder}: a selection of rows, saved by an old version of datasets; save it again with a new one")
+        raise ReleaseError(
+            f"{folder}: a selection of rows, saved by an old version of datasets; save it again with a new one"
+        )
     return [(folder / part["filename"], state.get("_split") or "") for part in state["_data_files"]]
 
 
@@ -169,10 +240,14 @@ def _named(folder: Path, config: str | None) -> list[tuple[Path, str]]:
     """Parquet files of a folder (arrow files where there are none) and the splits that their names tell."""
     files = _walk(folder)
     names = [path.relative_to(folder).as_posix() for path in files if path.suffix == ".parquet"]
-    names = names or [path.relative_to(folder).as_posix() for path in files if path.suffix == ".arrow"]
+    names = names or [
+        path.relative_to(folder).as_posix() for path in files if path.suffix == ".arrow"
+    ]
     if not names:
-        raise ReleaseError(f"{folder} holds no dataset: neither state.json or dataset_dict.json (save_to_disk) nor parquet or "
-                           "arrow files")
+        raise ReleaseError(
+            f"{folder} holds no dataset: neither state.json or dataset_dict.json (save_to_disk) nor parquet or "
+            "arrow files"
+        )
     chosen = [(folder / name, _split_of(name)) for name in _of_config(names, config, str(folder))]
     unnamed = [file.name for file, split in chosen if not split]
     if unnamed and len(unnamed) < len(chosen):
@@ -183,7 +258,11 @@ def _named(folder: Path, config: str | None) -> list[tuple[Path, str]]:
 
 def _split_of(name: str) -> str:
     """data/train-00000-of-00001.parquet -> train; "" where no part of the name is a split's."""
-    words = [word for part in reversed(PurePath(name).parts) for word in re.split("[^a-z]+", part.lower())]
+    words = [
+        word
+        for part in reversed(PurePath(name).parts)
+        for word in re.split("[^a-z]+", part.lower())
+    ]
     return next((word for word in words if word in SPLITS), "")
 
 
@@ -193,9 +272,13 @@ def _of_config(names: Sequence[str], config: str | None, where: str) -> list[str
     configs = {name: "" if top == "data" or _split_of(top) else top for name, top in tops.items()}
     known = sorted(set(configs.values()))
     if config is None and len(known) > 1:
-        raise ReleaseError(f"{where} has several configurations; choose one with --config: {', '.join(known)}")
+        raise ReleaseError(
+            f"{where} has several configurations; choose one with --config: {', '.join(known)}"
+        )
     if config is not None and config not in known:
-        raise ReleaseError(f"{where} has no configuration {config!r}; known: {', '.join(filter(None, known)) or 'none'}")
+        raise ReleaseError(
+            f"{where} has no configuration {config!r}; known: {', '.join(filter(None, known)) or 'none'}"
+        )
     return [name for name in names if config is None or configs[name] == config]
 
 
@@ -208,40 +291,65 @@ def download(name: str, config: str | None) -> Path:
     from huggingface_hub import HfApi, constants, get_session, snapshot_download
 
     try:
-        get_session().head(constants.ENDPOINT, timeout=5)  # the client itself would go on retrying for most of a minute
+        get_session().head(
+            constants.ENDPOINT, timeout=5
+        )  # the client itself would go on retrying for most of a minute
         for revision in ("main", "refs/convert/parquet"):
-            names = [n for n in HfApi().list_repo_files(name, repo_type="dataset", revision=revision) if n.endswith(".parquet")]
+            names = [
+                n
+                for n in HfApi().list_repo_files(name, repo_type="dataset", revision=revision)
+                if n.endswith(".parquet")
+            ]
             if names:
                 files = _of_config(names, config, name)
-                return Path(snapshot_download(name, repo_type="dataset", revision=revision, allow_patterns=files))
+                return Path(
+                    snapshot_download(
+                        name, repo_type="dataset", revision=revision, allow_patterns=files
+                    )
+                )
         why = "it has no parquet files"
     except ReleaseError:
         raise
     except Exception as error:  # which one depends on the HTTP library, which differs between versions of the hub's client
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    raise ReleaseError(f"{name} is no folder here and the hub did not deliver it ({why}): download the parquet files of "
-                       f"{constants.ENDPOINT}/datasets/{name} elsewhere, put them into a folder, and name that folder")
+    raise ReleaseError(
+        f"{name} is no folder here and the hub did not deliver it ({why}): download the parquet files of "
+        f"{constants.ENDPOINT}/datasets/{name} elsewhere, put them into a folder, and name that folder"
+    )
 
 
-def _from_arrow(files: Sequence[tuple[Path, str]], out: Path, columns: dict[str, str | None] | None, name: str) -> Source:
+def _from_arrow(
+    files: Sequence[tuple[Path, str]], out: Path, columns: dict[str, str | None] | None, name: str
+) -> Source:
     """Parquet and arrow files, read batch by batch; images that they hold are written at once."""
     parts, features, pictures = [], {}, Path(out).expanduser().absolute() / "pictures"
     for file, split in files:
         try:
             schema, batches = _open(file)
             features = _features(schema, file) or features
-            parts += [_to_text(batch, features, pictures).assign(**{"split": split} if split else {}) for batch in batches]
+            parts += [
+                _to_text(batch, features, pictures).assign(**{"split": split} if split else {})
+                for batch in batches
+            ]
         except (pa.ArrowException, OSError) as error:
             raise ReleaseError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
     if not sum(map(len, parts)):
         raise ReleaseError(f"{name} has no rows")
-    return _choose(pd.concat(parts, ignore_index=True).fillna(""), features, columns or {}, files[0][0].parent, name)
+    return _choose(
+        pd.concat(parts, ignore_index=True).fillna(""),
+        features,
+        columns or {},
+        files[0][0].parent,
+        name,
+    )
 
 
 def _open(file: Path) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:
     if file.suffix == ".parquet":
         table = pq.ParquetFile(file)
-        return table.schema_arrow, table.iter_batches(100)  # of images, maybe: some hundred MB at most
+        return table.schema_arrow, table.iter_batches(
+            100
+        )  # of images, maybe: some hundred MB at most
     stream = pa.ipc.open_stream(pa.memory_map(str(file)))
     return stream.schema, stream
 
@@ -266,10 +374,14 @@ def _to_text(batch: pa.RecordBatch, features: dict[str, Any], pictures: Path) ->
     found = {}
     for column in batch.schema.names:
         values, feature = batch.column(column), features.get(column) or {}
-        if pa.types.is_struct(values.type) and {"bytes", "path"} <= {field.name for field in values.type}:
+        if pa.types.is_struct(values.type) and {"bytes", "path"} <= {
+            field.name for field in values.type
+        }:
             found[column] = [_write_picture(value, pictures) for value in values.to_pylist()]
         elif _type(feature) == "ClassLabel":
-            names = dict(enumerate(feature.get("names") or map(str, range(feature.get("num_classes") or 0))))
+            names = dict(
+                enumerate(feature.get("names") or map(str, range(feature.get("num_classes") or 0)))
+            )
             found[column] = [names.get(value, "") for value in values.to_pylist()]
         elif not pa.types.is_nested(values.type) and not pa.types.is_binary(values.type):
             found[column] = [_word(value) for value in values.to_pylist()]
@@ -277,7 +389,9 @@ def _to_text(batch: pa.RecordBatch, features: dict[str, Any], pictures: Path) ->
 
 
 def _type(feature: Any) -> str:
-    return feature.get("_type", "") if isinstance(feature, dict) else ""  # a list stands for a sequence
+    return (
+        feature.get("_type", "") if isinstance(feature, dict) else ""
+    )  # a list stands for a sequence
 
 
 def _word(value: Any) -> str:
@@ -291,19 +405,34 @@ def _write_picture(image: dict[str, Any] | None, pictures: Path) -> str:
     """Write the bytes of an image to a file named by their hash, so that a second preparation needs no clearing."""
     if not image or not image["bytes"]:
         path = f" ({image['path']})" if image and image["path"] else ""
-        raise ReleaseError(f"an image is missing or only a path{path}; save the dataset with its images embedded")
+        raise ReleaseError(
+            f"an image is missing or only a path{path}; save the dataset with its images embedded"
+        )
     suffix = PurePath(image["path"] or "").suffix.lower()
-    name = hashlib.sha256(image["bytes"]).hexdigest()[:20] + (suffix if suffix in IMAGES else ".image")
+    name = hashlib.sha256(image["bytes"]).hexdigest()[:20] + (
+        suffix if suffix in IMAGES else ".image"
+    )
     pictures.mkdir(parents=True, exist_ok=True)
     (pictures / name).write_bytes(image["bytes"])
     return str(pictures / name)
 
 
-def _choose(frame: pd.DataFrame, features: dict[str, Any], columns: dict[str, str | None], root: Path, name: str) -> Source:
+def _choose(
+    frame: pd.DataFrame,
+    features: dict[str, Any],
+    columns: dict[str, str | None],
+    root: Path,
+    name: str,
+) -> Source:
     """The columns that matter under the manifest's names, the others as attributes."""
-    typed = {"image": [c for c in features if _type(features[c]) == "Image"],
-             "label": [c for c in features if _type(features[c]) == "ClassLabel"]}
-    chosen = {role: columns.get(role) or _guess(frame, typed.get(role, []), GUESSES[role]) for role in GUESSES}
+    typed = {
+        "image": [c for c in features if _type(features[c]) == "Image"],
+        "label": [c for c in features if _type(features[c]) == "ClassLabel"],
+    }
+    chosen = {
+        role: columns.get(role) or _guess(frame, typed.get(role, []), GUESSES[role])
+        for role in GUESSES
+    }
     if columns.get("image") or columns.get("text"):
         chosen["text" if columns.get("image") else "image"] = None
     chosen["split"] = columns.get("split") or ("split" if "split" in frame else None)
@@ -312,11 +441,24 @@ def _choose(frame: pd.DataFrame, features: dict[str, Any], columns: dict[str, st
         if column and column not in frame:
             raise ReleaseError(f"{name}: no {role} column {column!r}; {has}")
     if bool(chosen["image"]) == bool(chosen["text"]):
-        found = f"both {chosen['image']!r} and {chosen['text']!r}" if chosen["image"] else "neither images nor texts"
-        raise ReleaseError(f"{name}: {found} found; name one with --image-column or --text-column; {has}")
+        found = (
+            f"both {chosen['image']!r} and {chosen['text']!r}"
+            if chosen["image"]
+            else "neither images nor texts"
+        )
+        raise ReleaseError(
+            f"{name}: {found} found; name one with --image-column or --text-column; {has}"
+        )
     if not chosen["label"]:
-        raise ReleaseError(f"{name}: which column holds the labels? name it with --label-column; {has}")
-    names = {chosen["image"]: "path", chosen["text"]: "text", chosen["label"]: "label", chosen["split"]: "split"}
+        raise ReleaseError(
+            f"{name}: which column holds the labels? name it with --label-column; {has}"
+        )
+    names = {
+        chosen["image"]: "path",
+        chosen["text"]: "text",
+        chosen["label"]: "label",
+        chosen["split"]: "split",
+    }
     names.pop(None, None)
     dropped = [c for c in frame if c not in names and c in TAKEN]
     if dropped:
@@ -351,11 +493,19 @@ def with_splits(frame: pd.DataFrame, name: str, val_fraction: float, seed: int) 
     Raises:
         ReleaseError: labels or splits missing, no training split, a single class, or a class with too few examples.
     """
-    split = frame["split"].str.strip().str.lower() if "split" in frame else pd.Series("", index=frame.index)
+    split = (
+        frame["split"].str.strip().str.lower()
+        if "split" in frame
+        else pd.Series("", index=frame.index)
+    )
     without = frame.index[split == ""]
     if 0 < len(without) < len(frame):
-        raise ReleaseError(f"{name}: {len(without)} of {len(frame)} rows have no split, first row {without[0]}")
-    frame = frame.assign(split=split.map(lambda s: SPLITS.get(s, s)), label=frame["label"].str.strip())
+        raise ReleaseError(
+            f"{name}: {len(without)} of {len(frame)} rows have no split, first row {without[0]}"
+        )
+    frame = frame.assign(
+        split=split.map(lambda s: SPLITS.get(s, s)), label=frame["label"].str.strip()
+    )
     frame = _labelled(frame, name)
     counts = frame["label"].value_counts().sort_index()
     if len(counts) < 2:
@@ -363,16 +513,22 @@ def with_splits(frame: pd.DataFrame, name: str, val_fraction: float, seed: int) 
     found = sorted(set(frame["split"]))
     if found not in ([""], [POOL]):
         if POOL not in found:
-            raise ReleaseError(f"{name}: no training split; found {', '.join(found)}, one must be train or pool")
+            raise ReleaseError(
+                f"{name}: no training split; found {', '.join(found)}, one must be train or pool"
+            )
         absent = sorted(set(counts.index) - set(frame.loc[frame["split"] == POOL, "label"]))
         if absent:
-            raise ReleaseError(f"{name}: {len(absent)} of {len(counts)} classes have no example in the training split, first "
-                               f"{absent[0]}")
+            raise ReleaseError(
+                f"{name}: {len(absent)} of {len(counts)} classes have no example in the training split, first "
+                f"{absent[0]}"
+            )
         return frame
     few = counts[counts < 2]
     if len(few):
-        raise ReleaseError(f"{name}: a class needs at least 2 examples, one for the pool and one for val; {len(few)} have 1: "
-                           f"{', '.join(few.index[:5])}; add examples or leave these classes out")
+        raise ReleaseError(
+            f"{name}: a class needs at least 2 examples, one for the pool and one for val; {len(few)} have 1: "
+            f"{', '.join(few.index[:5])}; add examples or leave these classes out"
+        )
     return frame.assign(split=stratified(frame["label"], val_fraction, seed))
 
 
@@ -385,8 +541,10 @@ def _labelled(frame: pd.DataFrame, name: str) -> pd.DataFrame:
         frame = frame[~frame["split"].isin(hidden)]
         missing = missing[frame.index]
     if missing.any():
-        raise ReleaseError(f"{name}: {missing.sum()} of {len(frame)} rows have no label, first row {missing.idxmax()}; "
-                           "label them or leave them out")
+        raise ReleaseError(
+            f"{name}: {missing.sum()} of {len(frame)} rows have no label, first row {missing.idxmax()}; "
+            "label them or leave them out"
+        )
     return frame.reset_index(drop=True)
 
 
@@ -410,12 +568,16 @@ def check_content(frame: pd.DataFrame, source: Source) -> None:
     if source.root is None:
         empty = frame.index[frame["text"].str.strip() == ""]
         if len(empty):
-            raise ReleaseError(f"{source.name}: {len(empty)} of {len(frame)} texts are empty, first row {empty[0]}")
+            raise ReleaseError(
+                f"{source.name}: {len(empty)} of {len(frame)} texts are empty, first row {empty[0]}"
+            )
         keys = frame["text"]
     else:
         missing = [path for path in frame["path"] if not (source.root / path).is_file()]
         if missing:
-            raise ReleaseError(f"{source.name}: {len(missing)} of {len(frame)} images missing, first {source.root / missing[0]}")
+            raise ReleaseError(
+                f"{source.name}: {len(missing)} of {len(frame)} images missing, first {source.root / missing[0]}"
+            )
         check_images(source.root, frame["path"].tolist())
         keys = pd.Series(_content_keys(source.root, frame["path"]), index=frame.index)
     for line in _copies(frame, keys):
@@ -426,7 +588,10 @@ def _content_keys(root: Path, paths: pd.Series) -> list[str]:
     """Equal for files of equal content; only files of equal size are read."""
     sizes = [(root / path).stat().st_size for path in paths]
     occurs = Counter(sizes)
-    return [f"{size} {hash_file(root / path) if occurs[size] > 1 else ''}" for path, size in zip(paths, sizes, strict=True)]
+    return [
+        f"{size} {hash_file(root / path) if occurs[size] > 1 else ''}"
+        for path, size in zip(paths, sizes, strict=True)
+    ]
 
 
 def _copies(frame: pd.DataFrame, keys: pd.Series) -> Iterator[str]:
@@ -435,9 +600,16 @@ def _copies(frame: pd.DataFrame, keys: pd.Series) -> Iterator[str]:
     if not len(copied):
         return
     first, second = next(iter(copied))[1].index[:2]
-    which = f"first {frame['path'][first]} = {frame['path'][second]}" if "path" in frame else f"first rows {first} and {second}"
+    which = (
+        f"first {frame['path'][first]} = {frame['path'][second]}"
+        if "path" in frame
+        else f"first rows {first} and {second}"
+    )
     yield f"examples that occur more than once: {len(copied)} ({which})"
-    for column, harm in (("split", "the accuracy will be too high"), ("label", "one label must be wrong")):
+    for column, harm in (
+        ("split", "the accuracy will be too high"),
+        ("label", "one label must be wrong"),
+    ):
         n = int((copied[column].nunique() > 1).sum())
         if n:
             yield f"of these with another {column}: {n}; {harm}"
@@ -457,10 +629,17 @@ def protocol_for(counts: pd.Series) -> dict[str, Any]:
     n_pool, n_classes = int(counts.sum()), len(counts)
     wanted = min(40, max(10, n_pool // 10))
     most = max(1, n_pool // 3)
-    size = n_classes * min(math.ceil(wanted / n_classes), int(counts.min()), max(1, most // n_classes))
+    size = n_classes * min(
+        math.ceil(wanted / n_classes), int(counts.min()), max(1, most // n_classes)
+    )
     size, how = (size, "balanced") if size <= most else (min(wanted, most), "random")
     batch = max(1, min(size, n_pool // 24))
-    return {"seed_set_size": size, "seed_set": how, "budget": min(8 * batch, n_pool // 3), "query_batch_size": batch}
+    return {
+        "seed_set_size": size,
+        "seed_set": how,
+        "budget": min(8 * batch, n_pool // 3),
+        "query_batch_size": batch,
+    }
 
 
 def recipe_for(model: str, image_size: int) -> dict[str, Any]:
@@ -469,29 +648,60 @@ def recipe_for(model: str, image_size: int) -> dict[str, Any]:
         return ROBERTA_RECIPE
     if model.startswith("timm:"):
         sizes = {"resize": 512, "crop": 480} if image_size >= 96 else {"resize": 160, "crop": 128}
-        return {**BIT_HYPERRULE, **sizes} if re.match(r"timm:resnetv2_\d+x\d+_bit", model) else ANY_TIMM
+        return (
+            {**BIT_HYPERRULE, **sizes}
+            if re.match(r"timm:resnetv2_\d+x\d+_bit", model)
+            else ANY_TIMM
+        )
     return EMBEDDED[model.split("-")[0]]
 
 
-def describe(frame: pd.DataFrame, name: str, subgroups: Sequence[str], model: str, image_size: int | None) -> dict[str, Any]:
+def describe(
+    frame: pd.DataFrame, name: str, subgroups: Sequence[str], model: str, image_size: int | None
+) -> dict[str, Any]:
     """dataset.yaml of these rows."""
     is_image, embedded = "path" in frame, ":" not in model
     counts = frame.loc[frame["split"] == POOL, "label"].value_counts()
-    second = ["accuracy_minority"] if subgroups else ["accuracy_class_balanced"] if counts.max() > 2 * counts.min() else []
+    second = (
+        ["accuracy_minority"]
+        if subgroups
+        else ["accuracy_class_balanced"]
+        if counts.max() > 2 * counts.min()
+        else []
+    )
     size = image_size or (32 if embedded else 224)  # the embedded networks were pretrained on 32 px
     ordered = [s for s in ("val", "test") if (frame["split"] == s).any()]  # figures show the first
     return {
-        "name": name, "title": name.replace("_", " "), "modality": "image" if is_image else "text",
-        "classes": sorted(counts.index, key=lambda c: (not c.isdecimal(), int(c) if c.isdecimal() else 0, c)),
-        "subgroups": list(subgroups), "eval_splits": ordered + sorted(set(frame["split"]) - {POOL, *ordered}),
-        **({"image_size": size} if is_image else {"max_tokens": 40 if embedded else 256}),  # the embedded RoBERTa reads no more
-        "figure_metrics": ["accuracy", *second], "default_model": model, "protocol": protocol_for(counts),
-        "recipe": dict(recipe_for(model, size)), "source": OURS,
+        "name": name,
+        "title": name.replace("_", " "),
+        "modality": "image" if is_image else "text",
+        "classes": sorted(
+            counts.index, key=lambda c: (not c.isdecimal(), int(c) if c.isdecimal() else 0, c)
+        ),
+        "subgroups": list(subgroups),
+        "eval_splits": ordered + sorted(set(frame["split"]) - {POOL, *ordered}),
+        **(
+            {"image_size": size} if is_image else {"max_tokens": 40 if embedded else 256}
+        ),  # the embedded RoBERTa reads no more
+        "figure_metrics": ["accuracy", *second],
+        "default_model": model,
+        "protocol": protocol_for(counts),
+        "recipe": dict(recipe_for(model, size)),
+        "source": OURS,
     }
 
 
-def prepare(source: Source, out: Path, *, name: str | None = None, subgroups: Sequence[str] = (), val_fraction: float = 0.2,
-            seed: int = 0, image_size: int | None = None, model: str | None = None) -> Prepared:
+def prepare(
+    source: Source,
+    out: Path,
+    *,
+    name: str | None = None,
+    subgroups: Sequence[str] = (),
+    val_fraction: float = 0.2,
+    seed: int = 0,
+    image_size: int | None = None,
+    model: str | None = None,
+) -> Prepared:
     """Check a source and write its dataset folder.
 
     Args:
@@ -505,12 +715,16 @@ def prepare(source: Source, out: Path, *, name: str | None = None, subgroups: Se
     if not re.fullmatch(r"[\w.-]+", name):
         raise ReleaseError(f"--name may hold letters, digits, '_', '-' and '.'; got {name!r}")
     if not model.startswith(("hf:", "roberta-m") if is_text else ("timm:", "bit-")):
-        raise ReleaseError(f"--model {model} does not read {'texts' if is_text else 'images'}; take "
-                           f"{'roberta-m or hf:NAME' if is_text else 'bit-m or timm:NAME'}")
+        raise ReleaseError(
+            f"--model {model} does not read {'texts' if is_text else 'images'}; take "
+            f"{'roberta-m or hf:NAME' if is_text else 'bit-m or timm:NAME'}"
+        )
     attributes = [c for c in source.frame if c not in ("path", "text", "split")]
     for column in subgroups:
         if column not in attributes:
-            raise ReleaseError(f"{source.name}: no column {column!r} to tell subgroups apart; it has {', '.join(attributes)}")
+            raise ReleaseError(
+                f"{source.name}: no column {column!r} to tell subgroups apart; it has {', '.join(attributes)}"
+            )
     frame = with_splits(source.frame, source.name, val_fraction, seed)
     check_content(frame, source)
     description = describe(frame, name, subgroups, model, image_size)
@@ -522,11 +736,20 @@ def _write(out: Path, frame: pd.DataFrame, description: dict[str, Any], root: Pa
     described, manifests = out / "dataset.yaml", [out / "manifest.csv", out / "manifest.parquet"]
     is_ours = described.exists() and OURS in described.read_text(encoding="utf-8")
     if not is_ours and any(file.exists() for file in [described, *manifests]):
-        raise ReleaseError(f"{out} holds a dataset that this script did not write; choose another --out")
+        raise ReleaseError(
+            f"{out} holds a dataset that this script did not write; choose another --out"
+        )
     for file in manifests:  # an earlier one, maybe of the other kind
         file.unlink(missing_ok=True)
-    if root is not None and root.is_relative_to(out):  # images that were written here: paths from the dataset folder
-        frame, root = frame.assign(path=[(root / path).relative_to(out).as_posix() for path in frame["path"]]), None
+    if root is not None and root.is_relative_to(
+        out
+    ):  # images that were written here: paths from the dataset folder
+        frame, root = (
+            frame.assign(
+                path=[(root / path).relative_to(out).as_posix() for path in frame["path"]]
+            ),
+            None,
+        )
     write_dataset(out, frame, description, root)
 
 
@@ -535,23 +758,44 @@ def _write(out: Path, frame: pd.DataFrame, description: dict[str, Any], root: Pa
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Command line; a ReleaseError ends it with one line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     sources = parser.add_mutually_exclusive_group(required=True)
     sources.add_argument("--images", type=Path, help="folder of images in class folders")
     sources.add_argument("--table", type=Path, help="csv, tsv or parquet")
     sources.add_argument("--hugging-face", help="folder, or name on the hub")
     parser.add_argument("--out", type=Path, required=True, help="dataset folder to write")
     parser.add_argument("--name", help="what figures call it (default: name of --out)")
-    for role, what in (("image", "image paths or images"), ("text", "texts"), ("label", "labels"), ("split", "splits")):
+    for role, what in (
+        ("image", "image paths or images"),
+        ("text", "texts"),
+        ("label", "labels"),
+        ("split", "splits"),
+    ):
         parser.add_argument(f"--{role}-column", help=f"column of {what}")
     parser.add_argument("--config", help="configuration of a Hugging Face dataset")
-    parser.add_argument("--val-fraction", type=float, default=0.2, help="share of each class in val where splits are drawn")
+    parser.add_argument(
+        "--val-fraction",
+        type=float,
+        default=0.2,
+        help="share of each class in val where splits are drawn",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of drawn splits")
-    parser.add_argument("--subgroups", nargs="+", default=(), help="columns whose values tell subgroups apart, e.g. label place")
-    parser.add_argument("--image-size", type=int, help="px (default: 32 for the embedded model, 224 for others)")
+    parser.add_argument(
+        "--subgroups",
+        nargs="+",
+        default=(),
+        help="columns whose values tell subgroups apart, e.g. label place",
+    )
+    parser.add_argument(
+        "--image-size", type=int, help="px (default: 32 for the embedded model, 224 for others)"
+    )
     parser.add_argument("--model", help="default model (default: bit-m or roberta-m, embedded)")
     given = parser.parse_args(arguments)
-    columns = {role: getattr(given, f"{role}_column") for role in ("image", "text", "label", "split")}
+    columns = {
+        role: getattr(given, f"{role}_column") for role in ("image", "text", "label", "split")
+    }
     try:
         if given.images:
             source = from_folders(given.images)
@@ -559,8 +803,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
             source = from_table(given.table, given.out, columns)
         else:
             source = from_hugging_face(given.hugging_face, given.out, columns, given.config)
-        prepared = prepare(source, given.out, name=given.name, subgroups=given.subgroups, val_fraction=given.val_fraction,
-                           seed=given.seed, image_size=given.image_size, model=given.model)
+        prepared = prepare(
+            source,
+            given.out,
+            name=given.name,
+            subgroups=given.subgroups,
+            val_fraction=given.val_fraction,
+            seed=given.seed,
+            image_size=given.image_size,
+            model=given.model,
+        )
     except (ReleaseError, OSError) as error:
         sys.exit(f"your_dataset: {' '.join(str(error).split())}")
     print(prepared.counts.assign(all=prepared.counts.sum(axis=1)).to_string())
@@ -568,7 +820,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(", ".join(f"{key} {value}" for key, value in settings.items()))
     if source.root is not None:
         print(disk_report(source.root, given.out, prepared.manifest, prepared.description))
-    print(f"wrote {given.out}; next: datasets = [\"{given.out.expanduser().absolute()}\"] in notebooks/10_your_dataset.ipynb")
+    print(
+        f'wrote {given.out}; next: datasets = ["{given.out.expanduser().absolute()}"] in notebooks/10_your_dataset.ipynb'
+    )
 
 
 if __name__ == "__main__":

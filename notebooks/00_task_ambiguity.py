@@ -24,15 +24,15 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
+from companion.report import claims, contact_sheets, estimates, plotting, study
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from alpt_lib import claims, experiments, metrics, plotting
 
 plotting.house_style()
 
 # %%
-study = experiments.run("00_task_ambiguity", globals())
+study = study.run("00_task_ambiguity", globals())
 name, data = next(iter(study.datasets.items()))
 
 # %% [markdown]
@@ -42,10 +42,16 @@ name, data = next(iter(study.datasets.items()))
 
 # %%
 pool = pd.Series(data.subgroup("pool"))
-asked = metrics.upsampling_by_run(study.acquisitions, "subgroup", pool)
-table = asked.groupby(["acquisition", "subgroup"], sort=False)[["share_pool", "share_acquired", "ratio"]].mean().reset_index()
+asked = estimates.upsampling_by_run(study.acquisitions, "subgroup", pool)
+table = (
+    asked.groupby(["acquisition", "subgroup"], sort=False)[
+        ["share_pool", "share_acquired", "ratio"]
+    ]
+    .mean()
+    .reset_index()
+)
 study.save_table(table, "acquired")
-plotting.show(table)
+plotting.show_table(table)
 
 # %% [markdown]
 # ## The first questions of one seed
@@ -56,10 +62,12 @@ plotting.show(table)
 
 # %%
 arms = study.parameters["acquisitions"]
-first = study.acquisitions[study.acquisitions.seed == study.parameters["seeds"][0]].query("0 < round <= 4")
+first = study.acquisitions[study.acquisitions.seed == study.parameters["seeds"][0]].query(
+    "0 < round <= 4"
+)
 first = first[first.run_id.isin(first.groupby("acquisition").run_id.first())]
 figure = plt.figure(figsize=(plotting.WIDTH, 2.2))
-plotting.sheets(figure, data, first, arms, f"Seed {study.parameters['seeds'][0]}, ")
+contact_sheets.sheets(figure, data, first, arms, f"Seed {study.parameters['seeds'][0]}, ")
 study.save(figure, "first_questions")
 
 # %% [markdown]
@@ -70,25 +78,32 @@ study.save(figure, "first_questions")
 # and whiskers their 95% intervals.
 
 # %%
-shares = metrics.share_by_round(study.acquisitions, "subgroup", data.minority)
-groups = metrics.final(study.main[(study.main.metric == "accuracy") & (study.main.subgroup != "all")])
+shares = estimates.share_by_round(study.acquisitions, "subgroup", data.minority)
+groups = estimates.final(
+    study.main[(study.main.metric == "accuracy") & (study.main.subgroup != "all")]
+)
 figure, (left, right) = plt.subplots(1, 2, figsize=(plotting.WIDTH, 2.4))
 left.set_ylim(0, 1)
 plotting.curve(left, shares, x="round")
-left.axhline(pool.isin(data.minority).mean(), color=plotting.HIGHLIGHT, linestyle="--", linewidth=1.5, )
+left.axhline(
+    pool.isin(data.minority).mean(),
+    color=plotting.HIGHLIGHT,
+    linestyle="--",
+    linewidth=1.5,
+)
 left.set(title="Disambiguating examples", xlabel="round", ylabel="share of the batch")
 plotting.bars(right, groups, "subgroup")
 right.set(title="Final accuracy", ylabel="validation accuracy", ylim=(0, 1))
 figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=2)
 figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "shares_and_accuracy")
-study.save_table(metrics.interval(groups, ["acquisition", "subgroup"]), "final_accuracy")
+study.save_table(estimates.interval(groups, ["acquisition", "subgroup"]), "final_accuracy")
 
 # %% [markdown]
 # ## The paper's claims beside ours
 
 # %%
-claims.show(claims.check("00_task_ambiguity", study))
+claims.show_claims(claims.check_claims("00_task_ambiguity", study))
 
 # %% [markdown]
 # ## What we read from it

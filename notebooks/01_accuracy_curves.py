@@ -16,7 +16,13 @@
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
-datasets = ["waterbirds", "treeperson", "iwildcam", "amazon", "digits"]  # names, or folders that hold a manifest
+datasets = [
+    "waterbirds",
+    "treeperson",
+    "iwildcam",
+    "amazon",
+    "digits",
+]  # names, or folders that hold a manifest
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41, 51, 61]  # one run per seed and arm
@@ -27,9 +33,9 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
+from companion.report import claims, estimates, plotting, study
 import matplotlib.pyplot as plt
 
-from alpt_lib import claims, experiments, metrics, plotting
 
 plotting.house_style()
 
@@ -38,7 +44,7 @@ plotting.house_style()
 # What is stored already is reused; what is missing is trained now.
 
 # %%
-study = experiments.run("01_accuracy_curves", globals())
+study = study.run("01_accuracy_curves", globals())
 
 # %% [markdown]
 # ## What asking gains once the budget is spent
@@ -48,9 +54,11 @@ study = experiments.run("01_accuracy_curves", globals())
 # %%
 by = ["dataset", "model", "metric"]
 curves = study.headline
-table = metrics.paired_gains(curves, by).join(metrics.savings(curves, by), on=[*by, "acquisition"])
+table = estimates.paired_gains(curves, by).join(
+    estimates.savings(curves, by), on=[*by, "acquisition"]
+)
 study.save_table(table, "final_gains")
-plotting.show(table)
+plotting.show_table(table)
 
 # %% [markdown]
 # ## The curves
@@ -65,29 +73,41 @@ rows = curves[["dataset", "model"]].drop_duplicates().itertuples(index=False)
 rows = [(d, m, curves[(curves.dataset == d) & (curves.model == m)]) for d, m in rows]
 figure, axes = plt.subplots(len(rows), 2, figsize=(plotting.WIDTH, 2.2 * len(rows)), squeeze=False)
 for pair, (dataset, model, of_row) in zip(axes, rows, strict=True):
-    for ax in pair[of_row.metric.nunique():]:
+    for ax in pair[of_row.metric.nunique() :]:
         ax.set_visible(False)
     for ax, (metric, of_panel) in zip(pair, of_row.groupby("metric", sort=False), strict=False):
         plotting.curve(ax, of_panel)
-        ax.set(title=f"{study.title(dataset, model)}\n{plotting.name(metric)}", xlabel="labels", ylabel="validation accuracy")
+        ax.set(
+            title=f"{study.title(dataset, model)}\n{plotting.name(metric)}",
+            xlabel="labels",
+            ylabel="validation accuracy",
+        )
 figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "accuracy_curves")
-study.save_table(metrics.interval(curves, [*by, "acquisition", "n_labels"]), "accuracy_curves")
+study.save_table(estimates.interval(curves, [*by, "acquisition", "n_labels"]), "accuracy_curves")
 
 # %% [markdown]
 # ## The paper's claims beside ours
 
 # %%
-claims.show(claims.check("01_accuracy_curves", study))
+claims.show_claims(claims.check_claims("01_accuracy_curves", study))
 
 # %% [markdown]
 # ## What we read from it
 
 # %%
 for row in table.itertuples():
-    verdict = "above random" if row.ci_low > 0 else "below random" if row.ci_high < 0 else "not separated from random"
-    print(f"{study.title(row.dataset)}, {plotting.name(row.metric)}: {plotting.name(row.acquisition)} is {verdict} "
-          f"({row.gain:+.3f}, from {row.random:.3f} to {row.own:.3f})")
+    verdict = (
+        "above random"
+        if row.ci_low > 0
+        else "below random"
+        if row.ci_high < 0
+        else "not separated from random"
+    )
+    print(
+        f"{study.title(row.dataset)}, {plotting.name(row.metric)}: {plotting.name(row.acquisition)} is {verdict} "
+        f"({row.gain:+.3f}, from {row.random:.3f} to {row.own:.3f})"
+    )
 
 # %% [markdown]
 # Where a line says *above random*, the model put its questions to better use than chance did. Compare the two lines of a

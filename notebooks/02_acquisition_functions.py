@@ -14,7 +14,12 @@
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
 datasets = ["iwildcam"]  # names, or folders that hold a manifest
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
-acquisitions = ["random", "least_confidence", "entropy", "margin"]  # random | least_confidence | entropy | margin
+acquisitions = [
+    "random",
+    "least_confidence",
+    "entropy",
+    "margin",
+]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41, 51, 61]  # one run per seed and arm
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
@@ -23,14 +28,14 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
+from companion.report import claims, estimates, plotting, study
 import matplotlib.pyplot as plt
 
-from alpt_lib import claims, experiments, metrics, plotting
 
 plotting.house_style()
 
 # %%
-study = experiments.run("02_acquisition_functions", globals())
+study = study.run("02_acquisition_functions", globals())
 
 # %% [markdown]
 # ## What each acquisition function gains
@@ -41,10 +46,14 @@ study = experiments.run("02_acquisition_functions", globals())
 by = ["dataset", "model", "split", "metric"]
 shown = study.headline[["dataset", "model", "metric"]].drop_duplicates()
 curves = study.metrics[study.metrics.subgroup == "all"].merge(shown)
-table = metrics.paired_gains(curves, by).join(metrics.savings(curves, by), on=[*by, "acquisition"])
+table = estimates.paired_gains(curves, by).join(
+    estimates.savings(curves, by), on=[*by, "acquisition"]
+)
 study.save_table(table, "final_gains")
-study.save_table(metrics.interval(curves, [*by, "acquisition", "n_labels"]), "acquisition_functions")
-plotting.show(table)
+study.save_table(
+    estimates.interval(curves, [*by, "acquisition", "n_labels"]), "acquisition_functions"
+)
+plotting.show_table(table)
 
 # %% [markdown]
 # ## The curves, and how much is spent on the commonest class
@@ -56,17 +65,29 @@ plotting.show(table)
 # accuracy with all classes alike at the pool's own locations (id_val). Lines are means over seeds, bands their 95% intervals.
 
 # %%
-figure, axes = plt.subplots(2 * len(study.datasets), 2, figsize=(plotting.WIDTH, 4.6 * len(study.datasets)), squeeze=False)
+figure, axes = plt.subplots(
+    2 * len(study.datasets), 2, figsize=(plotting.WIDTH, 4.6 * len(study.datasets)), squeeze=False
+)
 for (dataset, data), row in zip(study.datasets.items(), axes.reshape(-1, 4), strict=True):
     panels = list(curves[curves.dataset == dataset].groupby(["split", "metric"], sort=False))
-    for ax, ((split, metric), of_panel) in zip(row[[0, 1, 3]], panels[:2] + panels[3:4], strict=False):
+    for ax, ((split, metric), of_panel) in zip(
+        row[[0, 1, 3]], panels[:2] + panels[3:4], strict=False
+    ):
         plotting.curve(ax, of_panel)
-        ax.set(title=f"{study.title(dataset)}, {split}\n{plotting.name(metric)}", xlabel="labels", ylabel="validation accuracy")
+        ax.set(
+            title=f"{study.title(dataset)}, {split}\n{plotting.name(metric)}",
+            xlabel="labels",
+            ylabel="validation accuracy",
+        )
     common = data.rows("pool").label.value_counts(normalize=True)
     asked = study.acquisitions[study.acquisitions.dataset == dataset]
-    plotting.curve(row[2], metrics.share_by_round(asked, "label", [common.index[0]]), x="round")
+    plotting.curve(row[2], estimates.share_by_round(asked, "label", [common.index[0]]), x="round")
     row[2].axhline(common.iloc[0], color=plotting.HIGHLIGHT, linestyle="--", linewidth=1.5)
-    row[2].set(title=f"Class '{common.index[0]}' among queried", xlabel="round", ylabel="share of the batch")
+    row[2].set(
+        title=f"Class '{common.index[0]}' among queried",
+        xlabel="round",
+        ylabel="share of the batch",
+    )
     row[3].set_visible(len(panels) > 3)
 figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "acquisition_functions")
@@ -75,7 +96,7 @@ study.save(figure, "acquisition_functions")
 # ## The paper's claims beside ours
 
 # %%
-claims.show(claims.check("02_acquisition_functions", study))
+claims.show_claims(claims.check_claims("02_acquisition_functions", study))
 
 # %% [markdown]
 # ## What we read from it

@@ -14,7 +14,12 @@
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
-datasets = ["waterbirds", "treeperson", "digits", "amazon"]  # names, or folders that hold a manifest
+datasets = [
+    "waterbirds",
+    "treeperson",
+    "digits",
+    "amazon",
+]  # names, or folders that hold a manifest
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41, 51, 61]  # one run per seed and arm
@@ -25,16 +30,15 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
+from companion.report import claims, contact_sheets, estimates, plotting, query_browser, study
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from alpt_lib import claims, experiments, metrics, plotting
-from companion import browser
 
 plotting.house_style()
 
 # %%
-study = experiments.run("03_subgroup_upsampling", globals())
+study = study.run("03_subgroup_upsampling", globals())
 
 # %% [markdown]
 # ## Shares among queried examples
@@ -44,17 +48,32 @@ study = experiments.run("03_subgroup_upsampling", globals())
 # %%
 counts = []
 for dataset, data in study.datasets.items():
-    asked, attributes = study.acquisitions[study.acquisitions.dataset == dataset], ["subgroup", *data.description.latent]
+    asked, attributes = (
+        study.acquisitions[study.acquisitions.dataset == dataset],
+        ["subgroup", *data.description.latent],
+    )
     for attribute in attributes if data.description.subgroups else ["label", *attributes[1:]]:
-        pool = pd.Series(data.subgroup("pool")) if attribute == "subgroup" else data.rows("pool")[attribute]
-        found = metrics.upsampling_by_run(asked, attribute, pool).rename(columns={attribute: "value_of"})
-        counts.append(found.assign(attribute=attribute).sort_values("share_pool", ascending=False, kind="stable"))
+        pool = (
+            pd.Series(data.subgroup("pool"))
+            if attribute == "subgroup"
+            else data.rows("pool")[attribute]
+        )
+        found = estimates.upsampling_by_run(asked, attribute, pool).rename(
+            columns={attribute: "value_of"}
+        )
+        counts.append(
+            found.assign(attribute=attribute).sort_values(
+                "share_pool", ascending=False, kind="stable"
+            )
+        )
 counts = pd.concat(counts, ignore_index=True)
 by = ["dataset", "model", "attribute", "value_of", "share_pool", "acquisition"]
-table = metrics.interval(counts.rename(columns={"ratio": "value"}), by, student=True).rename(columns={"mean": "ratio"})
+table = estimates.interval(counts.rename(columns={"ratio": "value"}), by, student=True).rename(
+    columns={"mean": "ratio"}
+)
 table.insert(6, "share_acquired", counts.groupby(by, sort=False).share_acquired.mean().to_numpy())
 study.save_table(table, "upsampling")
-plotting.show(table)
+plotting.show_table(table)
 
 # %% [markdown]
 # ## Shares and ratios
@@ -66,13 +85,21 @@ plotting.show(table)
 
 # %%
 panels = list(counts.groupby(["dataset", "model", "attribute"], sort=False))
-figure, axes = plt.subplots(len(panels), 2, figsize=(plotting.WIDTH, 2.1 * len(panels)), squeeze=False)
+figure, axes = plt.subplots(
+    len(panels), 2, figsize=(plotting.WIDTH, 2.1 * len(panels)), squeeze=False
+)
 for (left, right), ((dataset, model, attribute), rows) in zip(axes, panels, strict=True):
     shares = rows.assign(value=rows.share_acquired)
-    plotting.bars_with_pool_share(left, shares, shares.groupby("value_of").share_pool.first(), "value_of")
+    plotting.bars_with_pool_share(
+        left, shares, shares.groupby("value_of").share_pool.first(), "value_of"
+    )
     plotting.bars(right, rows.assign(value=rows.ratio), "value_of")
     right.axhline(1, color=plotting.HIGHLIGHT, linewidth=2)
-    left.set(title=f"{study.title(dataset, model)}, by {attribute}", ylabel="share of queried", ylim=(0, None))
+    left.set(
+        title=f"{study.title(dataset, model)}, by {attribute}",
+        ylabel="share of queried",
+        ylim=(0, None),
+    )
     right.set(title="relative to the pool", ylabel="times the pool's share", ylim=(0, None))
 figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
 figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
@@ -88,26 +115,43 @@ study.save(figure, "subgroup_upsampling")
 # over seeds, bands their 95% intervals.
 
 # %%
-asked, arms = list(study.acquisitions.groupby(["dataset", "model"], sort=False)), study.parameters["acquisitions"]
-figure, axes = plt.subplots(len(asked), len(arms), figsize=(plotting.WIDTH, 2.1 * len(asked)), squeeze=False, sharey="row")
+asked, arms = (
+    list(study.acquisitions.groupby(["dataset", "model"], sort=False)),
+    study.parameters["acquisitions"],
+)
+figure, axes = plt.subplots(
+    len(asked), len(arms), figsize=(plotting.WIDTH, 2.1 * len(asked)), squeeze=False, sharey="row"
+)
 timelines = []
 for row, ((dataset, model), rows) in zip(axes, asked, strict=True):
     pool = study.datasets[dataset].pool_shares.sort_index()
     colours = plotting.subgroup_colours(list(pool.index))
-    by_round = [metrics.share_by_round(rows, "subgroup", [key]).assign(subgroup=key) for key in pool.index]
+    by_round = [
+        estimates.share_by_round(rows, "subgroup", [key]).assign(subgroup=key) for key in pool.index
+    ]
     timelines.append(pd.concat(by_round))
     for ax, arm in zip(row, arms, strict=True):
         ax.set_ylim(0, 1)
-        plotting.curve(ax, timelines[-1].query("acquisition == @arm"), by="subgroup", x="round", colours=colours)
+        plotting.curve(
+            ax,
+            timelines[-1].query("acquisition == @arm"),
+            by="subgroup",
+            x="round",
+            colours=colours,
+        )
         for key, share in pool.items():
             ax.axhline(share, color=colours[key], linestyle="--", linewidth=1)
-        ax.set(title=f"{study.title(dataset, model)}, {plotting.name(arm)}", xlabel="round", ylabel="share of the query batch")
+        ax.set(
+            title=f"{study.title(dataset, model)}, {plotting.name(arm)}",
+            xlabel="round",
+            ylabel="share of the query batch",
+        )
 figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "acquisition_timeline")
 
 # %%
 by = ["dataset", "model", "acquisition", "subgroup", "round"]
-study.save_table(metrics.interval(pd.concat(timelines), by), "acquisition_timeline")
+study.save_table(estimates.interval(pd.concat(timelines), by), "acquisition_timeline")
 
 # %% [markdown]
 # ## The first questions of one seed
@@ -117,14 +161,20 @@ study.save_table(metrics.interval(pd.concat(timelines), by), "acquisition_timeli
 # picture has its subgroup's colour; minority subgroups, the ones that disambiguate, are framed.
 
 # %%
-one_seed = study.acquisitions[study.acquisitions.seed == study.parameters["seeds"][0]].query("0 < round <= 3")
+one_seed = study.acquisitions[study.acquisitions.seed == study.parameters["seeds"][0]].query(
+    "0 < round <= 3"
+)
 asked = [(n, m, rows) for (n, m), rows in one_seed.groupby(["dataset", "model"], sort=False)]
 pictures = [each for each in asked if study.datasets[each[0]].description.modality == "image"]
 if pictures:
     height = len(pictures) * (0.75 + 0.35 * one_seed["round"].nunique())
     figure = plt.figure(figsize=(plotting.WIDTH, height))
-    for part, (dataset, model, rows) in zip(figure.subfigures(len(pictures), squeeze=False).flat, pictures, strict=True):
-        plotting.sheets(part, study.datasets[dataset], rows, arms, f"{study.title(dataset, model)}\n")
+    for part, (dataset, model, rows) in zip(
+        figure.subfigures(len(pictures), squeeze=False).flat, pictures, strict=True
+    ):
+        contact_sheets.sheets(
+            part, study.datasets[dataset], rows, arms, f"{study.title(dataset, model)}\n"
+        )
     study.save(figure, "first_questions")
 
 # %% [markdown]
@@ -136,8 +186,12 @@ texts = [each for each in asked if study.datasets[each[0]].description.modality 
 if texts:
     height = len(texts) * (0.75 + 1.25 * one_seed["round"].nunique())
     figure = plt.figure(figsize=(plotting.WIDTH, height))
-    for part, (dataset, model, rows) in zip(figure.subfigures(len(texts), squeeze=False).flat, texts, strict=True):
-        plotting.sheets(part, study.datasets[dataset], rows, arms, f"{study.title(dataset, model)}\n")
+    for part, (dataset, model, rows) in zip(
+        figure.subfigures(len(texts), squeeze=False).flat, texts, strict=True
+    ):
+        contact_sheets.sheets(
+            part, study.datasets[dataset], rows, arms, f"{study.title(dataset, model)}\n"
+        )
     study.save(figure, "first_questions_texts")
 
 # %% [markdown]
@@ -145,13 +199,13 @@ if texts:
 # With a running kernel, choose a dataset, model, seed and round; without one, a picture of one batch stands here.
 
 # %%
-browser.browse(study)
+query_browser.browse(study)
 
 # %% [markdown]
 # ## The paper's claims beside ours
 
 # %%
-claims.show(claims.check("03_subgroup_upsampling", study))
+claims.show_claims(claims.check_claims("03_subgroup_upsampling", study))
 
 # %% [markdown]
 # ## What we read from it

@@ -14,7 +14,13 @@
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
-datasets = ["waterbirds", "treeperson", "iwildcam", "digits", "amazon"]  # names, or folders that hold a manifest
+datasets = [
+    "waterbirds",
+    "treeperson",
+    "iwildcam",
+    "digits",
+    "amazon",
+]  # names, or folders that hold a manifest
 models = {  # of each dataset; a dataset that is not named here takes its own model; a plain list serves all datasets
     "waterbirds": ["bit-m", "bit-m-deep", "bit-m-np"],
     "treeperson": ["bit-m", "bit-m-np"],
@@ -31,15 +37,15 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
+from companion.report import claims, estimates, plotting, study
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from alpt_lib import claims, experiments, metrics, plotting
 
 plotting.house_style()
 
 # %%
-study = experiments.run("04_pretraining", globals())
+study = study.run("04_pretraining", globals())
 
 # %% [markdown]
 # ## What each model gains by asking
@@ -47,10 +53,10 @@ study = experiments.run("04_pretraining", globals())
 
 # %%
 by = ["dataset", "model", "metric"]
-final = metrics.final(study.headline)
-table = metrics.paired_gains(final, by)
+final = estimates.final(study.headline)
+table = estimates.paired_gains(final, by)
 study.save_table(table, "gains_by_model")
-plotting.show(table)
+plotting.show_table(table)
 
 # %% [markdown]
 # ## Final accuracy of every model
@@ -61,18 +67,24 @@ plotting.show(table)
 
 # %%
 names = list(study.datasets)
-figure, axes = plt.subplots(len(names), 2, figsize=(plotting.WIDTH, 2.2 * len(names)), squeeze=False)
+figure, axes = plt.subplots(
+    len(names), 2, figsize=(plotting.WIDTH, 2.2 * len(names)), squeeze=False
+)
 for row, dataset in zip(axes, names, strict=True):
     of_dataset = final[final.dataset == dataset]
-    for ax in row[of_dataset.metric.nunique():]:
+    for ax in row[of_dataset.metric.nunique() :]:
         ax.set_visible(False)
     for ax, (metric, of_panel) in zip(row, of_dataset.groupby("metric", sort=False), strict=False):
         plotting.bars(ax, of_panel, "model")
-        ax.set(title=f"{study.title(dataset)}\n{plotting.name(metric)}", ylabel="validation accuracy", ylim=(0, 1))
+        ax.set(
+            title=f"{study.title(dataset)}\n{plotting.name(metric)}",
+            ylabel="validation accuracy",
+            ylim=(0, 1),
+        )
 figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
 figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "final_accuracy")
-study.save_table(metrics.interval(final, [*by, "acquisition"]), "final_accuracy")
+study.save_table(estimates.interval(final, [*by, "acquisition"]), "final_accuracy")
 
 # %% [markdown]
 # ## What they ask for (Appendix G)
@@ -82,9 +94,21 @@ study.save_table(metrics.interval(final, [*by, "acquisition"]), "final_accuracy"
 # Lines are means over seeds, bands their 95% intervals.
 
 # %%
-patterns = pd.concat([metrics.share_by_round(study.acquisitions[study.acquisitions.dataset == name], "subgroup", data.minority)
-                      for name, data in study.datasets.items() if data.minority] or [pd.DataFrame({"dataset": []})])
-shown = list(patterns[patterns.get("acquisition") == "least_confidence"].groupby("dataset", sort=False)) if len(patterns) else []
+patterns = pd.concat(
+    [
+        estimates.share_by_round(
+            study.acquisitions[study.acquisitions.dataset == name], "subgroup", data.minority
+        )
+        for name, data in study.datasets.items()
+        if data.minority
+    ]
+    or [pd.DataFrame({"dataset": []})]
+)
+shown = (
+    list(patterns[patterns.get("acquisition") == "least_confidence"].groupby("dataset", sort=False))
+    if len(patterns)
+    else []
+)
 if shown:
     figure, axes = plotting.panels(len(shown))
     for ax, (dataset, rows) in zip(axes, shown, strict=True):
@@ -94,21 +118,28 @@ if shown:
         ax.set(title=study.title(dataset), xlabel="round", ylabel="minority in the batch")
     figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
     study.save(figure, "acquisition_patterns")
-    study.save_table(metrics.interval(patterns, ["dataset", "model", "acquisition", "round"]), "acquisition_patterns")
+    study.save_table(
+        estimates.interval(patterns, ["dataset", "model", "acquisition", "round"]),
+        "acquisition_patterns",
+    )
 
 # %% [markdown]
 # ## The paper's claims beside ours
 
 # %%
-claims.show(claims.check("04_pretraining", study))
+claims.show_claims(claims.check_claims("04_pretraining", study))
 
 # %% [markdown]
 # ## What we read from it
 
 # %%
 for row in table.itertuples():
-    verdict = "gains" if row.ci_low > 0 else "loses" if row.ci_high < 0 else "no separated difference"
-    print(f"{study.title(row.dataset, row.model)}, {plotting.name(row.metric)}: {verdict} ({row.gain:+.3f})")
+    verdict = (
+        "gains" if row.ci_low > 0 else "loses" if row.ci_high < 0 else "no separated difference"
+    )
+    print(
+        f"{study.title(row.dataset, row.model)}, {plotting.name(row.metric)}: {verdict} ({row.gain:+.3f})"
+    )
 
 # %% [markdown]
 # The paper's statement has two halves. That pretrained models gain more is judged by the difference between twins, seed by

@@ -15,26 +15,32 @@
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
 datasets = ["waterbirds"]  # names, or folders that hold a manifest
-models = ["bit-m", "bit-m-np"]  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
+models = [
+    "bit-m",
+    "bit-m-np",
+]  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
-protocol = {"budget": 20, "query_batch_size": 20}  # labels: seed_set_size, budget, query_batch_size, ...
+protocol = {
+    "budget": 20,
+    "query_batch_size": 20,
+}  # labels: seed_set_size, budget, query_batch_size, ...
 recipe = {}  # fine-tuning: lr, max_steps, optimizer, ...; {} takes each dataset's own
 probe = ["label", "background"]  # attributes that the probe tells apart, all combinations
 output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
+from companion.report import claims, estimates, plotting, study
 import matplotlib.pyplot as plt
 import seaborn as sns
 
-from alpt_lib import claims, experiments, metrics, plotting
 
 plotting.house_style()
 
 # %%
-study = experiments.run("05_linear_probes", globals())
+study = study.run("05_linear_probes", globals())
 
 # %% [markdown]
 # ## Probe accuracies
@@ -42,16 +48,24 @@ study = experiments.run("05_linear_probes", globals())
 # which is what the "Average" rows of the paper's Fig. 7 turn out to be.
 
 # %%
-rows = study.main[study.main.metric.isin(["probe_accuracy", "probe_accuracy_train_weighted"])].copy()
+rows = study.main[
+    study.main.metric.isin(["probe_accuracy", "probe_accuracy_train_weighted"])
+].copy()
 weighted = rows.metric == "probe_accuracy_train_weighted"
-rows["group"] = rows.subgroup.mask(rows.subgroup == "all", "balanced average").mask(weighted, "average, weighted as the pool")
+rows["group"] = rows.subgroup.mask(rows.subgroup == "all", "balanced average").mask(
+    weighted, "average, weighted as the pool"
+)
 stage = {-1: "no fine-tuning", 0: "seed set"}
-rows["stage"] = [f"{stage.get(r.round, 'further queries')}\n({r.n_labels} labels)" for r in rows.itertuples()]
+rows["stage"] = [
+    f"{stage.get(r.round, 'further queries')}\n({r.n_labels} labels)" for r in rows.itertuples()
+]
 by = ["dataset", "model", "group", "stage"]
-table = metrics.interval(rows, by, student=True)
+table = estimates.interval(rows, by, student=True)
 study.save_table(table.replace({"stage": {"\n": " "}}, regex=True), "probe_accuracy")
-wide = table.pivot_table(index=["dataset", "model", "group"], columns="stage", values="mean", sort=False).reset_index()
-plotting.show(wide)
+wide = table.pivot_table(
+    index=["dataset", "model", "group"], columns="stage", values="mean", sort=False
+).reset_index()
+plotting.show_table(wide)
 
 # %% [markdown]
 # ## The same as a heat map
@@ -63,15 +77,33 @@ plotting.show(wide)
 
 # %%
 panels = list(table.groupby(["dataset", "model"], sort=False))
-figure, axes = plt.subplots(len(panels), 1, figsize=(plotting.WIDTH, 2.5 * len(panels)), squeeze=False)
+figure, axes = plt.subplots(
+    len(panels), 1, figsize=(plotting.WIDTH, 2.5 * len(panels)), squeeze=False
+)
 for ax, ((dataset, model), of_panel) in zip(axes[:, 0], panels, strict=True):
     shape = {"index": "group", "columns": "stage", "sort": False}
-    words = [f"{r.mean:.2f}" + ("" if r.n_seeds < 2 else f" ± {(r.ci_high - r.mean):.2f}") for r in of_panel.itertuples()]
+    words = [
+        f"{r.mean:.2f}" + ("" if r.n_seeds < 2 else f" ± {(r.ci_high - r.mean):.2f}")
+        for r in of_panel.itertuples()
+    ]
     words = of_panel.assign(words=words).pivot_table(values="words", aggfunc="first", **shape)
     n_groups = study.main[study.main.metric == "probe_accuracy"].subgroup.nunique() - 1
-    sns.heatmap(of_panel.pivot_table(values="mean", **shape), annot=words, fmt="", vmin=1 / max(n_groups, 1), vmax=1,
-                cmap="Blues", cbar=False, ax=ax, linewidths=1)
-    ax.set(title=f"{study.title(dataset, model)} (seeds: {of_panel.n_seeds.min()})", xlabel="", ylabel="")
+    sns.heatmap(
+        of_panel.pivot_table(values="mean", **shape),
+        annot=words,
+        fmt="",
+        vmin=1 / max(n_groups, 1),
+        vmax=1,
+        cmap="Blues",
+        cbar=False,
+        ax=ax,
+        linewidths=1,
+    )
+    ax.set(
+        title=f"{study.title(dataset, model)} (seeds: {of_panel.n_seeds.min()})",
+        xlabel="",
+        ylabel="",
+    )
     ax.tick_params(left=False, bottom=False, labelrotation=0)
 study.save(figure, "linear_probes")
 
@@ -80,7 +112,7 @@ study.save(figure, "linear_probes")
 # In the claims, a difference between the two networks is taken seed by seed, on the average weighted as the pool.
 
 # %%
-claims.show(claims.check("05_linear_probes", study))
+claims.show_claims(claims.check_claims("05_linear_probes", study))
 
 # %% [markdown]
 # ## What we read from it

@@ -15,8 +15,14 @@
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
 datasets = ["waterbirds"]  # one name, or a folder that holds a manifest
-models = ["bit-m", "bit-m-np"]  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
-acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin; the last is marked
+models = [
+    "bit-m",
+    "bit-m-np",
+]  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
+acquisitions = [
+    "random",
+    "least_confidence",
+]  # random | least_confidence | entropy | margin; the last is marked
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm; the map shows the first
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
@@ -26,16 +32,19 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
+from companion.runs.plan import plan_runs
+from alpt_lib import probes
+from companion.report import claims, plotting, study
+from companion.runs import plan
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from alpt_lib import claims, experiments, plotting, representations
 
 plotting.house_style()
 
 # %%
-study = experiments.run("06_tsne", globals())
+study = study.run("06_tsne", globals())
 name, data = next(iter(study.datasets.items()))
 arm, seed = study.parameters["acquisitions"][-1], study.parameters["seeds"][0]
 
@@ -48,20 +57,32 @@ asked = study.acquisitions.query("dataset == @name and seed == @seed and round >
 acquired = asked[asked.acquisition == arm]
 of_model = {model: set(rows["index"]) for model, rows in acquired.groupby("model", sort=False)}
 always = np.array(sorted(set(asked["index"])))
-others = np.setdiff1d(np.random.default_rng(seed).permutation(len(data.rows("pool"))), always, assume_unique=True)
+others = np.setdiff1d(
+    np.random.default_rng(seed).permutation(len(data.rows("pool"))), always, assume_unique=True
+)
 points = np.concatenate([always, others[: max(0, study.parameters["n_points"] - len(always))]])
-print(f"{len(points)} of {len(data.rows('pool'))} pool examples, {len(always)} of them acquired in at least one run")
+print(
+    f"{len(points)} of {len(data.rows('pool'))} pool examples, {len(always)} of them acquired in at least one run"
+)
 
 # %%
 maps = []
-for planned in experiments.plan(study.parameters):
+for planned in plan_runs(study.parameters):
     if (planned.dataset, planned.config.seed, planned.config.acquisition) == (name, seed, arm):
-        features = representations.initial_features(planned.config, points)
-        maps.append(representations.tsne(features, seed=seed).assign(
-            model=planned.model, index=points, subgroup=data.subgroup("pool")[points],
-            label=data.rows("pool").label.to_numpy()[points], acquired=[i in of_model[planned.model] for i in points]))
+        features = probes.initial_features(planned.config, points)
+        maps.append(
+            probes.tsne(features, seed=seed).assign(
+                model=planned.model,
+                index=points,
+                subgroup=data.subgroup("pool")[points],
+                label=data.rows("pool").label.to_numpy()[points],
+                acquired=[i in of_model[planned.model] for i in points],
+            )
+        )
         for groups in ("subgroup", "label"):
-            maps[-1][f"same_{groups}"] = representations.neighbour_agreement(features, maps[-1][groups].to_numpy())
+            maps[-1][f"same_{groups}"] = probes.neighbour_agreement(
+                features, maps[-1][groups].to_numpy()
+            )
 maps = pd.concat(maps, ignore_index=True)
 study.save_table(maps, "tsne")
 
@@ -71,12 +92,22 @@ study.save_table(maps, "tsne")
 # count as much as the common ones; and with the same class, for acquired and for other examples.
 
 # %%
-by_subgroup = maps.groupby(["model", "subgroup"], sort=False).same_subgroup.mean().groupby("model", sort=False).mean()
+by_subgroup = (
+    maps.groupby(["model", "subgroup"], sort=False)
+    .same_subgroup.mean()
+    .groupby("model", sort=False)
+    .mean()
+)
 by_acquired = maps.groupby(["model", "acquired"], sort=False).same_label.mean().unstack()
-table = pd.DataFrame({"same_subgroup": by_subgroup, "same_class_around_acquired": by_acquired.get(True),
-                      "same_class_around_others": by_acquired.get(False)}).reset_index()
+table = pd.DataFrame(
+    {
+        "same_subgroup": by_subgroup,
+        "same_class_around_acquired": by_acquired.get(True),
+        "same_class_around_others": by_acquired.get(False),
+    }
+).reset_index()
 study.save_table(table, "neighbours")
-plotting.show(table)
+plotting.show_table(table)
 
 # %% [markdown]
 # ## The map
@@ -90,11 +121,31 @@ colours = plotting.subgroup_colours(sorted(maps.subgroup.unique()))
 figure, axes = plt.subplots(1, len(shown), figsize=(plotting.WIDTH, 3.6), squeeze=False)
 for ax, (model, rows) in zip(axes[0], shown, strict=True):
     for subgroup, of_subgroup in rows.groupby("subgroup"):
-        ax.scatter(of_subgroup.x, of_subgroup.y, s=7, color=colours[subgroup], linewidth=0, alpha=0.75, label=subgroup)
+        ax.scatter(
+            of_subgroup.x,
+            of_subgroup.y,
+            s=7,
+            color=colours[subgroup],
+            linewidth=0,
+            alpha=0.75,
+            label=subgroup,
+        )
     ringed = rows[rows.acquired]
-    ax.scatter(ringed.x, ringed.y, s=18, facecolor="none", edgecolor="black", linewidth=0.7, label="acquired")
+    ax.scatter(
+        ringed.x,
+        ringed.y,
+        s=18,
+        facecolor="none",
+        edgecolor="black",
+        linewidth=0.7,
+        label="acquired",
+    )
     ax.set(title=study.title(name, model), xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
-legend = {"loc": "outside lower center", "ncols": min(5, 1 + maps.subgroup.nunique()), "markerscale": 2}
+legend = {
+    "loc": "outside lower center",
+    "ncols": min(5, 1 + maps.subgroup.nunique()),
+    "markerscale": 2,
+}
 handles = axes[0, 0].get_legend_handles_labels()
 figure.legend(*handles, **legend)
 study.save(figure, "tsne")
@@ -109,12 +160,18 @@ study.save(figure, "tsne")
 
 # %%
 first = maps[maps.model == maps.model.iloc[0]]
-of_first = study.acquisitions.query("dataset == @name and seed == @seed and round > 0 and model == @first.model.iloc[0]")
+of_first = study.acquisitions.query(
+    "dataset == @name and seed == @seed and round > 0 and model == @first.model.iloc[0]"
+)
 arms, n_rounds = study.parameters["acquisitions"], int(of_first["round"].max())
 rounds = sorted({max(1, round(n_rounds * step / 4)) for step in (1, 2, 3, 4)})
-figure, axes = plt.subplots(len(arms), len(rounds), figsize=(plotting.WIDTH, 0.3 + 1.9 * len(arms)), squeeze=False)
+figure, axes = plt.subplots(
+    len(arms), len(rounds), figsize=(plotting.WIDTH, 0.3 + 1.9 * len(arms)), squeeze=False
+)
 for ax, (this, upto) in zip(axes.flat, [(a, r) for a in arms for r in rounds], strict=True):
-    so_far = of_first.query("acquisition == @this and round <= @upto")[["index", "round"]].merge(first, on="index")
+    so_far = of_first.query("acquisition == @this and round <= @upto")[["index", "round"]].merge(
+        first, on="index"
+    )
     ax.scatter(first.x, first.y, s=2, color="#c8c8c8", linewidth=0)
     ax.scatter(so_far.x, so_far.y, s=8, c=so_far.subgroup.map(colours), linewidth=0)
     newest = so_far[so_far["round"] == upto]
@@ -129,7 +186,7 @@ study.save(figure, "tsne_by_round")
 # the claims table has no line for it.
 
 # %%
-claims.show(claims.check("06_tsne", study))
+claims.show_claims(claims.check_claims("06_tsne", study))
 
 # %% [markdown]
 # ## What we read from it
@@ -137,9 +194,11 @@ claims.show(claims.check("06_tsne", study))
 # %%
 for row in table.itertuples():
     border = "less" if row.same_class_around_acquired < row.same_class_around_others else "no less"
-    print(f"{plotting.name(row.model)}: {row.same_subgroup:.2f} of the neighbours share the subgroup; around acquired examples "
-          f"neighbours agree on the class {border} often than elsewhere "
-          f"({row.same_class_around_acquired:.2f} against {row.same_class_around_others:.2f})")
+    print(
+        f"{plotting.name(row.model)}: {row.same_subgroup:.2f} of the neighbours share the subgroup; around acquired examples "
+        f"neighbours agree on the class {border} often than elsewhere "
+        f"({row.same_class_around_acquired:.2f} against {row.same_class_around_others:.2f})"
+    )
 
 # %% [markdown]
 # Look for colours that keep together with pretraining and are stirred without, and for circles that gather where colours meet.

@@ -13,7 +13,12 @@
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
-datasets = ["waterbirds_50", "waterbirds_70", "waterbirds_85", "waterbirds"]  # names, or folders that hold a manifest
+datasets = [
+    "waterbirds_50",
+    "waterbirds_70",
+    "waterbirds_85",
+    "waterbirds",
+]  # names, or folders that hold a manifest
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
@@ -24,15 +29,15 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
+from companion.report import claims, estimates, plotting, study
 import pandas as pd
 
-from alpt_lib import claims, experiments, metrics, plotting
 
 plotting.house_style()
 
 # %%
-study = experiments.run("07_ambiguity_sweep", globals())
-matched = {name: 100 * claims.matched_share(data) for name, data in study.datasets.items()}
+study = study.run("07_ambiguity_sweep", globals())
+matched = {name: 100 * estimates.matched_share(data) for name, data in study.datasets.items()}
 
 # %% [markdown]
 # ## Gain and upsampling at each degree of ambiguity
@@ -40,21 +45,23 @@ matched = {name: 100 * claims.matched_share(data) for name, data in study.datase
 # relative to their share of the pool.
 
 # %%
-final = metrics.final(study.main[(study.main.metric == "accuracy") & (study.main.subgroup == "all")])
+final = estimates.final(
+    study.main[(study.main.metric == "accuracy") & (study.main.subgroup == "all")]
+)
 final = final.assign(matched=final.dataset.map(matched))
-gains = metrics.paired_gains(final, ["matched", "dataset", "model"]).sort_values("matched")
+gains = estimates.paired_gains(final, ["matched", "dataset", "model"]).sort_values("matched")
 asked = []
 for name, data in study.datasets.items():
     of_dataset = study.acquisitions[study.acquisitions.dataset == name]
     of_dataset = of_dataset.assign(mismatched=of_dataset.subgroup.isin(data.minority))
     in_pool = pd.Series(data.subgroup("pool")).isin(data.minority)
-    asked.append(metrics.upsampling_by_run(of_dataset, "mismatched", in_pool))
+    asked.append(estimates.upsampling_by_run(of_dataset, "mismatched", in_pool))
 asked = pd.concat(asked).query("mismatched")
 asked = asked.assign(matched=asked.dataset.map(matched), value=asked.ratio)
 ratios = asked.groupby(["matched", "acquisition"]).ratio.mean()
 table = gains.join(ratios, on=["matched", "acquisition"])
 study.save_table(table, "gain_by_ambiguity")
-plotting.show(table)
+plotting.show_table(table)
 
 # %% [markdown]
 # ## Accuracy, gain and upsampling against ambiguity
@@ -64,8 +71,16 @@ plotting.show(table)
 # Lines are means over seeds, bands their 95% intervals; gains are paired by seed.
 
 # %%
-paired = final.pivot_table(index=["matched", "model", "seed"], columns="acquisition", values="value")
-gain = paired.sub(paired.get("random"), axis=0).drop(columns="random", errors="ignore").stack().rename("value").reset_index()
+paired = final.pivot_table(
+    index=["matched", "model", "seed"], columns="acquisition", values="value"
+)
+gain = (
+    paired.sub(paired.get("random"), axis=0)
+    .drop(columns="random", errors="ignore")
+    .stack()
+    .rename("value")
+    .reset_index()
+)
 figure, axes = plotting.panels(3)
 for ax, rows in zip(axes, (final, gain, asked), strict=True):
     if len(rows):
@@ -84,7 +99,7 @@ study.save(figure, "ambiguity_sweep")
 # The estimate is a slope: the change per ten points more of matched pictures, a line fitted for each seed.
 
 # %%
-claims.show(claims.check("07_ambiguity_sweep", study))
+claims.show_claims(claims.check_claims("07_ambiguity_sweep", study))
 
 # %% [markdown]
 # ## What we read from it

@@ -1,3 +1,4 @@
+from companion.report import claims, estimates, plotting, study
 # %% [markdown]
 # # Where it fails: far from what pretraining saw
 #
@@ -15,7 +16,10 @@
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
 datasets = ["camelyon"]  # names, or folders that hold a manifest
-models = ["bit-m", "bit-m-np"]  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
+models = [
+    "bit-m",
+    "bit-m-np",
+]  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
@@ -26,12 +30,11 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-from alpt_lib import claims, experiments, metrics, plotting
 
 plotting.house_style()
 
 # %%
-study = experiments.run("08_failure_cases", globals())
+study = study.run("08_failure_cases", globals())
 
 # %% [markdown]
 # ## What asking gains, and what a probe can read
@@ -41,17 +44,19 @@ study = experiments.run("08_failure_cases", globals())
 # %%
 by = ["dataset", "model", "metric"]
 curves = study.headline
-table = metrics.paired_gains(curves, by)
+table = estimates.paired_gains(curves, by)
 study.save_table(table, "final_gains")
-plotting.show(table)
+plotting.show_table(table)
 
 # %%
 probes = study.main[(study.main.metric == "probe_accuracy") & (study.main.subgroup == "all")]
 ends = probes[(probes["round"] == -1) | (probes["round"] == probes["round"].max())]
-ends = ends.assign(when=ends["round"].map(lambda r: "before fine-tuning" if r == -1 else "after the last round"))
-probe_table = metrics.interval(ends, ["dataset", "model", "acquisition", "when"], student=True)
+ends = ends.assign(
+    when=ends["round"].map(lambda r: "before fine-tuning" if r == -1 else "after the last round")
+)
+probe_table = estimates.interval(ends, ["dataset", "model", "acquisition", "when"], student=True)
 study.save_table(probe_table, "probe_accuracy")
-plotting.show(probe_table)
+plotting.show_table(probe_table)
 
 # %% [markdown]
 # ## Curves and probes
@@ -68,18 +73,20 @@ for ax, ((dataset, model), rows) in zip(axes, panels, strict=True):
     plotting.curve(ax, rows)
     ax.set(title=study.title(dataset, model), xlabel="labels", ylabel="validation accuracy")
 arm = study.parameters["acquisitions"][-1]
-plotting.bars(last, ends[ends.acquisition == arm], "when", by="model", colours=plotting.MODEL_COLOURS)
+plotting.bars(
+    last, ends[ends.acquisition == arm], "when", by="model", colours=plotting.MODEL_COLOURS
+)
 last.set(title=f"Linear probe of the class, {plotting.name(arm)}", ylabel="probe accuracy")
 last.legend(loc="upper right", ncols=2)
 figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "failure_cases")
-study.save_table(metrics.interval(curves, [*by, "acquisition", "n_labels"]), "failure_cases")
+study.save_table(estimates.interval(curves, [*by, "acquisition", "n_labels"]), "failure_cases")
 
 # %% [markdown]
 # ## The paper's claims beside ours
 
 # %%
-claims.show(claims.check("08_failure_cases", study))
+claims.show_claims(claims.check_claims("08_failure_cases", study))
 
 # %% [markdown]
 # ## What we read from it

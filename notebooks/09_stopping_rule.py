@@ -1,3 +1,4 @@
+from companion.report import claims, estimates, plotting, study
 # %% [markdown]
 # # When to stop fine-tuning without a validation set
 #
@@ -24,12 +25,11 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-from alpt_lib import claims, experiments, metrics, plotting
 
 plotting.house_style()
 
 # %%
-study = experiments.run("09_stopping_rule", globals())
+study = study.run("09_stopping_rule", globals())
 
 # %% [markdown]
 # ## Accuracy and steps under each rule
@@ -38,16 +38,20 @@ study = experiments.run("09_stopping_rule", globals())
 
 # %%
 by = ["dataset", "model", "stopping", "metric"]
-final = metrics.final(study.headline)
-table = metrics.paired_gains(final, by)
+final = estimates.final(study.headline)
+table = estimates.paired_gains(final, by)
 study.save_table(table, "gains_by_rule")
-plotting.show(table)
+plotting.show_table(table)
 
 # %%
 arms = ["dataset", "model", "stopping", "acquisition"]
-steps = study.runs.groupby(arms, sort=False)[["mean_steps", "share_stopped_by_rule"]].mean().reset_index()
+steps = (
+    study.runs.groupby(arms, sort=False)[["mean_steps", "share_stopped_by_rule"]]
+    .mean()
+    .reset_index()
+)
 study.save_table(steps, "steps_by_rule")
-plotting.show(steps)
+plotting.show_table(steps)
 
 # %% [markdown]
 # ## The same as a figure
@@ -61,7 +65,11 @@ panels = list(final.groupby(["dataset", "model", "metric"], sort=False))
 figure, (*axes, last) = plotting.panels(len(panels) + 1)
 for ax, ((dataset, model, metric), rows) in zip(axes, panels, strict=True):
     plotting.bars(ax, rows, "stopping")
-    ax.set(title=f"{study.title(dataset, model)}\n{plotting.name(metric)}", ylabel="validation accuracy", ylim=(0, 1))
+    ax.set(
+        title=f"{study.title(dataset, model)}\n{plotting.name(metric)}",
+        ylabel="validation accuracy",
+        ylim=(0, 1),
+    )
 plotting.bars(last, study.runs.assign(value=study.runs.mean_steps), "stopping")
 last.set(title="Length of a fine-tuning", ylabel="mean gradient steps")
 figure.legend(*last.get_legend_handles_labels(), loc="outside upper right", ncols=2)
@@ -72,7 +80,7 @@ study.save(figure, "stopping_rule")
 # ## The paper's claims beside ours
 
 # %%
-claims.show(claims.check("09_stopping_rule", study))
+claims.show_claims(claims.check_claims("09_stopping_rule", study))
 
 # %% [markdown]
 # ## What we read from it

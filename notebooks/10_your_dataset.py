@@ -25,6 +25,8 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
+from alpt_lib import files
+from companion.report import claims, contact_sheets, estimates, plotting, study
 import json
 import sys
 
@@ -37,10 +39,9 @@ from PIL import Image
 from pyarrow import parquet
 from sklearn.datasets import load_digits
 
-from alpt_lib import claims, experiments, metrics, paths, plotting
 
 # %%
-sys.path.insert(0, str(paths.REPOSITORY / "data_prep"))
+sys.path.insert(0, str(files.REPOSITORY / "data_prep"))
 import your_dataset
 
 plotting.house_style()
@@ -63,7 +64,7 @@ plotting.house_style()
 # To see all four at work, here are a hundred little pictures of threes and eights, some in light ink on dark paper.
 
 # %%
-demo, digits = paths.home() / "data" / "your_dataset_demo", load_digits()
+demo, digits = files.home() / "data" / "your_dataset_demo", load_digits()
 for i in np.flatnonzero(np.isin(digits.target, [3, 8]))[:100]:
     file = demo / "pictures" / {3: "three", 8: "eight"}[digits.target[i]] / f"{i:04}.png"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -75,20 +76,41 @@ for i in np.flatnonzero(np.isin(digits.target, [3, 8]))[:100]:
 
 # %%
 files = sorted((demo / "pictures").rglob("*.png"))
-table = pd.DataFrame({"file": [file.relative_to(demo).as_posix() for file in files], "digit": [f.parent.name for f in files],
-                      "ink": ["light" if int(file.stem) % 5 == 0 else "dark" for file in files]})
+table = pd.DataFrame(
+    {
+        "file": [file.relative_to(demo).as_posix() for file in files],
+        "digit": [f.parent.name for f in files],
+        "ink": ["light" if int(file.stem) % 5 == 0 else "dark" for file in files],
+    }
+)
 table.to_csv(demo / "pictures.csv", index=False)
 
 (demo / "hub").mkdir(exist_ok=True)
-features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": ["eight", "three"]}}
-content = pa.table({"image": [{"bytes": file.read_bytes(), "path": file.name} for file in files],
-                    "label": [["eight", "three"].index(file.parent.name) for file in files]})
-described = content.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+features = {
+    "image": {"_type": "Image"},
+    "label": {"_type": "ClassLabel", "names": ["eight", "three"]},
+}
+content = pa.table(
+    {
+        "image": [{"bytes": file.read_bytes(), "path": file.name} for file in files],
+        "label": [["eight", "three"].index(file.parent.name) for file in files],
+    }
+)
+described = content.replace_schema_metadata(
+    {"huggingface": json.dumps({"info": {"features": features}})}
+)
 parquet.write_table(described, demo / "hub" / "0000.parquet")
 
-words = {"good": ["superb", "handy", "lovely", "solid"], "bad": ["dreadful", "flimsy", "dull", "wobbly"]}
-reviews = [(f"the {thing} is {word}", label) for thing in ("kettle", "tent", "violin") for label in words
-           for word in words[label]]
+words = {
+    "good": ["superb", "handy", "lovely", "solid"],
+    "bad": ["dreadful", "flimsy", "dull", "wobbly"],
+}
+reviews = [
+    (f"the {thing} is {word}", label)
+    for thing in ("kettle", "tent", "violin")
+    for label in words
+    for word in words[label]
+]
 pd.DataFrame(reviews, columns=["review", "verdict"]).to_parquet(demo / "reviews.parquet")
 
 # %%
@@ -96,14 +118,32 @@ sources = {
     "folders": your_dataset.from_folders(demo / "pictures"),
     "csv": your_dataset.from_table(demo / "pictures.csv", demo / "csv", {"label": "digit"}),
     "Hugging Face": your_dataset.from_hugging_face(demo / "hub", demo / "Hugging Face"),
-    "texts": your_dataset.from_table(demo / "reviews.parquet", demo / "texts", {"text": "review", "label": "verdict"}),
+    "texts": your_dataset.from_table(
+        demo / "reviews.parquet", demo / "texts", {"text": "review", "label": "verdict"}
+    ),
 }
-prepared = {name: your_dataset.prepare(source, demo / name, name="demo", subgroups=["label", "ink"] if name == "csv" else [])
-            for name, source in sources.items()}
+prepared = {
+    name: your_dataset.prepare(
+        source, demo / name, name="demo", subgroups=["label", "ink"] if name == "csv" else []
+    )
+    for name, source in sources.items()
+}
 expected = prepared["folders"].manifest[["label", "split"]]
-plotting.show(pd.DataFrame([
-    {"source": name, "same labels and splits as folders": found.manifest[["label", "split"]].equals(expected),
-     **found.manifest["split"].value_counts(), **found.description["protocol"]} for name, found in prepared.items()]))
+plotting.show_table(
+    pd.DataFrame(
+        [
+            {
+                "source": name,
+                "same labels and splits as folders": found.manifest[["label", "split"]].equals(
+                    expected
+                ),
+                **found.manifest["split"].value_counts(),
+                **found.description["protocol"],
+            }
+            for name, found in prepared.items()
+        ]
+    )
+)
 
 # %% [markdown]
 # The three picture sources give the same labels and splits. The columns on the right are the protocol that was written into
@@ -118,7 +158,7 @@ plotting.show(pd.DataFrame([
 # From here on everything is about `datasets`. What is stored already is reused; what is missing is trained now.
 
 # %%
-study = experiments.run("10_your_dataset", globals())
+study = study.run("10_your_dataset", globals())
 
 # %% [markdown]
 # ## What asking gains, and the labels it saves
@@ -128,9 +168,11 @@ study = experiments.run("10_your_dataset", globals())
 # %%
 by = ["dataset", "model", "metric"]
 curves = study.headline
-table = metrics.paired_gains(curves, by).join(metrics.savings(curves, by), on=[*by, "acquisition"])
+table = estimates.paired_gains(curves, by).join(
+    estimates.savings(curves, by), on=[*by, "acquisition"]
+)
 study.save_table(table, "final_gains")
-plotting.show(table)
+plotting.show_table(table)
 
 # %% [markdown]
 # **Figure.** Accuracy on validation data against the number of labels, seed set included: least confidence in blue, random
@@ -140,14 +182,18 @@ plotting.show(table)
 rows = list(curves.groupby(["dataset", "model"], sort=False))
 figure, axes = plt.subplots(len(rows), 2, figsize=(plotting.WIDTH, 2.3 * len(rows)), squeeze=False)
 for pair, ((dataset, model), of_row) in zip(axes, rows, strict=True):
-    for ax in pair[of_row.metric.nunique():]:
+    for ax in pair[of_row.metric.nunique() :]:
         ax.set_visible(False)
     for ax, (metric, of_panel) in zip(pair, of_row.groupby("metric", sort=False), strict=False):
         plotting.curve(ax, of_panel)
-        ax.set(title=f"{study.title(dataset, model)}\n{plotting.name(metric)}", xlabel="labels", ylabel="validation accuracy")
+        ax.set(
+            title=f"{study.title(dataset, model)}\n{plotting.name(metric)}",
+            xlabel="labels",
+            ylabel="validation accuracy",
+        )
 figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "accuracy_curves")
-study.save_table(metrics.interval(curves, [*by, "acquisition", "n_labels"]), "accuracy_curves")
+study.save_table(estimates.interval(curves, [*by, "acquisition", "n_labels"]), "accuracy_curves")
 
 # %% [markdown]
 # ## Subgroups unknown: what can still be seen
@@ -159,21 +205,33 @@ study.save_table(metrics.interval(curves, [*by, "acquisition", "n_labels"]), "ac
 
 # %%
 asked = study.acquisitions[study.acquisitions["round"] > 0]
-mix = pd.concat([metrics.upsampling_by_run(asked[asked.dataset == dataset], "label", data.rows("pool")["label"])
-                 for dataset, data in study.datasets.items()], ignore_index=True).rename(columns={"label": "class"})
+mix = pd.concat(
+    [
+        estimates.upsampling_by_run(
+            asked[asked.dataset == dataset], "label", data.rows("pool")["label"]
+        )
+        for dataset, data in study.datasets.items()
+    ],
+    ignore_index=True,
+).rename(columns={"label": "class"})
 panels = list(mix.groupby(["dataset", "model"], sort=False))
 figure, axes = plotting.panels(len(panels))
 for ax, ((dataset, model), of_panel) in zip(axes, panels, strict=True):
     shares = of_panel.assign(value=of_panel.share_acquired)
     plotting.bars_with_pool_share(ax, shares, shares.groupby("class").share_pool.first(), "class")
-    ax.set(title=f"{study.title(dataset, model)}, by class", ylabel="share of queried", ylim=(0, None))
+    ax.set(
+        title=f"{study.title(dataset, model)}, by class", ylabel="share of queried", ylim=(0, None)
+    )
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
 figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "class_mix")
 
 # %%
 by_class = ["dataset", "model", "class", "share_pool", "acquisition"]
-study.save_table(metrics.interval(mix.rename(columns={"share_acquired": "value"}), by_class, student=True), "class_mix")
+study.save_table(
+    estimates.interval(mix.rename(columns={"share_acquired": "value"}), by_class, student=True),
+    "class_mix",
+)
 
 # %% [markdown]
 # And the **contact sheet**: what was asked for, one row a round, most wanted first, here for the first seed, without any
@@ -186,13 +244,20 @@ one_seed = asked[asked.seed == study.parameters["seeds"][0]]
 arms, limits = study.parameters["acquisitions"], {"image": 8, "text": 3}  # rounds shown
 asked_for = [(*key, rows) for key, rows in one_seed.groupby(["dataset", "model"], sort=False)]
 kinds = [study.datasets[dataset].description.modality for dataset, _, _ in asked_for]
-n_rounds = [min(limits[kind], rows["round"].max()) for kind, (_, _, rows) in zip(kinds, asked_for, strict=True)]
-heights = [0.6 + {"image": 0.37, "text": 1.3}[kind] * n for kind, n in zip(kinds, n_rounds, strict=True)]
+n_rounds = [
+    min(limits[kind], rows["round"].max())
+    for kind, (_, _, rows) in zip(kinds, asked_for, strict=True)
+]
+heights = [
+    0.6 + {"image": 0.37, "text": 1.3}[kind] * n for kind, n in zip(kinds, n_rounds, strict=True)
+]
 figure = plt.figure(figsize=(plotting.WIDTH, sum(heights)))
 parts = figure.subfigures(len(asked_for), squeeze=False, height_ratios=heights).flat
 for part, n, (dataset, model, rows) in zip(parts, n_rounds, asked_for, strict=True):
     shown = rows[rows["round"] <= n].assign(subgroup="")
-    plotting.sheets(part, study.datasets[dataset], shown, arms, f"{study.title(dataset, model)}, ")
+    contact_sheets.sheets(
+        part, study.datasets[dataset], shown, arms, f"{study.title(dataset, model)}, "
+    )
 study.save(figure, "contact_sheet")
 
 # %% [markdown]
@@ -205,15 +270,26 @@ study.save(figure, "contact_sheet")
 # of the two; 1 is what chance gives. Bars are means over seeds, whiskers their 95% intervals.
 
 # %%
-counts = [metrics.upsampling_by_run(asked[asked.dataset == dataset], "subgroup", pd.Series(data.subgroup("pool")))
-          for dataset, data in study.datasets.items() if data.description.subgroups]
+counts = [
+    estimates.upsampling_by_run(
+        asked[asked.dataset == dataset], "subgroup", pd.Series(data.subgroup("pool"))
+    )
+    for dataset, data in study.datasets.items()
+    if data.description.subgroups
+]
 panels = list(pd.concat(counts).groupby(["dataset", "model"], sort=False)) if counts else []
 if panels:
-    figure, axes = plt.subplots(len(panels), 2, figsize=(plotting.WIDTH, 2.3 * len(panels)), squeeze=False)
+    figure, axes = plt.subplots(
+        len(panels), 2, figsize=(plotting.WIDTH, 2.3 * len(panels)), squeeze=False
+    )
     figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 for (left, right), ((dataset, model), rows) in zip(axes if panels else [], panels, strict=True):
-    shares = rows.assign(value=rows.share_acquired).sort_values("share_pool", ascending=False, kind="stable")
-    plotting.bars_with_pool_share(left, shares, shares.groupby("subgroup").share_pool.first(), "subgroup")
+    shares = rows.assign(value=rows.share_acquired).sort_values(
+        "share_pool", ascending=False, kind="stable"
+    )
+    plotting.bars_with_pool_share(
+        left, shares, shares.groupby("subgroup").share_pool.first(), "subgroup"
+    )
     plotting.bars(right, shares.assign(value=shares.ratio), "subgroup")
     right.axhline(1, color=plotting.HIGHLIGHT, linewidth=2)
     left.set(title=study.title(dataset, model), ylabel="share of queried", ylim=(0, None))
@@ -225,9 +301,11 @@ for (left, right), ((dataset, model), rows) in zip(axes if panels else [], panel
 if counts:
     by_subgroup = ["dataset", "model", "subgroup", "share_pool", "acquisition"]
     ratios = pd.concat(counts).rename(columns={"ratio": "value"})
-    ratios = metrics.interval(ratios, by_subgroup, student=True).rename(columns={"mean": "times_the_pool_share"})
+    ratios = estimates.interval(ratios, by_subgroup, student=True).rename(
+        columns={"mean": "times_the_pool_share"}
+    )
     study.save_table(ratios, "subgroup_upsampling")
-    display(plotting.show(ratios))
+    display(plotting.show_table(ratios))
 else:
     print("no subgroup columns are named in dataset.yaml")
 
@@ -237,16 +315,24 @@ else:
 # notebooks 00 to 09.
 
 # %%
-claims.show(claims.check("10_your_dataset", study))
+claims.show_claims(claims.check_claims("10_your_dataset", study))
 
 # %% [markdown]
 # ## What we read from it
 
 # %%
 for row in table.itertuples():
-    verdict = "above random" if row.ci_low > 0 else "below random" if row.ci_high < 0 else "not separated from random"
-    print(f"{study.title(row.dataset, row.model)}, {plotting.name(row.metric)}: {plotting.name(row.acquisition)} is {verdict} "
-          f"({row.gain:+.3f}, from {row.random:.3f} to {row.own:.3f})")
+    verdict = (
+        "above random"
+        if row.ci_low > 0
+        else "below random"
+        if row.ci_high < 0
+        else "not separated from random"
+    )
+    print(
+        f"{study.title(row.dataset, row.model)}, {plotting.name(row.metric)}: {plotting.name(row.acquisition)} is {verdict} "
+        f"({row.gain:+.3f}, from {row.random:.3f} to {row.own:.3f})"
+    )
 
 # %% [markdown]
 # *Above random*: asking pays on these data with this model; `times fewer labels` says what it is worth. *Not separated*: more

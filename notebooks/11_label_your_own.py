@@ -13,13 +13,18 @@
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
-datasets = ["digits"]  # the first one's pool is what the simulated person labels: names, or folders that hold a manifest
+datasets = [
+    "digits"
+]  # the first one's pool is what the simulated person labels: names, or folders that hold a manifest
 collection = ""  # yours: a folder of pictures or a csv of texts, such as "../my/pictures"; "" takes the dataset's pool
 classes = []  # the names of your classes, such as ["cat", "dog"]; [] takes the dataset's
 check_set = ""  # csv with id and label of examples held out to estimate the accuracy; "" takes the dataset's, yours has none
 who = ""  # your name, written beside each label
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
-acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin; the last one asks the person
+acquisitions = [
+    "random",
+    "least_confidence",
+]  # random | least_confidence | entropy | margin; the last one asks the person
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm; the session has the first
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, query_batch_size, pool_subsample, ...; {} takes each dataset's own
@@ -28,6 +33,11 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
+from companion.runs.plan import plan_runs
+from alpt_lib import files, loop
+from companion.labelling import session, simulated
+from companion.report import claims, contact_sheets, plotting, study
+from companion.runs import plan, store
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -36,14 +46,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from alpt_lib import claims, experiments, loop, paths, plotting, results
-from companion import label_demo, labelling
-from companion.label_widget import LabelWidget
+from companion.labelling.screen import LabelWidget
 
 plotting.house_style()
 
 # %%
-study = experiments.run("11_label_your_own", globals())
+study = study.run("11_label_your_own", globals())
 
 # %% [markdown]
 # ## The interface: ask, tell, train
@@ -52,14 +60,27 @@ study = experiments.run("11_label_your_own", globals())
 # the stored run that we compare with.
 
 # %%
-planned = next(p for p in experiments.plan(study.parameters) if p.config.acquisition == study.parameters["acquisitions"][-1])
+planned = next(
+    p
+    for p in plan_runs(study.parameters)
+    if p.config.acquisition == study.parameters["acquisitions"][-1]
+)
 run, data = planned.config, study.datasets[planned.dataset]
-folder = paths.home() / "data" / "labels" / Path(study.parameters["output"]).name / data.name
-source, check, truth = label_demo.as_collection(data, folder)
-settings = {"model": run.model, "acquisition": run.acquisition, "seed": run.seed, "weights": run.weights,
-            "protocol": asdict(run.protocol), "recipe": asdict(run.recipe), "image_size": data.description.image_size,
-            "max_tokens": data.description.max_tokens}
-session = labelling.open_session(source, data.classes, tempfile.mkdtemp(), who="simulated", check=check, **settings)
+folder = files.home() / "data" / "labels" / Path(study.parameters["output"]).name / data.name
+source, check, truth = simulated.as_collection(data, folder)
+settings = {
+    "model": run.model,
+    "acquisition": run.acquisition,
+    "seed": run.seed,
+    "weights": run.weights,
+    "protocol": asdict(run.protocol),
+    "recipe": asdict(run.recipe),
+    "image_size": data.description.image_size,
+    "max_tokens": data.description.max_tokens,
+}
+session = session.open_session(
+    source, data.classes, tempfile.mkdtemp(), who="simulated", check=check, **settings
+)
 print(f"{len(truth)} items to label, {len(check)} in the check set; {session.progress().status}")
 
 # %% [markdown]
@@ -85,21 +106,32 @@ session.progress()
 # order, and the accuracy on the check set.
 
 # %%
-stored = results.acquisitions(run)
+stored = store.acquisitions_of(run)
 told = pd.DataFrame([asdict(label) for label in session.labels.rows])
 told["index"] = told["id"].map(session.collection.row)
-accuracy = results.metrics(run).query("metric == 'accuracy' and subgroup == 'all'").query("split == @data.eval_splits[0]")
+accuracy = (
+    store.metrics_of(run)
+    .query("metric == 'accuracy' and subgroup == 'all'")
+    .query("split == @data.eval_splits[0]")
+)
 rows = []
 for fit in session.fits:
     ours, theirs = (list(t.loc[t["round"] == fit["round"], "index"]) for t in (told, stored))
     known = accuracy.loc[accuracy["round"] == fit["round"], "value"]
-    rows.append({"round": fit["round"], "labels": fit["n_labels"], "questions": len(ours),
-                 "as_in_the_stored_run": sum(a == b for a, b in zip(ours, theirs, strict=False)),
-                 "accuracy": fit["check_accuracy"], "of_the_stored_run": known.iloc[0] if len(known) else float("nan"),
-                 "gradient_steps": fit["n_steps"]})
+    rows.append(
+        {
+            "round": fit["round"],
+            "labels": fit["n_labels"],
+            "questions": len(ours),
+            "as_in_the_stored_run": sum(a == b for a, b in zip(ours, theirs, strict=False)),
+            "accuracy": fit["check_accuracy"],
+            "of_the_stored_run": known.iloc[0] if len(known) else float("nan"),
+            "gradient_steps": fit["n_steps"],
+        }
+    )
 table = pd.DataFrame(rows)
 study.save_table(table, "session_beside_stored_run")
-plotting.show(table)
+plotting.show_table(table)
 
 # %% [markdown]
 # ## The same as a figure
@@ -111,16 +143,32 @@ plotting.show(table)
 # %%
 is_image = data.description.modality == "image"
 figure, axes = plt.subplots(1, 1 + is_image, figsize=(5 + 4.5 * is_image, 3.4), squeeze=False)
-curves = study.main.query("metric == 'accuracy' and subgroup == 'all' and dataset == @data.name and model == @planned.model")
+curves = study.main.query(
+    "metric == 'accuracy' and subgroup == 'all' and dataset == @data.name and model == @planned.model"
+)
 plotting.curve(axes[0, 0], curves)
-of_run = curves[curves["run_id"] == results.run_id(run)]
-axes[0, 0].plot(of_run["n_labels"], of_run["value"], ":", color="black", label=f"stored run, seed {run.seed}")
-axes[0, 0].plot(table["labels"], table["accuracy"], "s", markersize=8, fillstyle="none", color="black", label="this session")
-axes[0, 0].set(title=study.title(data.name, planned.model), xlabel="labels", ylabel="validation accuracy")
+of_run = curves[curves["run_id"] == store.run_id(run)]
+axes[0, 0].plot(
+    of_run["n_labels"], of_run["value"], ":", color="black", label=f"stored run, seed {run.seed}"
+)
+axes[0, 0].plot(
+    table["labels"],
+    table["accuracy"],
+    "s",
+    markersize=8,
+    fillstyle="none",
+    color="black",
+    label="this session",
+)
+axes[0, 0].set(
+    title=study.title(data.name, planned.model), xlabel="labels", ylabel="validation accuracy"
+)
 axes[0, 0].legend(fontsize="small")
 if is_image:
-    asked = told.assign(rank=told.groupby("round").cumcount(), subgroup=data.subgroup("pool")[told["index"]])
-    plotting.contact_sheet(axes[0, 1], data, asked)
+    asked = told.assign(
+        rank=told.groupby("round").cumcount(), subgroup=data.subgroup("pool")[told["index"]]
+    )
+    contact_sheets.contact_sheet(axes[0, 1], data, asked)
     axes[0, 1].set_title("what the person was asked", fontsize="small")
 figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
 study.save(figure, "session")
@@ -133,13 +181,17 @@ study.save(figure, "session")
 # %%
 first, second, third, *others = [item.id for item in session.ask(5)]
 session.tell(third, truth[third])
-session.tell(first, labelling.CANNOT_TELL)
+session.tell(first, session.CANNOT_TELL)
 session.tell(second, next(name for name in data.classes if name != truth[second]))
 session.tell(second, truth[second])
 assert [item.id for item in session.ask()][: len(others)] == others
-print(f"taken back: {'the last label' if session.undo() == second else 'another'}; asked for it again: "
-      f"{session.ask()[0].id == second}")
-plotting.show(pd.read_csv(session.folder / "labels.csv").tail(5)[["id", "label", "who", "round", "score"]])
+print(
+    f"taken back: {'the last label' if session.undo() == second else 'another'}; asked for it again: "
+    f"{session.ask()[0].id == second}"
+)
+plotting.show_table(
+    pd.read_csv(session.folder / "labels.csv").tail(5)[["id", "label", "who", "round", "score"]]
+)
 
 # %% [markdown]
 # Those are the last lines of `labels.csv`: one a decision, never changed, the last one of an id counts; an empty label takes one
@@ -158,14 +210,37 @@ plotting.show(pd.read_csv(session.folder / "labels.csv").tail(5)[["id", "label",
 # %%
 p = study.parameters
 if p["collection"]:
-    chosen = {name: p[name] for name in ("weights", "protocol", "recipe")} | ({"model": p["models"][0]} if p["models"] else {})
-    mine = labelling.open_session(p["collection"], p["classes"], who=p["who"], check=p["check_set"] or None, seed=run.seed,
-                                  acquisition=run.acquisition, **chosen)
+    chosen = {name: p[name] for name in ("weights", "protocol", "recipe")} | (
+        {"model": p["models"][0]} if p["models"] else {}
+    )
+    mine = session.open_session(
+        p["collection"],
+        p["classes"],
+        who=p["who"],
+        check=p["check_set"] or None,
+        seed=run.seed,
+        acquisition=run.acquisition,
+        **chosen,
+    )
 else:
-    mine = labelling.open_session(source, data.classes, folder / "labels", who=p["who"], check=check,
-                                  **{**settings, "protocol": p["protocol"]})
-folder_name = mine.folder.relative_to(paths.home()) if mine.folder.is_relative_to(paths.home()) else mine.folder
-print(f"labels go to {folder_name}; {mine.progress().n_labels} are there already", *mine.notes, sep="\n")
+    mine = session.open_session(
+        source,
+        data.classes,
+        folder / "labels",
+        who=p["who"],
+        check=check,
+        **{**settings, "protocol": p["protocol"]},
+    )
+folder_name = (
+    mine.folder.relative_to(files.home())
+    if mine.folder.is_relative_to(files.home())
+    else mine.folder
+)
+print(
+    f"labels go to {folder_name}; {mine.progress().n_labels} are there already",
+    *mine.notes,
+    sep="\n",
+)
 LabelWidget(mine)
 
 # %% [markdown]
@@ -180,9 +255,12 @@ LabelWidget(mine)
 # %%
 session.export(folder / "labelled.csv")
 session.export(folder / "label_studio.json")
-again = labelling.open_session(source, data.classes, tempfile.mkdtemp(), check=check, **settings)
-counts = {"exported": len(session.table().query("split == 'pool'")), "from Label Studio": again.import_labels(
-    folder / "label_studio.json"), "from csv, new": again.import_labels(folder / "labelled.csv")}
+again = session.open_session(source, data.classes, tempfile.mkdtemp(), check=check, **settings)
+counts = {
+    "exported": len(session.table().query("split == 'pool'")),
+    "from Label Studio": again.import_labels(folder / "label_studio.json"),
+    "from csv, new": again.import_labels(folder / "labelled.csv"),
+}
 for opened in (session, again):
     opened.close()
 counts
@@ -192,7 +270,7 @@ counts
 # The paper's oracle is simulated too; it has no claim about people, so the table stays empty.
 
 # %%
-claims.show(claims.check("11_label_your_own", study))
+claims.show_claims(claims.check_claims("11_label_your_own", study))
 
 # %% [markdown]
 # ## What we read from it
@@ -200,7 +278,9 @@ claims.show(claims.check("11_label_your_own", study))
 # %%
 same, all_ = table["as_in_the_stored_run"].sum(), table["questions"].sum()
 largest = (table["accuracy"] - table["of_the_stored_run"]).abs().max()
-print(f"{same} of {all_} questions are the stored run's, in the same order; accuracies differ by at most {largest:.3f}.")
+print(
+    f"{same} of {all_} questions are the stored run's, in the same order; accuracies differ by at most {largest:.3f}."
+)
 
 # %% [markdown]
 # *All of them, and no difference*: a person at the keyboard and the simulated oracle drive one and the same loop, and the other

@@ -2,8 +2,16 @@
 
 import os
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported; no test may need a network
-os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"  # arrays this small only wait for each other
+from alpt_lib import datasets
+from companion.runs import store
+from companion.runs.work import _learner
+
+os.environ["HF_HUB_OFFLINE"] = (
+    "1"  # read when huggingface_hub is imported; no test may need a network
+)
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = (
+    "1"  # arrays this small only wait for each other
+)
 
 import shutil
 from pathlib import Path
@@ -15,13 +23,15 @@ import torch
 import yaml
 from PIL import Image
 
-from alpt_lib import datasets, execute, results
-
 torch.set_num_threads(1)
 
 BIRDS = {
-    "name": "toybirds", "classes": ["tall", "wide"], "subgroups": ["label", "background"], "image_size": 32,
-    "default_model": "bit-m-np", "protocol": {"seed_set_size": 8, "budget": 12, "query_batch_size": 4},
+    "name": "toybirds",
+    "classes": ["tall", "wide"],
+    "subgroups": ["label", "background"],
+    "image_size": 32,
+    "default_model": "bit-m-np",
+    "protocol": {"seed_set_size": 8, "budget": 12, "query_batch_size": 4},
     "recipe": {"lr": 0.03, "warmup_steps": 2, "max_steps": 6},
 }
 
@@ -34,7 +44,9 @@ def draw(label: int, background: int, rng: np.random.Generator) -> np.ndarray:
     return image.astype(np.uint8)
 
 
-def write_birds(folder: Path, n_pool: int = 100, n_val: int = 48, matched: float = 0.9, seed: int = 0) -> Path:
+def write_birds(
+    folder: Path, n_pool: int = 100, n_val: int = 48, matched: float = 0.9, seed: int = 0
+) -> Path:
     """A two-class image dataset whose background goes with the label in `matched` of the pool, in half of val."""
     rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
@@ -44,8 +56,12 @@ def write_birds(folder: Path, n_pool: int = 100, n_val: int = 48, matched: float
         label = i % 2
         background = label if rng.random() < (matched if split == "pool" else 0.5) else 1 - label
         Image.fromarray(draw(label, background, rng)).save(folder / "images" / f"{i}.png")
-        rows.append((f"images/{i}.png", BIRDS["classes"][label], split, ["red", "green"][background]))
-    pd.DataFrame(rows, columns=["path", "label", "split", "background"]).to_csv(folder / "manifest.csv", index=False)
+        rows.append(
+            (f"images/{i}.png", BIRDS["classes"][label], split, ["red", "green"][background])
+        )
+    pd.DataFrame(rows, columns=["path", "label", "split", "background"]).to_csv(
+        folder / "manifest.csv", index=False
+    )
     (folder / "dataset.yaml").write_text(yaml.safe_dump(BIRDS), encoding="utf-8")
     return folder
 
@@ -80,10 +96,28 @@ def reviews_folder(tmp_path_factory) -> Path:
     for i in range(90):
         label = i % 2
         words = rng.permutation([["good", "fine", "great"], ["bad", "poor", "awful"]][label])
-        rows.append((" ".join(words), ["good", "bad"][label], "pool" if i < 60 else "val", f"reviewer{i % 3}"))
-    pd.DataFrame(rows, columns=["text", "label", "split", "reviewer"]).to_csv(folder / "manifest.csv", index=False)
-    (folder / "dataset.yaml").write_text(yaml.safe_dump({
-        "name": "toyreviews", "modality": "text", "classes": ["good", "bad"], "percentile_over": "reviewer", "max_tokens": 8}))
+        rows.append(
+            (
+                " ".join(words),
+                ["good", "bad"][label],
+                "pool" if i < 60 else "val",
+                f"reviewer{i % 3}",
+            )
+        )
+    pd.DataFrame(rows, columns=["text", "label", "split", "reviewer"]).to_csv(
+        folder / "manifest.csv", index=False
+    )
+    (folder / "dataset.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "name": "toyreviews",
+                "modality": "text",
+                "classes": ["good", "bad"],
+                "percentile_over": "reviewer",
+                "max_tokens": 8,
+            }
+        )
+    )
     return folder
 
 
@@ -106,5 +140,5 @@ def home(tmp_path_factory, decoded, monkeypatch) -> Path:
 
 
 def _forget() -> None:
-    for cached in (datasets.load, results.run_id, results._weights_fingerprint, execute._learner):
+    for cached in (datasets.read_dataset, store.run_id, store._weights_fingerprint, _learner):
         cached.cache_clear()

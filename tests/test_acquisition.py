@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 
 from alpt_lib import acquisition
-from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, entropy_score, least_confidence_score, margin_score, select
+from alpt_lib.acquisition import (
+    ACQUISITION_FUNCTIONS,
+    entropy_score,
+    least_confidence_score,
+    margin_score,
+    select,
+)
 
 UNCERTAINTY = [name for name in ACQUISITION_FUNCTIONS if name != "random"]
 PROBS = np.array([[0.9, 0.1, 0.0], [0.4, 0.35, 0.25], [1.0, 0.0, 0.0], [0.5, 0.5, 0.0]])
@@ -71,7 +77,9 @@ def test_ties_are_broken_at_random_not_by_position():
 
 
 def test_without_an_rng_ties_are_broken_by_position():
-    np.testing.assert_array_equal(select(np.array([0.0, 1.0, 0.0, 1.0, 1.0]), 4, None), [1, 3, 4, 0])
+    np.testing.assert_array_equal(
+        select(np.array([0.0, 1.0, 0.0, 1.0, 1.0]), 4, None), [1, 3, 4, 0]
+    )
 
 
 def test_select_names_the_first_nan():
@@ -99,4 +107,6 @@ def test_scores_are_the_same_whatever_the_size_of_a_chunk(monkeypatch):
     for chunk in (7, 50, 1000):
         monkeypatch.setattr(acquisition, "CHUNK", chunk)
         assert (acquisition.margin_score(probs) == ordered[:, -2] - ordered[:, -1]).all()
-        assert acquisition.entropy_score(probs) == pytest.approx([-sum(p * np.log(p) for p in row) for row in probs], rel=1e-5)
+        assert acquisition.entropy_score(probs) == pytest.approx(
+            [-sum(p * np.log(p) for p in row) for row in probs], rel=1e-5
+        )

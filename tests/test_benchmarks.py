@@ -8,31 +8,50 @@ import pytest
 
 from alpt_lib import datasets
 from alpt_lib.config import Protocol, Recipe, RunConfig
+from alpt_lib.files import REPOSITORY
 from alpt_lib.loop import active_learning
-from alpt_lib.paths import REPOSITORY
 from alpt_lib.training import Learner
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
 
 from baseline import MICRO_BATCH, PlainLearner, plain_active_learning
 
-RECIPE = Recipe(lr=0.03, warmup_steps=2, max_steps=4, train_batch_size=8, micro_batch_size=MICRO_BATCH)
+RECIPE = Recipe(
+    lr=0.03, warmup_steps=2, max_steps=4, train_batch_size=8, micro_batch_size=MICRO_BATCH
+)
 
 
 def run_config(folder, acquisition: str, recipe: Recipe) -> RunConfig:
-    protocol = Protocol(seed_set_size=10, budget=9, query_batch_size=3)  # labelled sets that 4 and 8 do not divide
-    return RunConfig(str(folder), "mini-bit-m", acquisition, seed=3, protocol=protocol, recipe=recipe)
+    protocol = Protocol(
+        seed_set_size=10, budget=9, query_batch_size=3
+    )  # labelled sets that 4 and 8 do not divide
+    return RunConfig(
+        str(folder), "mini-bit-m", acquisition, seed=3, protocol=protocol, recipe=recipe
+    )
 
 
-@pytest.mark.parametrize(("acquisition", "recipe"), [
-    ("least_confidence", RECIPE), ("random", RECIPE), ("margin", replace(RECIPE, augment="crop_flip", resize=32, crop=28)),
-    ("entropy", replace(RECIPE, loss_ratio=0.5, max_steps=30)),
-])
-def test_every_index_that_the_plain_loop_acquires_ours_acquires_too(birds_folder, acquisition, recipe):
+@pytest.mark.parametrize(
+    ("acquisition", "recipe"),
+    [
+        ("least_confidence", RECIPE),
+        ("random", RECIPE),
+        ("margin", replace(RECIPE, augment="crop_flip", resize=32, crop=28)),
+        ("entropy", replace(RECIPE, loss_ratio=0.5, max_steps=30)),
+    ],
+)
+def test_every_index_that_the_plain_loop_acquires_ours_acquires_too(
+    birds_folder, acquisition, recipe
+):
     config = run_config(birds_folder, acquisition, recipe)
-    data = datasets.load(birds_folder)
-    plain = list(plain_active_learning(data, PlainLearner(data, config, num_workers=0, our_network=True), config))
-    ours = list(active_learning(data, Learner(data, config.model, recipe, None, config.seed), config))
+    data = datasets.read_dataset(birds_folder)
+    plain = list(
+        plain_active_learning(
+            data, PlainLearner(data, config, num_workers=0, our_network=True), config
+        )
+    )
+    ours = list(
+        active_learning(data, Learner(data, config.model, recipe, None, config.seed), config)
+    )
     assert [r.query for r in plain] == [r.query for r in ours]
     assert [r.scores for r in plain] == [r.scores for r in ours]
     values = [[m["value"] for r in rounds for m in r.metrics] for rounds in (plain, ours)]
@@ -42,16 +61,20 @@ def test_every_index_that_the_plain_loop_acquires_ours_acquires_too(birds_folder
 
 
 def test_loader_workers_change_nothing_of_what_the_plain_loop_acquires(birds_folder):
-    config = run_config(birds_folder, "least_confidence", replace(RECIPE, max_steps=2, augment="flip"))
-    data = datasets.load(birds_folder)
-    alone, helped = (list(plain_active_learning(data, PlainLearner(data, config, n), config)) for n in (0, 2))
+    config = run_config(
+        birds_folder, "least_confidence", replace(RECIPE, max_steps=2, augment="flip")
+    )
+    data = datasets.read_dataset(birds_folder)
+    alone, helped = (
+        list(plain_active_learning(data, PlainLearner(data, config, n), config)) for n in (0, 2)
+    )
     assert [r.query for r in alone] == [r.query for r in helped]
     assert [r.scores for r in alone] == [r.scores for r in helped]
 
 
 def test_the_plain_loop_in_timm_s_own_network_comes_to_the_same_probabilities(birds_folder):
     config = run_config(birds_folder, "least_confidence", RECIPE)
-    data, fitted = datasets.load(birds_folder), []
+    data, fitted = datasets.read_dataset(birds_folder), []
     for our_network in (False, True):
         learner = PlainLearner(data, config, 0, our_network)
         learner.reset()

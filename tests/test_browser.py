@@ -6,14 +6,21 @@ import ipywidgets
 import pytest
 from PIL import Image
 
-from alpt_lib import experiments
-from companion import browser
+from companion.report import query_browser, study
 
 
 @pytest.fixture
-def study(birds_folder, home) -> experiments.Study:
-    return experiments.run("03", {"datasets": [str(birds_folder)], "models": ["bit-m-np"], "seeds": [1, 2], "workers": 1,
-                                  "recipe": {"max_steps": 1}})
+def study(birds_folder, home) -> study.Study:
+    return study.run(
+        "03",
+        {
+            "datasets": [str(birds_folder)],
+            "models": ["bit-m-np"],
+            "seeds": [1, 2],
+            "workers": 1,
+            "recipe": {"max_steps": 1},
+        },
+    )
 
 
 @pytest.fixture
@@ -23,8 +30,12 @@ def shown(study, monkeypatch):
     monkeypatch.setattr("IPython.display.display", lambda content, **_: displayed.append(content))
     for kind in ("Dropdown", "IntSlider", "Image"):
         make = getattr(ipywidgets, kind)
-        monkeypatch.setattr(ipywidgets, kind, lambda *a, make=make, **k: created.append(make(*a, **k)) or created[-1])
-    browser.browse(study)
+        monkeypatch.setattr(
+            ipywidgets,
+            kind,
+            lambda *a, make=make, **k: created.append(make(*a, **k)) or created[-1],
+        )
+    query_browser.browse(study)
     return displayed[0], {getattr(w, "description", "") or "image": w for w in created}
 
 

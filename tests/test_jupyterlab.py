@@ -10,7 +10,7 @@ import pytest
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
-from companion import render
+from companion import notebook_text
 from tests.test_label_widget import CHROMIUM, browser_page, jupyter_lab, menu
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found")]
@@ -25,14 +25,25 @@ def address(tmp_path_factory, birds_folder):
     """A JupyterLab that shows every notebook, told to use a hundred toy pictures and one seed."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "data").mkdir()
-    for name in render.notebook_names():
-        known = render.tagged_literals(name)
-        given = {"datasets": [str(birds_folder)], "models": ["bit-m-np"], "seeds": [1], "protocol": {}, "workers": 1,
-                 "recipe": {"max_steps": 2}, "n_points": 40}
-        notebook = parameterize_notebook(load_notebook_node(str(render.NOTEBOOKS / f"{name}.ipynb")),
-                                         {key: value for key, value in given.items() if key in known})
+    for name in notebook_text.notebook_names():
+        known = notebook_text.tagged_literals(name)
+        given = {
+            "datasets": [str(birds_folder)],
+            "models": ["bit-m-np"],
+            "seeds": [1],
+            "protocol": {},
+            "workers": 1,
+            "recipe": {"max_steps": 2},
+            "n_points": 40,
+        }
+        notebook = parameterize_notebook(
+            load_notebook_node(str(notebook_text.NOTEBOOKS / f"{name}.ipynb")),
+            {key: value for key, value in given.items() if key in known},
+        )
         nbformat.write(notebook, folder / f"{name}.ipynb")
-    tracker = folder / ".settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    tracker = (
+        folder / ".settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    )
     tracker.parent.mkdir(parents=True)
     tracker.write_text('{"windowingMode": "none"}')  # cells out of sight are there too
     with pytest.MonkeyPatch.context() as patch:
@@ -59,19 +70,32 @@ def saved(file: Path) -> list[dict]:
     """The code cells of a notebook that another process may just be writing."""
     for _ in range(100):
         with contextlib.suppress(json.JSONDecodeError):
-            return [c for c in json.loads(file.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+            return [
+                c
+                for c in json.loads(file.read_text(encoding="utf-8"))["cells"]
+                if c["cell_type"] == "code"
+            ]
         time.sleep(0.1)
     raise AssertionError(f"{file.name} cannot be read")
 
 
 def noise(cells: list[dict]) -> list[str]:
     """What a reader would stumble on: errors, and whatever went to stderr, warnings above all."""
-    return ["".join(o.get("text", o.get("traceback", ""))) for c in cells for o in c["outputs"]
-            if NOISE & {o["output_type"], o.get("name")}]
+    return [
+        "".join(o.get("text", o.get("traceback", "")))
+        for c in cells
+        for o in c["outputs"]
+        if NOISE & {o["output_type"], o.get("name")}
+    ]
 
 
-@pytest.mark.parametrize("name", [n if n in BY_DEFAULT else pytest.param(n, marks=pytest.mark.slow)
-                                  for n in render.notebook_names()])
+@pytest.mark.parametrize(
+    "name",
+    [
+        n if n in BY_DEFAULT else pytest.param(n, marks=pytest.mark.slow)
+        for n in notebook_text.notebook_names()
+    ],
+)
 def test_run_all_leaves_neither_errors_nor_warnings(address, name):
     folder, shown = address
     with browser_page(f"{shown.replace('label', name)}&reset") as page:
@@ -88,4 +112,7 @@ def assert_that_its_browser_answers(page) -> None:
     before = picture.get_attribute("src")
     page.locator(".widget-slider .noUi-handle").focus()
     page.keyboard.press("ArrowLeft")
-    page.wait_for_function("before => document.querySelector('.jupyter-widgets.widget-image').src != before", arg=before)
+    page.wait_for_function(
+        "before => document.querySelector('.jupyter-widgets.widget-image').src != before",
+        arg=before,
+    )

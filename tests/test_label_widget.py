@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alpt_lib.paths import REPOSITORY
+from alpt_lib.files import REPOSITORY
 from tests.conftest import draw
 
 pytestmark = pytest.mark.browser
@@ -27,20 +27,47 @@ session = labelling.open_session("pictures", ["tall", "wide"], "labels", who="ro
     "query_batch_size": 3}, recipe={"max_steps": 2})
 LabelWidget(session)"""
 N_PICTURES = 12
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 
 
 def write_pictures(folder: Path) -> None:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for i in range(N_PICTURES):
-        Image.fromarray(draw(i % 2, int(rng.integers(2)), rng)).save(folder / f"{['tall', 'wide'][i % 2]} {i}.png")
+        Image.fromarray(draw(i % 2, int(rng.integers(2)), rng)).save(
+            folder / f"{['tall', 'wide'][i % 2]} {i}.png"
+        )
 
 
 def write_notebook(file: Path, cell: str) -> None:
-    cells = [{"cell_type": "code", "id": "only", "metadata": {}, "outputs": [], "execution_count": None, "source": cell}]
-    file.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 5, "cells": cells, "metadata": {
-        "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}}))
+    cells = [
+        {
+            "cell_type": "code",
+            "id": "only",
+            "metadata": {},
+            "outputs": [],
+            "execution_count": None,
+            "source": cell,
+        }
+    ]
+    file.write_text(
+        json.dumps(
+            {
+                "nbformat": 4,
+                "nbformat_minor": 5,
+                "cells": cells,
+                "metadata": {
+                    "kernelspec": {
+                        "name": "python3",
+                        "display_name": "Python 3",
+                        "language": "python",
+                    }
+                },
+            }
+        )
+    )
 
 
 @contextlib.contextmanager
@@ -48,21 +75,41 @@ def jupyter_lab(folder: Path, theme: str = "JupyterLab Light"):
     """JupyterLab in a process of its own that shows `folder`/label.ipynb; yields its address with the token."""
     settings = folder / ".settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True, exist_ok=True)
-    (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    (settings / "notification.jupyterlab-settings").write_text(
+        '{"fetchNews": "false", "checkForUpdates": false}'
+    )
     (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "JUPYTERLAB_SETTINGS_DIR": str(folder / ".settings"), "PYTHONPATH": str(REPOSITORY),
-                   "JUPYTERLAB_WORKSPACES_DIR": str(folder / ".workspaces"), "JUPYTER_CONFIG_DIR": str(folder / ".config"),
-                   "JUPYTER_RUNTIME_DIR": str(folder / ".runtime")}
-    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--ServerApp.port={port}", "--IdentityProvider.token=t",
-               "--ServerApp.port_retries=0", "--allow-root", "--LabApp.extension_manager=readonly"]
+    environment = {
+        **os.environ,
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / ".settings"),
+        "PYTHONPATH": str(REPOSITORY),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / ".workspaces"),
+        "JUPYTER_CONFIG_DIR": str(folder / ".config"),
+        "JUPYTER_RUNTIME_DIR": str(folder / ".runtime"),
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "jupyter",
+        "lab",
+        "--no-browser",
+        f"--ServerApp.port={port}",
+        "--IdentityProvider.token=t",
+        "--ServerApp.port_retries=0",
+        "--allow-root",
+        "--LabApp.extension_manager=readonly",
+    ]
     with open(folder / "server.log", "wb") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
         for _ in range(600):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token=t", timeout=1):
+            with (
+                contextlib.suppress(OSError),
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token=t", timeout=1),
+            ):
                 break
             assert server.poll() is None, (folder / "server.log").read_text()[-2000:]
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -82,7 +129,9 @@ def browser_page(address: str):
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"])
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(60_000)
         page.goto(address)

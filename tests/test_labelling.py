@@ -14,20 +14,25 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from alpt_lib import datasets, results
-from alpt_lib.config import CompanionError
-from alpt_lib.execute import execute
-from alpt_lib.experiments import plan
+from alpt_lib import datasets
+from alpt_lib.errors import CompanionError
+from alpt_lib.files import REPOSITORY, cache_folder
 from alpt_lib.loop import start_pool
-from alpt_lib.paths import REPOSITORY, cache_folder
-from companion import labelling
-from companion.collection import LabelError, read
-from companion.label_files import Label, LabelFile
-from companion.labelling import CANNOT_TELL, SKIPPED, UNDONE
+from companion.labelling import session
+from companion.labelling.items import LabelError, read_collection
+from companion.labelling.session import CANNOT_TELL, SKIPPED, UNDONE
+from companion.labelling.storage import Label, LabelFile
+from companion.runs import store
+from companion.runs.execute import execute
+from companion.runs.plan import plan_runs
 from tests.conftest import draw
 
 CLASSES = ["tall", "wide"]
-FAST = {"model": "bit-m-np", "protocol": {"seed_set_size": 4, "query_batch_size": 3}, "recipe": {"max_steps": 2}}
+FAST = {
+    "model": "bit-m-np",
+    "protocol": {"seed_set_size": 4, "query_batch_size": 3},
+    "recipe": {"max_steps": 2},
+}
 
 
 def truth(id_: str) -> str:
@@ -51,8 +56,14 @@ def start(pictures, tmp_path):
     opened = []
 
     def open_(**changes):
-        given = {"source": pictures, "classes": CLASSES, "folder": tmp_path / "labels", **FAST, **changes}
-        opened.append(labelling.open_session(**given))
+        given = {
+            "source": pictures,
+            "classes": CLASSES,
+            "folder": tmp_path / "labels",
+            **FAST,
+            **changes,
+        }
+        opened.append(session.open_session(**given))
         return opened[-1]
 
     yield open_
@@ -72,20 +83,32 @@ def label(session, n: int) -> list[str]:
 
 
 def on_disk(folder: Path) -> list[list[str]]:
-    return pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)[["id", "label"]].to_numpy().tolist()
+    return (
+        pd.read_csv(folder / "labels.csv", dtype=str, keep_default_na=False)[["id", "label"]]
+        .to_numpy()
+        .tolist()
+    )
 
 
 # ---- asking and telling
 
 
 def test_told_a_stored_runs_labels_a_session_asks_that_runs_questions(birds_copy, tmp_path):
-    (planned,) = plan({"datasets": [str(birds_copy)], "acquisitions": ["least_confidence"], "seeds": [1]})
+    (planned,) = plan_runs(
+        {"datasets": [str(birds_copy)], "acquisitions": ["least_confidence"], "seeds": [1]}
+    )
     execute([planned.config], workers=1, quiet=True)
-    data = datasets.load(birds_copy)
+    data = datasets.read_dataset(birds_copy)
     rows = data.rows("pool")
     rows[["path"]].to_csv(birds_copy / "paths.csv", index=False)
-    session = labelling.open_session(birds_copy / "paths.csv", data.classes, tmp_path / "labels", model="bit-m-np",
-                                     protocol=data.description.protocol, recipe=data.description.recipe)
+    session = session.open_session(
+        birds_copy / "paths.csv",
+        data.classes,
+        tmp_path / "labels",
+        model="bit-m-np",
+        protocol=data.description.protocol,
+        recipe=data.description.recipe,
+    )
     oracle = dict(zip(rows["path"], rows["label"], strict=True))
     for row in start_pool(data, planned.config).labelled:
         session.tell(rows["path"][row], rows["label"][row])
@@ -93,7 +116,7 @@ def test_told_a_stored_runs_labels_a_session_asks_that_runs_questions(birds_copy
         assert session.refit()
         for item in session.ask(4):
             session.tell(item.id, oracle[item.id])
-    stored = results.acquisitions(planned.config)
+    stored = store.acquisitions_of(planned.config)
     told = session.labels.rows
     assert [session.collection.row[row.id] for row in told] == stored["index"].tolist()
     assert [row.round for row in told] == stored["round"].tolist()
@@ -107,7 +130,9 @@ def test_asking_twice_is_asking_once_and_what_was_told_is_not_asked_again(start)
     assert session.ask(5) == first
     assert session.ask(2) == first[:2]
     session.tell(first[1].id, "wide")
-    assert [item.id for item in session.ask()] == [item.id for i, item in enumerate(first) if i != 1]
+    assert [item.id for item in session.ask()] == [
+        item.id for i, item in enumerate(first) if i != 1
+    ]
 
 
 def test_labels_may_come_out_of_order_partially_and_unasked(start):
@@ -159,28 +184,43 @@ def test_cannot_tell_is_never_asked_again_nor_trained_on_and_skipped_comes_back(
     assert never not in session.table()["id"].tolist()
 
 
-@pytest.mark.parametrize(("id_", "told", "said"), [
-    ("wide/99.png", "wide", r"'wide/99.png' is not in pictures; ids look like 'tall/0.png'"),
-    ("tall/0.png", "wid", r"unknown class 'wid' \(did you mean 'wide'\?\); known: tall, wide, can't tell, skipped"),
-])
-def test_an_unknown_item_or_class_is_one_line_and_nothing_is_written(start, id_, told, said, tmp_path):
+@pytest.mark.parametrize(
+    ("id_", "told", "said"),
+    [
+        ("wide/99.png", "wide", r"'wide/99.png' is not in pictures; ids look like 'tall/0.png'"),
+        (
+            "tall/0.png",
+            "wid",
+            r"unknown class 'wid' \(did you mean 'wide'\?\); known: tall, wide, can't tell, skipped",
+        ),
+    ],
+)
+def test_an_unknown_item_or_class_is_one_line_and_nothing_is_written(
+    start, id_, told, said, tmp_path
+):
     session = start()
     with pytest.raises(LabelError, match=said):
         session.tell(id_, told)
     assert on_disk(tmp_path / "labels") == []
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"classes": ["tall"]}, "classes must be two or more names"),
-    ({"classes": ["tall", "skipped"]}, "'skipped' cannot be a class"),
-    ({"source": "nowhere"}, "nowhere does not exist; give a folder of images"),
-    ({"model": "roberta-m"}, "model roberta-m reads texts; pictures holds images"),
-    ({"acquisition": "margn"}, r"unknown acquisition.*did you mean 'margin'"),
-    ({"modle": "bit-m"}, r"unknown setting 'modle' \(did you mean 'model'\?\)"),
-    ({"protocol": {"budgets": 1}}, "unknown protocol setting 'budgets'"),
-    ({"check": {"tall/0.png": "long"}}, "check set: unknown class 'long'"),
-    ({"check": {"0.png": "tall"}}, "check set: '0.png' is not in pictures; its ids look like 'tall/0.png'"),
-])
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"classes": ["tall"]}, "classes must be two or more names"),
+        ({"classes": ["tall", "skipped"]}, "'skipped' cannot be a class"),
+        ({"source": "nowhere"}, "nowhere does not exist; give a folder of images"),
+        ({"model": "roberta-m"}, "model roberta-m reads texts; pictures holds images"),
+        ({"acquisition": "margn"}, r"unknown acquisition.*did you mean 'margin'"),
+        ({"modle": "bit-m"}, r"unknown setting 'modle' \(did you mean 'model'\?\)"),
+        ({"protocol": {"budgets": 1}}, "unknown protocol setting 'budgets'"),
+        ({"check": {"tall/0.png": "long"}}, "check set: unknown class 'long'"),
+        (
+            {"check": {"0.png": "tall"}},
+            "check set: '0.png' is not in pictures; its ids look like 'tall/0.png'",
+        ),
+    ],
+)
 def test_what_cannot_be_labelled_is_said_in_one_line(start, changes, said):
     with pytest.raises(CompanionError, match=said) as error:
         start(**changes)
@@ -204,7 +244,9 @@ def test_before_the_seed_set_is_full_and_every_class_was_met_it_asks_at_random_a
 
 
 def test_after_three_seed_sets_it_goes_on_without_a_class_that_nobody_met(start):
-    session = start(classes=["tall", "wide", "round"], protocol={"seed_set_size": 3, "query_batch_size": 3})
+    session = start(
+        classes=["tall", "wide", "round"], protocol={"seed_set_size": 3, "query_batch_size": 3}
+    )
     label(session, 9)
     assert session.refit()
     session.ask()
@@ -226,7 +268,10 @@ def test_a_model_trains_while_labels_come_and_then_the_rest_is_ranked_anew(start
     found = session.progress()
     assert (found.n_items, found.n_labels, found.n_check) == (10, 5, 2)
     assert found.check_accuracy in (0.0, 0.5, 1.0)
-    assert found.status == "asking what the model, trained on 4 labels, is unsure of (least confidence)"
+    assert (
+        found.status
+        == "asking what the model, trained on 4 labels, is unsure of (least confidence)"
+    )
 
 
 def test_the_check_set_is_neither_asked_for_nor_told(start):
@@ -247,14 +292,26 @@ def test_a_training_that_fails_is_said_and_labelling_goes_on(start):
 
 def test_texts_are_labelled_and_trained_on_too(tmp_path):
     words = [("good", "fine great good superb"), ("bad", "awful poor dreadful bad")]
-    texts = [(f"{word} number {i}", name) for i in range(6) for name, line in words for word in [line.split()[i % 4]]]
+    texts = [
+        (f"{word} number {i}", name)
+        for i in range(6)
+        for name, line in words
+        for word in [line.split()[i % 4]]
+    ]
     pd.DataFrame(texts, columns=["review", "truth"]).to_csv(tmp_path / "reviews.csv", index=False)
-    session = labelling.open_session(tmp_path / "reviews.csv", ["bad", "good"], tmp_path / "labels",
-                                     protocol={"seed_set_size": 4, "query_batch_size": 3}, recipe={"max_steps": 2})
+    session = session.open_session(
+        tmp_path / "reviews.csv",
+        ["bad", "good"],
+        tmp_path / "labels",
+        protocol={"seed_set_size": 4, "query_batch_size": 3},
+        recipe={"max_steps": 2},
+    )
     for id_ in session.collection.ids[:4]:
         session.tell(id_, texts[int(id_)][1])
     assert session.refit()
-    assert [item.text for item in session.ask(2)] == [texts[int(item.id)][0] for item in session.ask(2)]
+    assert [item.text for item in session.ask(2)] == [
+        texts[int(item.id)][0] for item in session.ask(2)
+    ]
     session.close()
 
 
@@ -282,7 +339,9 @@ def test_after_a_restart_the_models_picture_shows_and_undo_still_works(start):
     assert again.undo() == last
 
 
-def test_killed_in_the_middle_nothing_told_is_lost_and_the_same_picture_shows(pictures, tmp_path, home):
+def test_killed_in_the_middle_nothing_told_is_lost_and_the_same_picture_shows(
+    pictures, tmp_path, home
+):
     code = f"""
 import time
 from companion import labelling
@@ -294,12 +353,14 @@ while True:
     print("told", item.id, flush=True)
     time.sleep(0.02)
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+    )
     said = [process.stdout.readline().split() for _ in range(11)]
     os.kill(process.pid, signal.SIGKILL)
     said += [line.split() for line in process.communicate()[0].splitlines()]
     told = [id_ for what, id_ in said if what == "told"]
-    with_session = labelling.open_session(pictures, CLASSES, tmp_path / "labels", **FAST)
+    with_session = session.open_session(pictures, CLASSES, tmp_path / "labels", **FAST)
     kept = [row.id for row in with_session.labels.rows]
     assert kept[: len(told)] == told
     assert len(kept) - len(told) in (0, 1)  # killed between the disk and the word
@@ -314,7 +375,9 @@ def test_after_any_decisions_and_restarts_what_counts_is_what_was_decided_last(s
     rng, session, expected, order = np.random.default_rng(seed), start(), {}, []
     for _ in range(60):
         shown = session.ask()
-        do = rng.choice(["shown", "any", "undo", "restart", "train"], p=[0.5, 0.15, 0.15, 0.15, 0.05])
+        do = rng.choice(
+            ["shown", "any", "undo", "restart", "train"], p=[0.5, 0.15, 0.15, 0.15, 0.05]
+        )
         if do == "restart":
             session = start()
             assert session.ask() == shown
@@ -358,10 +421,17 @@ def test_a_torn_queue_is_asked_again(start, tmp_path):
 
 def test_a_second_process_on_the_same_labels_is_refused_in_one_line(start, pictures, tmp_path):
     start()
-    code = (f"from companion import labelling\nlabelling.open_session({str(pictures)!r}, {CLASSES}, "
-            f"{str(tmp_path / 'labels')!r})")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY)
-    assert f"is being labelled by another process (process {os.getpid()}): shut that notebook's kernel down" in done.stderr
+    code = (
+        f"from companion import labelling\nlabelling.open_session({str(pictures)!r}, {CLASSES}, "
+        f"{str(tmp_path / 'labels')!r})"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY
+    )
+    assert (
+        f"is being labelled by another process (process {os.getpid()}): shut that notebook's kernel down"
+        in done.stderr
+    )
 
 
 def test_a_cell_that_is_run_again_takes_over_and_the_older_session_says_so(start):
@@ -375,7 +445,10 @@ def test_a_cell_that_is_run_again_takes_over_and_the_older_session_says_so(start
 
 def test_a_folder_that_cannot_be_written_is_one_line(start, tmp_path):
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(LabelError, match=r"cannot write .*what was labelled before is kept: make the folder writable"):
+    with pytest.raises(
+        LabelError,
+        match=r"cannot write .*what was labelled before is kept: make the folder writable",
+    ):
         start(folder=tmp_path / "file" / "labels")
 
 
@@ -395,7 +468,10 @@ def test_a_disk_that_fills_up_leaves_no_half_line(start, tmp_path, monkeypatch):
     assert session.progress().n_labels == 1
 
 
-@pytest.mark.parametrize("id_", ['a,"b"', "two\nlines", "<b>&amp;", "ümläut ☃", "\r", "a\u2028b", "'; drop table", "=1+1"])
+@pytest.mark.parametrize(
+    "id_",
+    ['a,"b"', "two\nlines", "<b>&amp;", "ümläut ☃", "\r", "a\u2028b", "'; drop table", "=1+1"],
+)
 def test_any_text_is_kept_as_it_is(tmp_path, id_):
     file = LabelFile(tmp_path / "labels.csv")
     wanted = Label(id_, "tall", 'who "says', "now", 3, -0.25)
@@ -406,7 +482,10 @@ def test_any_text_is_kept_as_it_is(tmp_path, id_):
 
 def test_labels_of_another_class_or_another_folder_are_not_taken_for_ones_own(start, tmp_path):
     label(start(), 3)
-    with pytest.raises(LabelError, match=r"has labels of another class: unknown class '(tall|wide)'.*; known: long, short"):
+    with pytest.raises(
+        LabelError,
+        match=r"has labels of another class: unknown class '(tall|wide)'.*; known: long, short",
+    ):
         start(classes=["long", "short"])
     Image.new("RGB", (8, 8)).save(tmp_path / "other.png")
     (tmp_path / "elsewhere").mkdir()
@@ -439,7 +518,9 @@ def test_a_copy_of_a_check_item_is_not_trained_on(start, pictures):
 def test_a_file_that_is_no_image_is_named_and_left_out_also_by_the_model(start, pictures):
     (pictures / "tall" / "broken.png").write_bytes(b"no image")
     session = start()
-    with pytest.raises(LabelError, match=r"tall/broken.png cannot be read as an image .*; it is left out"):
+    with pytest.raises(
+        LabelError, match=r"tall/broken.png cannot be read as an image .*; it is left out"
+    ):
         session.collection.picture("tall/broken.png")
     again = start()
     for id_ in ("tall/0.png", "tall/2.png", "wide/1.png", "wide/3.png"):
@@ -452,7 +533,7 @@ def test_a_file_that_is_no_image_is_named_and_left_out_also_by_the_model(start, 
 def test_a_folder_of_other_files_says_what_it_holds(tmp_path):
     (tmp_path / "a.txt").touch()
     with pytest.raises(LabelError, match=r"holds no images, only 1 x .txt; images end in .jpg"):
-        read(tmp_path, CLASSES)
+        read_collection(tmp_path, CLASSES)
 
 
 def test_an_image_that_changed_is_named_once_and_one_that_was_touched_is_not(start, pictures):
@@ -460,7 +541,8 @@ def test_an_image_that_changed_is_named_once_and_one_that_was_touched_is_not(sta
     os.utime(pictures / told[0])
     Image.new("RGB", (32, 32)).save(pictures / told[1])
     assert [note for note in start().notes if "changed" in note] == [
-        f"changed since they were labelled; the labels stay, tell(id, UNDONE) takes one back (1): {told[1]}"]
+        f"changed since they were labelled; the labels stay, tell(id, UNDONE) takes one back (1): {told[1]}"
+    ]
     assert start().notes == []
 
 
@@ -492,23 +574,31 @@ def test_hidden_files_are_no_items_and_a_link_to_a_parent_ends(start, pictures):
 
 
 def test_texts_without_text_are_left_out_and_ids_must_be_unique(tmp_path):
-    pd.DataFrame({"id": ["a", "b", "c"], "text": ["one", " ", "<script>x</script>"]}).to_csv(tmp_path / "t.csv", index=False)
-    found = read(tmp_path / "t.csv", CLASSES)
+    pd.DataFrame({"id": ["a", "b", "c"], "text": ["one", " ", "<script>x</script>"]}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    found = read_collection(tmp_path / "t.csv", CLASSES)
     assert found.unreadable == {"b": "no text"}
     assert found.text("c") == "<script>x</script>"
     pd.DataFrame({"id": ["a", "a"], "text": ["one", "two"]}).to_csv(tmp_path / "t.csv", index=False)
-    with pytest.raises(LabelError, match="ids must be there and unique; 1 are not, first 'a' in row 1"):
-        read(tmp_path / "t.csv", CLASSES)
+    with pytest.raises(
+        LabelError, match="ids must be there and unique; 1 are not, first 'a' in row 1"
+    ):
+        read_collection(tmp_path / "t.csv", CLASSES)
 
 
 def test_texts_that_moved_to_other_rows_are_noticed(tmp_path):
     pd.DataFrame({"text": ["one", "two", "three"]}).to_csv(tmp_path / "t.csv", index=False)
-    session = labelling.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
+    session = session.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
     for id_ in session.collection.ids:
         session.tell(id_, "tall")
-    pd.DataFrame({"text": ["one", "inserted", "two", "three"]}).to_csv(tmp_path / "t.csv", index=False)
-    session = labelling.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
-    assert session.notes == ["changed since they were labelled; the labels stay, tell(id, UNDONE) takes one back (2): 1, 2"]
+    pd.DataFrame({"text": ["one", "inserted", "two", "three"]}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    session = session.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
+    assert session.notes == [
+        "changed since they were labelled; the labels stay, tell(id, UNDONE) takes one back (2): 1, 2"
+    ]
     session.close()
 
 
@@ -516,8 +606,10 @@ def test_large_pictures_open_without_being_decoded_and_are_scaled_once(tmp_path)
     (tmp_path / "large").mkdir()
     for i in range(3):
         Image.new("RGB", (4000, 3000), (i, 0, 0)).save(tmp_path / "large" / f"{i}.jpg")
-    found = read(tmp_path / "large", CLASSES)
-    assert not (cache_folder() / "pictures").exists() or not list((cache_folder() / "pictures").glob("*.partial"))
+    found = read_collection(tmp_path / "large", CLASSES)
+    assert not (cache_folder() / "pictures").exists() or not list(
+        (cache_folder() / "pictures").glob("*.partial")
+    )
     content, kind = found.picture("0.jpg")
     assert kind == "jpeg"
     assert len(content) < 40_000
@@ -533,25 +625,37 @@ def test_an_exported_csv_becomes_a_dataset_folder(start, tmp_path):
     session = start(check={"tall/0.png": "tall", "wide/1.png": "wide"})
     label(session, 8)
     file = session.export(tmp_path / "out" / "mine.csv")
-    command = [sys.executable, str(REPOSITORY / "data_prep" / "your_dataset.py"), "--table", str(file), "--out",
-               str(tmp_path / "mine")]
+    command = [
+        sys.executable,
+        str(REPOSITORY / "data_prep" / "your_dataset.py"),
+        "--table",
+        str(file),
+        "--out",
+        str(tmp_path / "mine"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    made = datasets.load(tmp_path / "mine")
+    made = datasets.read_dataset(tmp_path / "mine")
     assert {split: len(made.rows(split)) for split in ("pool", "val")} == {"pool": 8, "val": 2}
     assert all(Path(row.path).parent.name == row.label for row in made.rows("pool").itertuples())
 
 
 def test_labels_made_elsewhere_come_in_once_or_not_at_all(start, tmp_path):
     session = start()
-    good = pd.DataFrame({"path": ["/data/pictures/tall/0.png", "wide/1.png"], "label": ["tall", "wide"]})
+    good = pd.DataFrame(
+        {"path": ["/data/pictures/tall/0.png", "wide/1.png"], "label": ["tall", "wide"]}
+    )
     good.to_csv(tmp_path / "good.csv", index=False)
     assert session.import_labels(tmp_path / "good.csv") == 2
     assert session.import_labels(tmp_path / "good.csv") == 0
     assert session.progress().class_mix == {"tall": 1, "wide": 1}
-    for column, value, said in (("path", "x.png", "1 of 2 items are not in pictures, first 'x.png'"),
-                                ("label", "big", "unknown class 'big'")):
-        pd.concat([good[:1], good[1:].assign(**{column: value})]).to_csv(tmp_path / "bad.csv", index=False)
+    for column, value, said in (
+        ("path", "x.png", "1 of 2 items are not in pictures, first 'x.png'"),
+        ("label", "big", "unknown class 'big'"),
+    ):
+        pd.concat([good[:1], good[1:].assign(**{column: value})]).to_csv(
+            tmp_path / "bad.csv", index=False
+        )
         with pytest.raises(LabelError, match=rf"bad.csv: {said}.*nothing was imported"):
             session.import_labels(tmp_path / "bad.csv")
     assert len(session.labels.rows) == 2
@@ -560,11 +664,20 @@ def test_labels_made_elsewhere_come_in_once_or_not_at_all(start, tmp_path):
 def test_the_label_file_of_another_session_comes_in_as_it_counts(start, tmp_path):
     session = start()
     first, second, third = (item.id for item in session.ask(3))
-    for id_, told in ((first, "tall"), (first, "wide"), (second, "tall"), (second, UNDONE), (third, CANNOT_TELL)):
+    for id_, told in (
+        (first, "tall"),
+        (first, "wide"),
+        (second, "tall"),
+        (second, UNDONE),
+        (third, CANNOT_TELL),
+    ):
         session.tell(id_, told)
     other = start(folder=tmp_path / "other")
     assert other.import_labels(tmp_path / "labels" / "labels.csv") == 2
-    assert {id_: row.label for id_, row in other.labels.current.items()} == {first: "wide", third: CANNOT_TELL}
+    assert {id_: row.label for id_, row in other.labels.current.items()} == {
+        first: "wide",
+        third: CANNOT_TELL,
+    }
 
 
 def test_label_studio_gets_all_items_and_gives_the_same_labels_back(start, tmp_path):
@@ -578,17 +691,46 @@ def test_label_studio_gets_all_items_and_gives_the_same_labels_back(start, tmp_p
     other = start(folder=tmp_path / "other")
     assert other.import_labels(file) == 5
     assert {id_: (row.label, row.who) for id_, row in other.labels.current.items()} == {
-        id_: (row.label, row.who) for id_, row in session.labels.current.items()}
+        id_: (row.label, row.who) for id_, row in session.labels.current.items()
+    }
     assert set(told) <= set(other.labels.current)
 
 
-@pytest.mark.parametrize("task", [
-    {"id": 7, "data": {"image": "/data/upload/1/0a1b2c3d-0.png"}, "predictions": [{"score": 0.9, "result": []}], "annotations": [{
-        "completed_by": 3, "created_at": "2024-01-01T00:00:00Z", "was_cancelled": False, "result": [
-            {"from_name": "c", "to_name": "i", "type": "choices", "value": {"choices": ["tall"]}}]}]},
-    {"id": 7, "image": "s3://bucket/pictures/tall/0.png", "choice": "tall", "annotator": 3, "annotation_id": 1,
-     "created_at": "2024-01-01T00:00:00Z", "updated_at": "", "lead_time": 1.5},
-])
+@pytest.mark.parametrize(
+    "task",
+    [
+        {
+            "id": 7,
+            "data": {"image": "/data/upload/1/0a1b2c3d-0.png"},
+            "predictions": [{"score": 0.9, "result": []}],
+            "annotations": [
+                {
+                    "completed_by": 3,
+                    "created_at": "2024-01-01T00:00:00Z",
+                    "was_cancelled": False,
+                    "result": [
+                        {
+                            "from_name": "c",
+                            "to_name": "i",
+                            "type": "choices",
+                            "value": {"choices": ["tall"]},
+                        }
+                    ],
+                }
+            ],
+        },
+        {
+            "id": 7,
+            "image": "s3://bucket/pictures/tall/0.png",
+            "choice": "tall",
+            "annotator": 3,
+            "annotation_id": 1,
+            "created_at": "2024-01-01T00:00:00Z",
+            "updated_at": "",
+            "lead_time": 1.5,
+        },
+    ],
+)
 def test_label_studios_own_exports_are_read(start, tmp_path, task):
     session = start()
     (tmp_path / "export.json").write_text(json.dumps([task]))
@@ -596,11 +738,17 @@ def test_label_studios_own_exports_are_read(start, tmp_path, task):
     assert session.labels.rows == [Label("tall/0.png", "tall", "3", "2024-01-01T00:00:00Z")]
 
 
-@pytest.mark.parametrize(("content", "said"), [
-    ("{", "is no export of Label Studio"), ('[{"data": {"audio": "x"}}]', "is no export of Label Studio"),
-    ('[{"data": {"image": "tall/0.png"}, "annotations": [{"result": [{"value": {"choices": ["tall", "wide"]}}]}]}]',
-     r"'tall/0.png' has 2 choices, not one"),
-])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{", "is no export of Label Studio"),
+        ('[{"data": {"audio": "x"}}]', "is no export of Label Studio"),
+        (
+            '[{"data": {"image": "tall/0.png"}, "annotations": [{"result": [{"value": {"choices": ["tall", "wide"]}}]}]}]',
+            r"'tall/0.png' has 2 choices, not one",
+        ),
+    ],
+)
 def test_a_file_that_is_no_export_is_one_line(start, tmp_path, content, said):
     (tmp_path / "bad.json").write_text(content)
     with pytest.raises(LabelError, match=said):
@@ -611,12 +759,14 @@ def test_a_file_that_is_no_export_is_one_line(start, tmp_path, content, said):
 
 
 def test_the_widget_tells_what_was_answered_for_the_item_shown_and_nothing_else(start):
-    from companion.label_widget import LabelWidget
+    from companion.labelling.screen import LabelWidget
 
     session = start()
     widget = LabelWidget(session)
     shown = widget.shown["id"]
-    widget._answer(widget, {"do": "tell", "id": "another", "label": "tall"}, [])  # a page that is behind
+    widget._answer(
+        widget, {"do": "tell", "id": "another", "label": "tall"}, []
+    )  # a page that is behind
     assert widget.shown["id"] == shown
     widget._answer(widget, {"do": "tell", "id": shown, "label": "tall"}, [])
     assert [(row.id, row.label) for row in session.labels.rows] == [(shown, "tall")]
@@ -628,7 +778,7 @@ def test_the_widget_tells_what_was_answered_for_the_item_shown_and_nothing_else(
 
 
 def test_the_widget_leaves_out_what_cannot_be_read_and_ends_when_nothing_is_left(start, pictures):
-    from companion.label_widget import LabelWidget
+    from companion.labelling.screen import LabelWidget
 
     (pictures / "tall" / "broken.png").write_bytes(b"no image")
     session = start()
@@ -638,14 +788,18 @@ def test_the_widget_leaves_out_what_cannot_be_read_and_ends_when_nothing_is_left
         widget._answer(widget, {"do": "tell", "id": shown, "label": truth(shown)}, [])
     session.wait()
     assert len(session.labels.rows) == 12
-    assert widget.notes == ["cannot be read, left out (1): tall/broken.png (cannot be read as an image)"]
+    assert widget.notes == [
+        "cannot be read, left out (1): tall/broken.png (cannot be read as an image)"
+    ]
 
 
 def test_a_page_without_a_kernel_shows_a_picture_and_a_table_and_text_stays_text(tmp_path):
-    from companion.label_widget import LabelWidget
+    from companion.labelling.screen import LabelWidget
 
-    pd.DataFrame({"text": ["<script>alert(1)</script>", "two"]}).to_csv(tmp_path / "t.csv", index=False)
-    session = labelling.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
+    pd.DataFrame({"text": ["<script>alert(1)</script>", "two"]}).to_csv(
+        tmp_path / "t.csv", index=False
+    )
+    session = session.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
     pages = set()
     for _ in range(2):
         bundle = LabelWidget(session)._repr_mimebundle_()

@@ -11,25 +11,42 @@ import pytest
 import torch
 
 from alpt_lib import datasets, loop
-from alpt_lib.config import CompanionError, ConfigError, Protocol, Recipe, RunConfig
+from alpt_lib.config import Protocol, Recipe, RunConfig
 from alpt_lib.datasets import Dataset, Description
-from alpt_lib.loop import active_learning, check, query, start_pool, stream
+from alpt_lib.errors import CompanionError, ConfigError
+from alpt_lib.loop import active_learning, query, start_pool, stream
 from alpt_lib.training import Learner
+from companion.runs.plan import check_protocol
 
 PROTOCOL = Protocol(seed_set_size=8, budget=12, query_batch_size=4)
 
 
-def linear_world(n_pool: int = 600, n_val: int = 200, seed: int = 0) -> tuple[Dataset, dict[str, np.ndarray]]:
+def linear_world(
+    n_pool: int = 600, n_val: int = 200, seed: int = 0
+) -> tuple[Dataset, dict[str, np.ndarray]]:
     """Two classes by two backgrounds, 95% matched in the pool; features: a noisy shape and a clear background."""
     rng = np.random.default_rng(seed)
     label = rng.integers(2, size=n_pool + n_val)
     is_pool = np.arange(n_pool + n_val) < n_pool
     background = np.where(rng.random(len(label)) < np.where(is_pool, 0.95, 0.5), label, 1 - label)
-    features = np.stack([2 * label - 1 + 0.3 * rng.normal(size=len(label)), 2 * background - 1.0], axis=1)
-    frame = pd.DataFrame({"text": "", "label": np.array(["a", "b"])[label], "background": np.array(["land", "water"])[background],
-                          "split": np.where(is_pool, "pool", "val")})
-    description = Description("linear", ["a", "b"], modality="text", subgroups=["label", "background"])
-    return Dataset(Path("linear"), description, frame), {"pool": features[is_pool], "val": features[~is_pool]}
+    features = np.stack(
+        [2 * label - 1 + 0.3 * rng.normal(size=len(label)), 2 * background - 1.0], axis=1
+    )
+    frame = pd.DataFrame(
+        {
+            "text": "",
+            "label": np.array(["a", "b"])[label],
+            "background": np.array(["land", "water"])[background],
+            "split": np.where(is_pool, "pool", "val"),
+        }
+    )
+    description = Description(
+        "linear", ["a", "b"], modality="text", subgroups=["label", "background"]
+    )
+    return Dataset(Path("linear"), description, frame), {
+        "pool": features[is_pool],
+        "val": features[~is_pool],
+    }
 
 
 @dataclass
@@ -57,7 +74,10 @@ class LinearLearner:
 
     def __init__(self, data: Dataset, features: dict[str, np.ndarray]):
         self.data, self.model = data, LinearModel()
-        self.inputs = {split: np.column_stack([array, np.ones(len(array))]) for split, array in features.items()}
+        self.inputs = {
+            split: np.column_stack([array, np.ones(len(array))])
+            for split, array in features.items()
+        }
         self.fits: list[list[int]] = []
         self.scored: list[int] = []
         self.resets = 0
@@ -68,7 +88,11 @@ class LinearLearner:
 
     def fit(self, rows, rng, optimizer=None):
         self.fits.append(sorted(rows.tolist()))
-        x, y, w = self.inputs["pool"][rows], 2 * self.data.labels("pool")[rows] - 1, self.model.w.numpy()
+        x, y, w = (
+            self.inputs["pool"][rows],
+            2 * self.data.labels("pool")[rows] - 1,
+            self.model.w.numpy(),
+        )
         for _ in range(100):
             w = w + 0.5 * (x * (y / (1 + np.exp(y * (x @ w))))[:, None]).mean(axis=0)
         self.model.w = torch.from_numpy(w)
@@ -128,15 +152,24 @@ def test_the_query_is_the_least_confident_part_of_the_pool():
     learner, pool = LinearLearner(data, features), start_pool(data, config())
     learner.fit(pool.labelled, None)
     asked, scores = query(learner, pool, config(), 0)
-    confidence = pd.Series(learner.predict_probs("pool", np.arange(600)).max(axis=1)).drop(pool.labelled)
+    confidence = pd.Series(learner.predict_probs("pool", np.arange(600)).max(axis=1)).drop(
+        pool.labelled
+    )
     assert np.allclose(np.sort(-scores), confidence.nsmallest(4))
     assert set(asked) <= set(confidence.index)
 
 
 def test_every_arm_and_model_of_a_seed_starts_from_the_same_balanced_seed_set():
     data, _ = linear_world()
-    starts = [start_pool(data, c).labelled.tolist() for c in (
-        config("random"), config("margin"), replace(config(), model="other", recipe=Recipe(lr=1.0)), config(budget=40))]
+    starts = [
+        start_pool(data, c).labelled.tolist()
+        for c in (
+            config("random"),
+            config("margin"),
+            replace(config(), model="other", recipe=Recipe(lr=1.0)),
+            config(budget=40),
+        )
+    ]
     assert all(start == starts[0] for start in starts)
     assert data.labels("pool")[starts[0]].sum() == 4
     assert start_pool(data, config(seed=2)).labelled.tolist() != starts[0]
@@ -159,7 +192,10 @@ def test_the_other_arms_train_in_every_round():
 def test_what_the_random_arm_asks_does_not_depend_on_the_model():
     data, features = linear_world()
     other = {split: -array for split, array in features.items()}
-    queries = [[r.query for r in active_learning(data, LinearLearner(data, f), config("random"))] for f in (features, other)]
+    queries = [
+        [r.query for r in active_learning(data, LinearLearner(data, f), config("random"))]
+        for f in (features, other)
+    ]
     assert queries[0] == queries[1]
 
 
@@ -180,10 +216,14 @@ def test_a_resumed_run_gives_the_rows_of_an_uninterrupted_one(acquisition, n_don
 
 def test_arms_that_share_a_seed_set_fit_and_evaluate_it_once(monkeypatch):
     shared, evaluated, evaluate = {}, [], loop.evaluate
-    monkeypatch.setattr(loop, "evaluate", lambda *given: evaluated.append(given) or evaluate(*given))
+    monkeypatch.setattr(
+        loop, "evaluate", lambda *given: evaluated.append(given) or evaluate(*given)
+    )
     alone, _ = play(config("margin"))
     _, first = play(config("random"), shared=shared)
-    rounds, second = play(config("margin"), shared=shared, observe=lambda round_: [{"probed": round_}])
+    rounds, second = play(
+        config("margin"), shared=shared, observe=lambda round_: [{"probed": round_}]
+    )
     assert (len(first.fits), len(second.fits)) == (4, 3)
     assert rounds[0].fit == {"n_steps": 1}
     assert len(evaluated) == 4 + 4 + 3
@@ -197,7 +237,7 @@ RELEASED = Recipe(lr=0.03, warmup_steps=2, max_steps=4, fidelity="released")
 
 def play_released(folder: Path, acquisition: str = "least_confidence", **options):
     """Four rounds of a small network under the released code's rules, evaluated every 2nd; its rounds and optimizers."""
-    data = datasets.load(folder)
+    data = datasets.read_dataset(folder)
     learner = Learner(data, "mini-bit-m-np", RELEASED, None, 1)
     fit, optimizers = learner.fit, []
 
@@ -206,7 +246,14 @@ def play_released(folder: Path, acquisition: str = "least_confidence", **options
         return fit(rows, rng, optimizer)
 
     learner.fit = noted
-    run = RunConfig(str(folder), "mini-bit-m-np", acquisition, 1, protocol=replace(PROTOCOL, eval_every=2), recipe=RELEASED)
+    run = RunConfig(
+        str(folder),
+        "mini-bit-m-np",
+        acquisition,
+        1,
+        protocol=replace(PROTOCOL, eval_every=2),
+        recipe=RELEASED,
+    )
     return rows(active_learning(data, learner, run, **options)), optimizers
 
 
@@ -220,7 +267,9 @@ def test_under_released_one_optimizer_serves_every_round_of_every_arm(birds_fold
 
 
 @pytest.mark.parametrize("n_done", [1, 3])
-def test_under_released_a_resumed_run_still_gives_the_rows_of_an_uninterrupted_one(birds_folder, n_done):
+def test_under_released_a_resumed_run_still_gives_the_rows_of_an_uninterrupted_one(
+    birds_folder, n_done
+):
     whole, _ = play_released(birds_folder)
     rest, optimizers = play_released(birds_folder, history=[r["query"] for r in whole[:n_done]])
     assert rest == whole[n_done:]
@@ -259,8 +308,15 @@ def test_a_pool_that_is_scored_part_by_part_is_asked_the_same_questions(acquisit
 
 
 def test_what_is_observed_joins_the_metrics_of_evaluated_rounds():
-    rounds, _ = play(config(eval_every=2), observe=lambda round_: [{"metric": "probe", "value": round_}])
-    assert [[m["value"] for m in r.metrics if m["metric"] == "probe"] for r in rounds] == [[0], [], [2], [3]]
+    rounds, _ = play(
+        config(eval_every=2), observe=lambda round_: [{"metric": "probe", "value": round_}]
+    )
+    assert [[m["value"] for m in r.metrics if m["metric"] == "probe"] for r in rounds] == [
+        [0],
+        [],
+        [2],
+        [3],
+    ]
 
 
 def test_evaluation_agrees_with_a_count_by_hand():
@@ -282,7 +338,9 @@ def test_named_streams_are_independent_of_each_other_and_repeatable():
 def minority_share(acquisition: str, seed: int) -> float:
     """Share of mismatched examples among 40 acquired; the pool holds 5%."""
     data, features = linear_world()
-    rounds = active_learning(data, LinearLearner(data, features), config(acquisition, seed, budget=40, eval_every=10))
+    rounds = active_learning(
+        data, LinearLearner(data, features), config(acquisition, seed, budget=40, eval_every=10)
+    )
     asked = list(chain.from_iterable(r.query for r in rounds))
     return np.isin(data.subgroup("pool")[asked], ["a/water", "b/land"]).mean()
 
@@ -296,10 +354,19 @@ def test_uncertainty_finds_the_mismatched_minority_more_often_than_random():
 
 
 def test_a_network_gives_the_same_rounds_twice(birds_folder):
-    data = datasets.load(birds_folder)
-    run = RunConfig(str(birds_folder), "mini-bit-m-np", "margin", 1, protocol=replace(PROTOCOL, budget=4),
-                    recipe=Recipe(lr=0.03, warmup_steps=2, max_steps=4, augment="flip"))
-    first, second = (rows(active_learning(data, Learner(data, run.model, run.recipe, None, run.seed), run)) for _ in range(2))
+    data = datasets.read_dataset(birds_folder)
+    run = RunConfig(
+        str(birds_folder),
+        "mini-bit-m-np",
+        "margin",
+        1,
+        protocol=replace(PROTOCOL, budget=4),
+        recipe=Recipe(lr=0.03, warmup_steps=2, max_steps=4, augment="flip"),
+    )
+    first, second = (
+        rows(active_learning(data, Learner(data, run.model, run.recipe, None, run.seed), run))
+        for _ in range(2)
+    )
     assert first == second
 
 
@@ -313,16 +380,27 @@ class NaNLearner(LinearLearner):
 def test_nan_scores_name_the_acquisition_function_and_the_pool_row():
     data, features = linear_world()
     row = start_pool(data, config("entropy")).unlabelled[3]
-    with pytest.raises(CompanionError, match=f"entropy gave 2 NaN scores in round 0, first for pool row {row}"):
+    with pytest.raises(
+        CompanionError, match=f"entropy gave 2 NaN scores in round 0, first for pool row {row}"
+    ):
         list(active_learning(data, NaNLearner(data, features), config("entropy")))
 
 
-@pytest.mark.parametrize(("protocol", "said"), [
-    ({"budget": 593}, r"asked for 601 labels \(seed set 8 \+ budget 593\) but the pool holds 600"),
-    ({"seed_set_size": 9}, r"a class-balanced seed set of 9 cannot be split over 2 classes"),
-    ({"seed_set_size": 588}, r"a balanced seed set needs 294 examples of each class; class number \d has \d+ in the pool"),
-    ({"pool_subsample": 3}, r"pool_subsample 3 is smaller than query_batch_size 4"),
-])
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        (
+            {"budget": 593},
+            r"asked for 601 labels \(seed set 8 \+ budget 593\) but the pool holds 600",
+        ),
+        ({"seed_set_size": 9}, r"a class-balanced seed set of 9 cannot be split over 2 classes"),
+        (
+            {"seed_set_size": 588},
+            r"a balanced seed set needs 294 examples of each class; class number \d has \d+ in the pool",
+        ),
+        ({"pool_subsample": 3}, r"pool_subsample 3 is smaller than query_batch_size 4"),
+    ],
+)
 def test_a_protocol_that_the_pool_cannot_serve_is_refused_before_training(protocol, said):
     with pytest.raises(ConfigError, match=said):
-        check(linear_world()[0], config(**protocol))
+        check_protocol(linear_world()[0], config(**protocol))

@@ -41,14 +41,18 @@ def test_most_reviews_give_five_stars_and_every_star_can_fill_a_balanced_seed_se
 
 
 def test_categories_have_a_long_tail(rows):
-    sizes = [Counter(row["category"] for row in of_split(rows, "pool"))[c] for c in mini_text.CATEGORIES]
+    sizes = [
+        Counter(row["category"] for row in of_split(rows, "pool"))[c] for c in mini_text.CATEGORIES
+    ]
     assert sizes[0] > 0.3 * 1500
     assert 20 < min(sizes) < 0.05 * 1500
 
 
 def test_the_same_seed_writes_the_same_bytes_and_another_seed_does_not(tmp_path):
-    manifests = [(mini_text.write(tmp_path / name, seed) / "manifest.csv").read_bytes()
-                 for name, seed in (("a", 3), ("b", 3), ("c", 4))]
+    manifests = [
+        (mini_text.write(tmp_path / name, seed) / "manifest.csv").read_bytes()
+        for name, seed in (("a", 3), ("b", 3), ("c", 4))
+    ]
     assert manifests[0] == manifests[1] != manifests[2]
 
 
@@ -59,7 +63,9 @@ def test_a_complete_folder_is_left_alone_and_another_seed_replaces_it(tmp_path, 
     assert (tmp_path / "amazon" / "manifest.csv").stat().st_mtime_ns == before
     assert "is complete" in capsys.readouterr().out
     mini_text.main(["--out", str(tmp_path), "--seed", "4"])
-    assert yaml.safe_load((tmp_path / "amazon" / "dataset.yaml").read_text())["generator"]["seed"] == 4
+    assert (
+        yaml.safe_load((tmp_path / "amazon" / "dataset.yaml").read_text())["generator"]["seed"] == 4
+    )
     assert [p.name for p in tmp_path.iterdir()] == ["amazon"]
 
 
@@ -71,8 +77,19 @@ def test_the_manifest_keeps_the_contract(tmp_path):
     assert {row["label"] for row in rows} == set(described["classes"])
 
 
-@pytest.mark.parametrize(("values", "stars"), [([2, 2], "5"), ([1, 1], "4"), ([2, -2], "3"), ([-1], "2"),
-                                               ([-2, -2, -1], "1"), ([0, 0, 1], "3"), ([2, 1], "5"), ([-1, -2], "1")])
+@pytest.mark.parametrize(
+    ("values", "stars"),
+    [
+        ([2, 2], "5"),
+        ([1, 1], "4"),
+        ([2, -2], "3"),
+        ([-1], "2"),
+        ([-2, -2, -1], "1"),
+        ([0, 0, 1], "3"),
+        ([2, 1], "5"),
+        ([-1, -2], "1"),
+    ],
+)
 def test_stars_follow_from_the_mean_value(values, stars):
     assert mini_text.stars_of(values) == stars
 
@@ -84,7 +101,12 @@ def test_stars_are_never_at_odds_with_the_remarks(rows):
 
 
 def value_of_word(category, word):
-    return next(v for v, kinds in mini_text.LEXICON[category].items() for words in kinds.values() if word in words)
+    return next(
+        v
+        for v, kinds in mini_text.LEXICON[category].items()
+        for words in kinds.values()
+        if word in words
+    )
 
 
 def test_negation_flips_the_polarity_of_the_word_it_governs():
@@ -127,6 +149,7 @@ def test_feelings_occur_in_the_source_only(rows):
 
 def test_the_tokenizer_knows_every_word_and_keeps_every_review_whole(rows):
     from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(WEIGHTS)
     texts = [row["text"] for row in rows] + list(mini_text.source_corpus(0, 500))
     encoded = tokenizer(texts)["input_ids"]
@@ -139,10 +162,12 @@ def test_the_tokenizer_knows_every_word_and_keeps_every_review_whole(rows):
 def test_the_shipped_weights_load_and_have_the_hash_of_their_card():
     import torch
     from transformers import AutoModelForSequenceClassification
+
     digest = hashlib.sha256((WEIGHTS / "model.safetensors").read_bytes()).hexdigest()
     assert digest in (WEIGHTS / "README.md").read_text()
-    model, info = AutoModelForSequenceClassification.from_pretrained(WEIGHTS, num_labels=5, dtype=torch.float32,
-                                                                     output_loading_info=True)
+    model, info = AutoModelForSequenceClassification.from_pretrained(
+        WEIGHTS, num_labels=5, dtype=torch.float32, output_loading_info=True
+    )
     assert {name.split(".")[0] for name in info["missing_keys"]} == {"classifier"}
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
@@ -156,13 +181,24 @@ def probe(pretrained: bool, n_train: int = 300, n: int = 600) -> float:
     import torch
     from sklearn.linear_model import LogisticRegression
     from transformers import AutoConfig, AutoModel, AutoTokenizer
+
     rng = random.Random(7)
     values = [rng.choice((-2, -1, 0, 1, 2)) for _ in range(n)]
-    texts = [mini_text.remark_of(rng, "kitchen", v, rng.choice(mini_text.ASPECTS["kitchen"])) + "." for v in values]
+    texts = [
+        mini_text.remark_of(rng, "kitchen", v, rng.choice(mini_text.ASPECTS["kitchen"])) + "."
+        for v in values
+    ]
     torch.manual_seed(0)
-    model = (AutoModel.from_pretrained(WEIGHTS, add_pooling_layer=False, dtype=torch.float32) if pretrained else
-             AutoModel.from_config(AutoConfig.from_pretrained(WEIGHTS), add_pooling_layer=False, dtype=torch.float32))
-    encoded = AutoTokenizer.from_pretrained(WEIGHTS)(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
+    model = (
+        AutoModel.from_pretrained(WEIGHTS, add_pooling_layer=False, dtype=torch.float32)
+        if pretrained
+        else AutoModel.from_config(
+            AutoConfig.from_pretrained(WEIGHTS), add_pooling_layer=False, dtype=torch.float32
+        )
+    )
+    encoded = AutoTokenizer.from_pretrained(WEIGHTS)(
+        texts, padding=True, return_tensors="pt", return_token_type_ids=False
+    )
     with torch.no_grad():
         features = model.eval()(**encoded).last_hidden_state[:, 0].numpy()
     fitted = LogisticRegression(max_iter=2000).fit(features[:n_train], values[:n_train])

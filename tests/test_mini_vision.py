@@ -22,12 +22,18 @@ def small(tmp_path_factory):
     folders = {}
     for name, seed in (("a", 3), ("again", 3), ("other", 4)):
         folders[name] = tmp_path_factory.mktemp(name)
-        mini_vision.main(["--out", str(folders[name]), "--seed", str(seed), "--only", "squares_circles"])
+        mini_vision.main(
+            ["--out", str(folders[name]), "--seed", str(seed), "--only", "squares_circles"]
+        )
     return folders
 
 
 def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_does_not(small):
@@ -61,11 +67,15 @@ def test_an_unknown_world_is_refused_with_the_known_ones(capsys):
 def test_the_pool_matches_as_often_as_its_name_says_and_class_marginals_stay_fixed(percent):
     classes = {"landbird": 1155, "waterbird": 345}
     partner = {"landbird": "forest", "waterbird": "water"}
-    frame = mini_vision.pool_and_val(classes, partner, percent / 100, "background", 400, np.random.default_rng(0))
+    frame = mini_vision.pool_and_val(
+        classes, partner, percent / 100, "background", 400, np.random.default_rng(0)
+    )
     pool = frame[frame["split"] == "pool"]
     assert pool["label"].value_counts().to_dict() == classes
     matched = pool["background"] == pool["label"].map(partner)
-    assert matched.groupby(pool["label"]).mean().to_numpy() == pytest.approx(percent / 100, abs=0.002)
+    assert matched.groupby(pool["label"]).mean().to_numpy() == pytest.approx(
+        percent / 100, abs=0.002
+    )
     val = frame[frame["split"] == "val"]
     assert val.groupby(["label", "background"]).size().to_list() == [100, 100, 100, 100]
 
@@ -98,7 +108,16 @@ def test_tissue_is_certain_though_subtle():
 
 def test_no_class_of_a_target_world_is_a_source_class():
     source = {*mini_source.GLYPHS, *mini_source.KINDS}
-    targets = {*mini_vision.BIRDS, *mini_vision.ANIMALS, *mini_vision.BESIDE, "person", "square", "circle", "bird", *"0123456789"}
+    targets = {
+        *mini_vision.BIRDS,
+        *mini_vision.ANIMALS,
+        *mini_vision.BESIDE,
+        "person",
+        "square",
+        "circle",
+        "bird",
+        *"0123456789",
+    }
     assert not source & targets
     assert not set(mini_source.GLYPHS) & set("0123456789OolI|Zbq")  # nor look-alikes of digits
     assert not set(mini_source.TEXTURES) & {"forest", "water", "temple", "flower"}
@@ -117,7 +136,9 @@ def test_weights_are_those_listed():
     folder = ROOT / "alpt_lib" / "weights"
     listed = json.loads((folder / "weights.json").read_text())
     files = list(folder.glob("mini-bit-*.safetensors"))
-    assert {file.name for file in files} == {name for name in listed if name.startswith("mini-bit-")}
+    assert {file.name for file in files} == {
+        name for name in listed if name.startswith("mini-bit-")
+    }
     for file in files:
         assert hashlib.sha256(file.read_bytes()).hexdigest() == listed[file.name]["sha256"]
         assert listed[file.name]["images_seen"] == listed[file.name]["of_images"]

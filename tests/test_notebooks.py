@@ -13,18 +13,22 @@ import pandas as pd
 import pytest
 import yaml
 
-from alpt_lib.claims import COLUMNS
-from alpt_lib.experiments import PARAMETERS, PRESETS, STORED_ONLY
-from alpt_lib.paths import REPOSITORY
-from companion import render, share
+from alpt_lib.files import REPOSITORY
+from companion import notebook_text
+from companion.report import export, render
+from companion.report.claims import COLUMNS
+from companion.report.study import STORED_ONLY
+from companion.runs.parameters import PARAMETERS, PRESETS
 
 mpl.use("Agg")
-NAMES = render.notebook_names()
+NAMES = notebook_text.notebook_names()
 every_notebook = pytest.mark.parametrize("name", NAMES)
 
 
 def cells(name: str) -> list[dict]:
-    return json.loads((render.NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
+    return json.loads((notebook_text.NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))[
+        "cells"
+    ]
 
 
 def code(name: str) -> list[str]:
@@ -36,23 +40,32 @@ def code(name: str) -> list[str]:
 
 @every_notebook
 def test_the_pair_is_in_step(name):
-    script = jupytext.read(render.NOTEBOOKS / f"{name}.py", fmt="py:percent").cells
-    paired = jupytext.read(render.NOTEBOOKS / f"{name}.ipynb").cells
+    script = jupytext.read(notebook_text.NOTEBOOKS / f"{name}.py", fmt="py:percent").cells
+    paired = jupytext.read(notebook_text.NOTEBOOKS / f"{name}.ipynb").cells
     assert [(c.cell_type, c.source, c.metadata.get("tags", [])) for c in script] == [
-        (c.cell_type, c.source, c.metadata.get("tags", [])) for c in paired]
+        (c.cell_type, c.source, c.metadata.get("tags", [])) for c in paired
+    ]
 
 
 @every_notebook
 def test_no_outputs_are_stored_and_a_kernel_is_named(name):
-    assert all(not c["outputs"] and c["execution_count"] is None for c in cells(name) if c["cell_type"] == "code")
-    metadata = json.loads((render.NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["metadata"]
+    assert all(
+        not c["outputs"] and c["execution_count"] is None
+        for c in cells(name)
+        if c["cell_type"] == "code"
+    )
+    metadata = json.loads((notebook_text.NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))[
+        "metadata"
+    ]
     assert metadata["kernelspec"]["name"] == "python3"
 
 
 @every_notebook
 def test_the_tagged_cell_holds_known_literals_each_with_a_comment(name):
-    (tagged,) = ["".join(c["source"]) for c in cells(name) if "parameters" in c["metadata"].get("tags", [])]
-    literals = render.tagged_literals(name)
+    (tagged,) = [
+        "".join(c["source"]) for c in cells(name) if "parameters" in c["metadata"].get("tags", [])
+    ]
+    literals = notebook_text.tagged_literals(name)
     assert set(literals) <= set(PARAMETERS)
     assert all(PARAMETERS[key][0](value) for key, value in literals.items())
     assert literals["preset"] == "mini"
@@ -83,16 +96,16 @@ def test_the_last_words_say_what_would_have_counted_against_the_claim(name):
 
 @every_notebook
 def test_every_figure_has_a_caption_that_says_what_is_drawn(name):
-    described = render.captions(name)
+    described = notebook_text.captions(name)
     assert described
     assert len(set(described.values())) == len(described)
     assert all(len(caption) > 80 for caption in described.values()), described
-    assert "section" in render.paper_source(name)
+    assert "section" in notebook_text.paper_source(name)
 
 
 @every_notebook
 def test_every_figure_says_how_many_seeds_it_rests_on(name):
-    for figure, caption in render.captions(name).items():
+    for figure, caption in notebook_text.captions(name).items():
         (drawn,) = [source for source in code(name) if f'study.save(figure, "{figure}")' in source]
         assert "seed" in caption.lower(), caption
         assert "interval" not in caption or "seed_note" in drawn or "n_seeds" in drawn
@@ -100,32 +113,66 @@ def test_every_figure_says_how_many_seeds_it_rests_on(name):
 
 @every_notebook
 def test_code_cells_are_short_and_define_nothing_that_wants_a_test(name):
-    for source in (s for s, c in zip(code(name), [c for c in cells(name) if c["cell_type"] == "code"], strict=True)
-                   if "parameters" not in c["metadata"].get("tags", [])):
+    for source in (
+        s
+        for s, c in zip(
+            code(name), [c for c in cells(name) if c["cell_type"] == "code"], strict=True
+        )
+        if "parameters" not in c["metadata"].get("tags", [])
+    ):
         assert len(source.splitlines()) <= 16, source
-        assert not any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.walk(ast.parse(source)))
+        assert not any(
+            isinstance(node, ast.FunctionDef | ast.ClassDef) for node in ast.walk(ast.parse(source))
+        )
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 @every_notebook
 def test_presets_set_only_what_every_notebook_defines(name, preset):
-    given = render.preset_parameters(preset, name)
-    is_drawing_or_tutorial = preset == "paper" and name in ("00_task_ambiguity", "10_your_dataset", "11_label_your_own")
+    given = notebook_text.preset_parameters(preset, name)
+    is_drawing_or_tutorial = preset == "paper" and name in (
+        "00_task_ambiguity",
+        "10_your_dataset",
+        "11_label_your_own",
+    )
     assert given["preset"] == ("mini" if is_drawing_or_tutorial else preset)
-    assert set(given) <= set(render.tagged_literals(name))
+    assert set(given) <= set(notebook_text.tagged_literals(name))
 
 
 # ---- parameters
 
 
-@pytest.mark.parametrize(("overrides", "message"), [
-    ({"sead": [1]}, "unknown parameter 'sead' (did you mean 'seeds'?); known: acquisitions, datasets,"),
-    ({"seeds": "many"}, "parameter seeds takes a list of whole numbers; got 'many'"),
-])
-def test_papermill_with_a_bad_parameter_stops_with_a_line_that_lists_what_is_valid(overrides, message, tmp_path):
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"sead": [1]},
+            "unknown parameter 'sead' (did you mean 'seeds'?); known: acquisitions, datasets,",
+        ),
+        ({"seeds": "many"}, "parameter seeds takes a list of whole numbers; got 'many'"),
+    ],
+)
+def test_papermill_with_a_bad_parameter_stops_with_a_line_that_lists_what_is_valid(
+    overrides, message, tmp_path
+):
     target = tmp_path / "out.ipynb"
-    done = subprocess.run([sys.executable, "-m", "papermill", "notebooks/01_accuracy_curves.ipynb", str(target), "-k", "python3",
-                           "--no-progress-bar", "-y", yaml.safe_dump(overrides)], cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "papermill",
+            "notebooks/01_accuracy_curves.ipynb",
+            str(target),
+            "-k",
+            "python3",
+            "--no-progress-bar",
+            "-y",
+            yaml.safe_dump(overrides),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode != 0
     assert message in render._what_went_wrong(target, done.stderr)
 
@@ -133,22 +180,36 @@ def test_papermill_with_a_bad_parameter_stops_with_a_line_that_lists_what_is_val
 def execute_cells(name: str, **overrides) -> dict:
     """The notebook's code in this process, with parameters replaced as papermill would."""
     namespace = {}
-    for source, cell in zip(code(name), [c for c in cells(name) if c["cell_type"] == "code"], strict=True):
+    for source, cell in zip(
+        code(name), [c for c in cells(name) if c["cell_type"] == "code"], strict=True
+    ):
         exec(compile(source, name, "exec"), namespace)
         if "parameters" in cell["metadata"].get("tags", []):
             assert set(overrides) <= set(namespace)
-            namespace.update({"models": ["bit-m-np"], "seeds": [1], "protocol": {}, "workers": 1, **overrides})
+            namespace.update(
+                {"models": ["bit-m-np"], "seeds": [1], "protocol": {}, "workers": 1, **overrides}
+            )
     mpl.pyplot.close("all")
     return namespace
 
 
-@pytest.mark.parametrize(("name", "overrides"), [
-    ("01_accuracy_curves", {}), ("01_accuracy_curves", {"acquisitions": ["least_confidence"]}),
-    ("01_accuracy_curves", {"acquisitions": ["random", "margin", "entropy"], "seeds": [1, 2]}),
-    ("03_subgroup_upsampling", {}), ("03_subgroup_upsampling", {"acquisitions": ["random"]}),
-    ("05_linear_probes", {}), ("06_tsne", {"n_points": 40}), ("08_failure_cases", {}), ("09_stopping_rule", {}),
-    ("10_your_dataset", {}), ("10_your_dataset", {"acquisitions": ["random"]}), ("11_label_your_own", {}),
-])
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("01_accuracy_curves", {}),
+        ("01_accuracy_curves", {"acquisitions": ["least_confidence"]}),
+        ("01_accuracy_curves", {"acquisitions": ["random", "margin", "entropy"], "seeds": [1, 2]}),
+        ("03_subgroup_upsampling", {}),
+        ("03_subgroup_upsampling", {"acquisitions": ["random"]}),
+        ("05_linear_probes", {}),
+        ("06_tsne", {"n_points": 40}),
+        ("08_failure_cases", {}),
+        ("09_stopping_rule", {}),
+        ("10_your_dataset", {}),
+        ("10_your_dataset", {"acquisitions": ["random"]}),
+        ("11_label_your_own", {}),
+    ],
+)
 def test_a_new_dataset_comes_by_a_parameter(name, overrides, birds_folder, home):
     study = execute_cells(name, datasets=[str(birds_folder)], **overrides)["study"]
     folder = home / "figures" / "custom" / name
@@ -158,10 +219,14 @@ def test_a_new_dataset_comes_by_a_parameter(name, overrides, birds_folder, home)
     assert set(study.metrics.dataset) == {"toybirds"}
 
 
-@pytest.mark.parametrize("name", ["01_accuracy_curves", "03_subgroup_upsampling", "04_pretraining", "10_your_dataset"])
+@pytest.mark.parametrize(
+    "name", ["01_accuracy_curves", "03_subgroup_upsampling", "04_pretraining", "10_your_dataset"]
+)
 def test_a_dataset_without_subgroups_shows_what_it_has(name, birds_copy, home):
     description = yaml.safe_load((birds_copy / "dataset.yaml").read_text())
-    (birds_copy / "dataset.yaml").write_text(yaml.safe_dump({**description, "name": "plain", "subgroups": []}))
+    (birds_copy / "dataset.yaml").write_text(
+        yaml.safe_dump({**description, "name": "plain", "subgroups": []})
+    )
     study = execute_cells(name, datasets=[str(birds_copy)])["study"]
     assert set(study.headline.metric) == {"accuracy"}
     assert list((home / "figures" / "custom" / name).glob("*.png"))
@@ -175,8 +240,13 @@ def smoke(tmp_path_factory):
     """The command line at the smoke preset, all notebooks: its home folder and what it said."""
     folder = tmp_path_factory.mktemp("smoke")
     environment = {**os.environ, "ALPT_HOME": str(folder), "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([sys.executable, "-m", "alpt_lib", "run", "--preset", "smoke"], cwd=folder, env=environment,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "alpt_lib", "run", "--preset", "smoke"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     yield folder / "figures" / "smoke", done
     shutil.rmtree(folder)
 
@@ -195,10 +265,10 @@ def test_each_notebook_leaves_figure_table_claims_and_html(smoke, name):
     figures = {f.stem for f in folder.glob("*.png")}
     assert figures
     assert figures == {f.stem for f in folder.glob("*.svg")}
-    assert figures == set(render.captions(name))
+    assert figures == set(notebook_text.captions(name))
     tables = {f.name: pd.read_csv(f) for f in folder.glob("*.csv")}
     assert set(tables) > {"claims.csv"}
-    known = set(share.dictionary().index)
+    known = set(export.dictionary().index)
     assert all(set(table) <= known for table in tables.values())
     page = (folder / f"{name}.html").read_text(encoding="utf-8")
     assert str(REPOSITORY) not in page
@@ -206,10 +276,14 @@ def test_each_notebook_leaves_figure_table_claims_and_html(smoke, name):
     assert f'id="{name}"' in (smoke[0] / "index.html").read_text(encoding="utf-8")
 
 
-def test_figures_rest_on_the_runs_that_finished_and_say_how_many_did_not(birds_folder, home, monkeypatch, capsys):
+def test_figures_rest_on_the_runs_that_finished_and_say_how_many_did_not(
+    birds_folder, home, monkeypatch, capsys
+):
     given = {"datasets": [str(birds_folder)], "recipe": {"max_steps": 2}}
     execute_cells("01_accuracy_curves", **given, seeds=[1])
-    monkeypatch.setenv(STORED_ONLY, "1")  # as while figures are rendered after a sweep, some of whose runs failed
+    monkeypatch.setenv(
+        STORED_ONLY, "1"
+    )  # as while figures are rendered after a sweep, some of whose runs failed
     study = execute_cells("01_accuracy_curves", **given, seeds=[1, 2])["study"]
     assert set(study.metrics.seed) == {1}
     assert "Left out: 2 of 4 runs, which are not finished." in capsys.readouterr().out

@@ -12,7 +12,10 @@ def test_plain_lines_say_how_far_and_how_long(capsys):
     progress.add(3)
     progress.close()
     assert capsys.readouterr().out.splitlines() == [
-        "figures: 4 notebooks to do", "figures: 1 of 4 notebooks (01_accuracy), about 3.0 min left", "figures: done in 1.0 min"]
+        "figures: 4 notebooks to do",
+        "figures: 1 of 4 notebooks (01_accuracy), about 3.0 min left",
+        "figures: done in 1.0 min",
+    ]
 
 
 def test_a_line_comes_now_and_then_only(capsys):

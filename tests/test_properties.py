@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from alpt_lib import results
 from alpt_lib.acquisition import select
 from alpt_lib.loop import Round
 from alpt_lib.pool import Pool
+from companion.runs import store
 
 repeatable = settings(derandomize=True, max_examples=60, deadline=None)
 
@@ -37,8 +37,14 @@ def test_a_pool_takes_rows_that_are_new_and_refuses_all_others_unchanged(data):
 
 
 @repeatable
-@given(st.lists(st.integers(0, 3), min_size=4, max_size=60), st.integers(1, 6), st.integers(0, 2**32 - 1))
-def test_a_balanced_seed_set_has_distinct_rows_and_equal_classes_or_is_refused(labels, per_class, seed):
+@given(
+    st.lists(st.integers(0, 3), min_size=4, max_size=60),
+    st.integers(1, 6),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_balanced_seed_set_has_distinct_rows_and_equal_classes_or_is_refused(
+    labels, per_class, seed
+):
     pool, counts = Pool(np.array(labels), 4), Counter(labels)
     if all(counts[c] >= per_class for c in range(4)):
         rows = pool.seed_set(4 * per_class, "balanced", np.random.default_rng(seed))
@@ -49,7 +55,11 @@ def test_a_balanced_seed_set_has_distinct_rows_and_equal_classes_or_is_refused(l
             pool.seed_set(4 * per_class, "balanced", np.random.default_rng(seed))
 
 
-scores = arrays.arrays(np.float32, st.integers(1, 40), elements=st.sampled_from([-1.0, -0.5, 0.0, 0.25, math.inf, -math.inf]))
+scores = arrays.arrays(
+    np.float32,
+    st.integers(1, 40),
+    elements=st.sampled_from([-1.0, -0.5, 0.0, 0.25, math.inf, -math.inf]),
+)
 
 
 @repeatable
@@ -62,7 +72,10 @@ def test_what_is_selected_has_the_highest_scores_in_falling_order(values, data):
 
 
 @repeatable
-@given(st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40, unique=True), st.randoms(use_true_random=False))
+@given(
+    st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=40, unique=True),
+    st.randoms(use_true_random=False),
+)
 def test_without_ties_the_order_of_the_pool_does_not_matter(values, random):
     shuffled = random.sample(range(len(values)), len(values))
     values, n = np.array(values), len(values) // 2
@@ -80,26 +93,42 @@ def test_each_of_several_equal_scores_is_selected_equally_often():
 
 
 numbers = st.floats(width=64) | st.floats(width=32)
-metric = st.fixed_dictionaries({"metric": st.text(), "split": st.just("val"), "subgroup": st.text(), "value": numbers,
-                                "n_examples": st.integers(0, 2**40)})
-contents = st.tuples(st.lists(st.integers(0, 10**8), max_size=3), st.lists(numbers, max_size=3), st.lists(metric, max_size=2),
-                     st.none() | st.dictionaries(st.text(), numbers, max_size=2))
+metric = st.fixed_dictionaries(
+    {
+        "metric": st.text(),
+        "split": st.just("val"),
+        "subgroup": st.text(),
+        "value": numbers,
+        "n_examples": st.integers(0, 2**40),
+    }
+)
+contents = st.tuples(
+    st.lists(st.integers(0, 10**8), max_size=3),
+    st.lists(numbers, max_size=3),
+    st.lists(metric, max_size=2),
+    st.none() | st.dictionaries(st.text(), numbers, max_size=2),
+)
 
 
 @st.composite
 def runs(draw):
-    first = draw(st.sampled_from([results.BEFORE, 0]))
-    return [Round(i, i + 9, *content) for i, content in enumerate(draw(st.lists(contents, max_size=4)), first)]
+    first = draw(st.sampled_from([store.BEFORE, 0]))
+    return [
+        Round(i, i + 9, *content)
+        for i, content in enumerate(draw(st.lists(contents, max_size=4)), first)
+    ]
 
 
 def bits(rounds: list[Round]) -> list[str]:
     """Two floats have the same hexadecimal form exactly if they are the same number (or both NaN)."""
+
     def exact(value):
         if isinstance(value, float):
             return value.hex()
         if isinstance(value, dict):
             return {k: exact(v) for k, v in value.items()}
         return [exact(v) for v in value] if isinstance(value, list) else value
+
     return [repr(exact(asdict(r))) for r in rounds]
 
 
@@ -109,15 +138,17 @@ def test_a_file_of_rounds_torn_anywhere_reads_back_a_prefix_bit_for_bit(rounds, 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rounds.jsonl"
         for r in rounds:
-            results.add(file, r)
+            store.add(file, r)
         whole = file.read_bytes() if file.exists() else b""
-        assert bits(results.read_rounds(file)) == bits(rounds)
+        assert bits(store.read_rounds(file)) == bits(rounds)
         kept, junk = data.draw(st.integers(0, len(whole))), data.draw(st.binary(max_size=5))
         torn = whole[:kept]
-        n_whole_lines = torn.count(b"\n") + (whole[kept : kept + 1] == b"\n")  # only the line end is gone: the round is there
+        n_whole_lines = torn.count(b"\n") + (
+            whole[kept : kept + 1] == b"\n"
+        )  # only the line end is gone: the round is there
         file.write_bytes(torn + (b"" if whole[kept : kept + 1] == b"\n" else junk))
-        assert bits(results.read_rounds(file)) == bits(rounds[:n_whole_lines])
-        results.mend(file)
+        assert bits(store.read_rounds(file)) == bits(rounds[:n_whole_lines])
+        store.mend(file)
         for r in rounds[n_whole_lines:]:
-            results.add(file, r)
+            store.add(file, r)
         assert file.read_bytes() == whole

@@ -9,18 +9,30 @@ import time
 
 import pytest
 
-from alpt_lib import execute, experiments, results
-from alpt_lib.config import ConfigError, RunConfig
-from alpt_lib.paths import REPOSITORY
+from alpt_lib.config import RunConfig
+from alpt_lib.errors import ConfigError
+from alpt_lib.files import REPOSITORY
+from companion.runs import execute, plan, store
+from companion.runs.execute import execute
+from companion.runs.parameters import DEFAULTS
+from companion.runs.plan import plan_runs
 
-needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="Ray is not installed"
+)
 
 
 def plan(folder, n_seeds: int, budget: int = 12) -> list[RunConfig]:
-    parameters = {**experiments.DEFAULTS, "datasets": [str(folder)], "models": ["bit-m-np"], "seeds": list(range(n_seeds)),
-                  "acquisitions": ["least_confidence"], "protocol": {"budget": budget, "query_batch_size": 1},
-                  "recipe": {"max_steps": 6}}
-    return [planned.config for planned in experiments.plan(parameters)]
+    parameters = {
+        **DEFAULTS,
+        "datasets": [str(folder)],
+        "models": ["bit-m-np"],
+        "seeds": list(range(n_seeds)),
+        "acquisitions": ["least_confidence"],
+        "protocol": {"budget": budget, "query_batch_size": 1},
+        "recipe": {"max_steps": 6},
+    }
+    return [planned.config for planned in plan_runs(parameters)]
 
 
 @pytest.fixture
@@ -43,10 +55,11 @@ def cluster(home, monkeypatch):
 
 
 @needs_ray
-def test_all_runs_finish_though_a_node_vanishes_and_gpus_that_are_not_there_are_refused(birds_folder, cluster, home, tmp_path,
-                                                                                       monkeypatch):
+def test_all_runs_finish_though_a_node_vanishes_and_gpus_that_are_not_there_are_refused(
+    birds_folder, cluster, home, tmp_path, monkeypatch
+):
     runs = plan(birds_folder, n_seeds=4, budget=16)
-    at_work = lambda: [c for c in runs if len(results.read(c)) >= 2 and not results.is_done(c)]  # noqa: E731
+    at_work = lambda: [c for c in runs if len(store.read(c)) >= 2 and not store.is_done(c)]  # noqa: E731
 
     def kill_a_node_once_both_are_at_work() -> None:
         deadline = time.monotonic() + 120
@@ -58,24 +71,47 @@ def test_all_runs_finish_though_a_node_vanishes_and_gpus_that_are_not_there_are_
     killed_at: list[int] = []
     killer = threading.Thread(target=kill_a_node_once_both_are_at_work)
     killer.start()
-    execute.execute(runs, executor="ray", quiet=True)
+    execute(runs, executor="ray", quiet=True)
     killer.join()
     assert killed_at == [2]
-    rows = [(results.folder(c) / "rounds.jsonl").read_bytes() for c in runs]
+    rows = [(store.folder(c) / "rounds.jsonl").read_bytes() for c in runs]
 
     monkeypatch.setenv("ALPT_GPUS_PER_RUN", "0.5")
-    with pytest.raises(ConfigError, match=r"ALPT_GPUS_PER_RUN takes a number from 0 to the cluster's 0 GPUs; got '0.5'"):
-        execute.execute(plan(birds_folder, n_seeds=5), executor="ray", quiet=True)
+    with pytest.raises(
+        ConfigError,
+        match=r"ALPT_GPUS_PER_RUN takes a number from 0 to the cluster's 0 GPUs; got '0.5'",
+    ):
+        execute(plan(birds_folder, n_seeds=5), executor="ray", quiet=True)
 
     monkeypatch.setenv("ALPT_HOME", str(tmp_path))
-    execute.execute(runs, workers=1, quiet=True)
-    assert [(results.folder(c) / "rounds.jsonl").read_bytes() for c in runs] == rows
+    execute(runs, workers=1, quiet=True)
+    assert [(store.folder(c) / "rounds.jsonl").read_bytes() for c in runs] == rows
 
 
 def test_without_ray_the_command_says_how_to_install_it(birds_folder, home):
     code = "import sys; sys.modules['ray'] = None; from companion.command_line import main; sys.exit(main(sys.argv[1:]))"
     changes = f"{{datasets: [{birds_folder}], models: [bit-m-np], protocol: {{budget: 4}}}}"
-    done = subprocess.run([sys.executable, "-c", code, "execute", "--preset", "smoke", "--only", "01", "--executor", "ray",
-                           "--set", changes], cwd=REPOSITORY, capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            code,
+            "execute",
+            "--preset",
+            "smoke",
+            "--only",
+            "01",
+            "--executor",
+            "ray",
+            "--set",
+            changes,
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1
-    assert done.stderr == "error: --executor ray needs Ray, which is not installed: pip install -e '.[ray]'\n"
+    assert (
+        done.stderr
+        == "error: --executor ray needs Ray, which is not installed: pip install -e '.[ray]'\n"
+    )

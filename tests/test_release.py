@@ -85,7 +85,9 @@ def server():
     served.ignores_ranges, served.hides_length, served.dawdles = set(), set(), set()
     served.released = threading.Event()
     served.url = f"http://127.0.0.1:{served.server_port}"
-    threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    threading.Thread(
+        target=served.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    ).start()
     yield served
     served.released.set()
     served.shutdown()
@@ -98,7 +100,9 @@ def no_proxy(monkeypatch):
 
 
 def archive(server, *paths: str, **known) -> Archive:
-    return Archive("file.bin", tuple(server.url + path for path in paths or ("/file.bin",)), **known)
+    return Archive(
+        "file.bin", tuple(server.url + path for path in paths or ("/file.bin",)), **known
+    )
 
 
 def names(folder: Path) -> list[str]:
@@ -117,25 +121,37 @@ def test_a_download_arrives_whole_under_its_name(server, tmp_path):
 def test_fetch_says_first_how_much_it_will_be(server, tmp_path, capsys):
     (tmp_path / "file.bin.partial").write_bytes(CONTENT[:100_000])
     release.fetch([archive(server, n_bytes=len(CONTENT), digest=MD5)], tmp_path)
-    assert capsys.readouterr().out.startswith(f"to download: 195.3 KiB; disk needed: 195.3 KiB in {tmp_path}\n")
+    assert capsys.readouterr().out.startswith(
+        f"to download: 195.3 KiB; disk needed: 195.3 KiB in {tmp_path}\n"
+    )
 
 
 def test_a_size_that_is_not_published_is_asked_of_the_mirrors(server, tmp_path, capsys):
     content = server.files["/birds.tgz"] = tar(GOOD)
-    release.fetch([Archive("birds.tgz", (f"{server.url}/gone", f"{server.url}/birds.tgz"), unpacked="birds")], tmp_path)
+    release.fetch(
+        [Archive("birds.tgz", (f"{server.url}/gone", f"{server.url}/birds.tgz"), unpacked="birds")],
+        tmp_path,
+    )
     size = [release.human(len(content)), release.human(2 * len(content))]
-    assert capsys.readouterr().out.startswith(f"to download: {size[0]}; disk needed: {size[1]} in {tmp_path}\n")
+    assert capsys.readouterr().out.startswith(
+        f"to download: {size[0]}; disk needed: {size[1]} in {tmp_path}\n"
+    )
 
 
 def test_fetch_names_the_files_whose_size_nobody_says(server, tmp_path, capsys):
     server.hides_length.add("/file.bin")
     release.fetch([archive(server)], tmp_path)
     said = capsys.readouterr().out
-    assert f"to download: 0 B; disk needed: 0 B in {tmp_path}, and file.bin, whose size is not published" in said
+    assert (
+        f"to download: 0 B; disk needed: 0 B in {tmp_path}, and file.bin, whose size is not published"
+        in said
+    )
     assert f"no published hash to check; sha256 is {hashlib.sha256(CONTENT).hexdigest()}" in said
 
 
-def test_without_a_terminal_progress_is_a_plain_line_now_and_then(server, tmp_path, capsys, monkeypatch):
+def test_without_a_terminal_progress_is_a_plain_line_now_and_then(
+    server, tmp_path, capsys, monkeypatch
+):
     clock = iter(range(0, 10_000, 31))  # every chunk takes 31 seconds
     monkeypatch.setattr(release.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(release, "CHUNK", 150_000)
@@ -205,38 +221,54 @@ def test_a_wrong_size_is_refused_before_anything_is_fetched(server, tmp_path):
 
 def test_a_file_put_there_by_hand_is_checked_and_not_deleted(server, tmp_path):
     (tmp_path / "file.bin").write_bytes(CONTENT[:5])
-    with pytest.raises(ReleaseError, match=r"file.bin is not the published file: md5 is .*; delete it and run this again"):
+    with pytest.raises(
+        ReleaseError,
+        match=r"file.bin is not the published file: md5 is .*; delete it and run this again",
+    ):
         release.download(archive(server, digest=MD5), tmp_path)
     assert names(tmp_path) == ["file.bin"]
 
 
 def test_mirrors_are_tried_in_order(server, tmp_path):
     server.files["/wrong"] = b"something else"
-    file = release.download(archive(server, "/gone", "/wrong", "/file.bin", "/never", digest=MD5), tmp_path)
+    file = release.download(
+        archive(server, "/gone", "/wrong", "/file.bin", "/never", digest=MD5), tmp_path
+    )
     assert file.read_bytes() == CONTENT
     assert [path for path, _ in server.asked] == ["/gone", "/wrong", "/file.bin"]
 
 
 def test_a_mirror_that_answers_with_a_page_is_passed_over(server, tmp_path, capsys):
     server.files |= {"/page": b"<html>moved</html>", "/birds.tgz": tar(GOOD)}
-    with pytest.raises(ReleaseError, match=r"/page \(no .tgz file, it begins with b'<html>moved</html>'\)"):
+    with pytest.raises(
+        ReleaseError, match=r"/page \(no .tgz file, it begins with b'<html>moved</html>'\)"
+    ):
         release.download(Archive("birds.tgz", (f"{server.url}/page",), unpacked="birds"), tmp_path)
     assert names(tmp_path) == []
-    release.fetch([Archive("birds.tgz", (f"{server.url}/page", f"{server.url}/birds.tgz"), unpacked="birds")], tmp_path)
+    release.fetch(
+        [Archive("birds.tgz", (f"{server.url}/page", f"{server.url}/birds.tgz"), unpacked="birds")],
+        tmp_path,
+    )
     assert names(tmp_path) == ["birds"]
 
 
 def test_a_copy_packed_anew_is_checked_and_resumed_by_its_own_bytes(server, tmp_path):
     server.files["/other"] = CONTENT[::-1]
     server.drops["/file.bin"] = [1000, 1000]  # the host fails on the way
-    copy = Archive("other.bin", (f"{server.url}/other",), digest=f"md5:{hashlib.md5(CONTENT[::-1]).hexdigest()}")
+    copy = Archive(
+        "other.bin",
+        (f"{server.url}/other",),
+        digest=f"md5:{hashlib.md5(CONTENT[::-1]).hexdigest()}",
+    )
     server.ignores_ranges.add("/file.bin")
     assert release.download(archive(server, copies=(copy,)), tmp_path).name == "other.bin"
     assert (tmp_path / "other.bin").read_bytes() == CONTENT[::-1]
     assert server.asked[-1] == ("/other", None)
     (tmp_path / "other.bin").unlink()
     server.files = {}
-    with pytest.raises(ReleaseError, match=r"file.bin could not be downloaded: .*/file.bin \(HTTP.*/other \(HTTP"):
+    with pytest.raises(
+        ReleaseError, match=r"file.bin could not be downloaded: .*/file.bin \(HTTP.*/other \(HTTP"
+    ):
         release.download(archive(server, copies=(copy,)), tmp_path)
 
 
@@ -245,7 +277,8 @@ def test_a_dead_link_ends_in_one_line_that_says_what_to_get_and_where_to_put_it(
         release.download(archive(server, "/gone", unpacked="birds"), tmp_path)
     assert str(error.value) == (
         f"file.bin could not be downloaded: {server.url}/gone (HTTP Error 404: Not Found). Get it elsewhere and put it (or "
-        f"what it unpacks to, birds) into {tmp_path}, then run this again")
+        f"what it unpacks to, birds) into {tmp_path}, then run this again"
+    )
 
 
 def test_a_host_that_never_answers_is_given_up(tmp_path, monkeypatch):
@@ -256,7 +289,9 @@ def test_a_host_that_never_answers_is_given_up(tmp_path, monkeypatch):
         silent.listen()
         began = time.monotonic()
         with pytest.raises(ReleaseError, match="timed out"):
-            release.download(Archive("a", (f"http://127.0.0.1:{silent.getsockname()[1]}/a",)), tmp_path)
+            release.download(
+                Archive("a", (f"http://127.0.0.1:{silent.getsockname()[1]}/a",)), tmp_path
+            )
     assert time.monotonic() - began < 5
 
 
@@ -269,9 +304,13 @@ def test_unreachable_hosts_and_bad_addresses_are_one_line(tmp_path, url):
 
 def test_a_killed_download_leaves_only_its_partial_file_and_is_then_finished(server, tmp_path):
     server.dawdles.add("/file.bin")
-    program = ("import sys; from pathlib import Path; import release; "
-               "release.download(release.Archive('file.bin', (sys.argv[1],)), Path(sys.argv[2]))")
-    process = subprocess.Popen([sys.executable, "-c", program, f"{server.url}/file.bin", str(tmp_path)], cwd=DATA_PREP)
+    program = (
+        "import sys; from pathlib import Path; import release; "
+        "release.download(release.Archive('file.bin', (sys.argv[1],)), Path(sys.argv[2]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, f"{server.url}/file.bin", str(tmp_path)], cwd=DATA_PREP
+    )
     loaded = tmp_path / "file.bin.partial"
     for _ in range(400):
         if loaded.exists() and loaded.stat().st_size:
@@ -288,15 +327,23 @@ def test_too_little_disk_is_one_line_before_the_download(server, tmp_path, monke
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(release.shutil, "disk_usage", lambda _: usage(10**6, 10**6 - 2048, 2048))
     with pytest.raises(ReleaseError) as error:
-        release.fetch([archive(server, n_bytes=len(CONTENT), unpacked="birds", unpacked_bytes=10**6)], tmp_path)
-    assert str(error.value) == f"{tmp_path} has 2.0 KiB free, 1.2 MiB are needed; make room or choose another --root"
+        release.fetch(
+            [archive(server, n_bytes=len(CONTENT), unpacked="birds", unpacked_bytes=10**6)],
+            tmp_path,
+        )
+    assert (
+        str(error.value)
+        == f"{tmp_path} has 2.0 KiB free, 1.2 MiB are needed; make room or choose another --root"
+    )
     assert server.asked == []
 
 
 # --- archives ---
 
 
-def tar(members: dict[str, bytes], links: dict[str, str] | None = None, mode: str = "w:gz") -> bytes:
+def tar(
+    members: dict[str, bytes], links: dict[str, str] | None = None, mode: str = "w:gz"
+) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode=mode) as written:
         for name, content in members.items():
@@ -322,7 +369,11 @@ def zipped(members: dict[str, bytes], links: dict[str, str] | None = None) -> by
     return stream.getvalue()
 
 
-GOOD = {"birds/metadata.csv": b"y\n0\n", "birds/001/a.jpg": CONTENT[:70_000], "birds/002/b.jpg": CONTENT[:9]}
+GOOD = {
+    "birds/metadata.csv": b"y\n0\n",
+    "birds/001/a.jpg": CONTENT[:70_000],
+    "birds/002/b.jpg": CONTENT[:9],
+}
 PACKERS = [("a.tar.gz", tar), ("a.tar", partial(tar, mode="w")), ("a.zip", zipped)]
 
 
@@ -334,13 +385,17 @@ def put(tmp_path: Path, name: str, content: bytes) -> Path:
 @pytest.mark.parametrize(("name", "pack"), PACKERS)
 def test_an_archive_is_unpacked_whole(tmp_path, name, pack):
     release.unpack(put(tmp_path, name, pack(GOOD)), tmp_path, "birds")
-    assert {str(p.relative_to(tmp_path)): p.read_bytes() for p in (tmp_path / "birds").rglob("*.*")} == GOOD
+    assert {
+        str(p.relative_to(tmp_path)): p.read_bytes() for p in (tmp_path / "birds").rglob("*.*")
+    } == GOOD
     assert names(tmp_path) == [name, "birds"]
 
 
 @pytest.mark.parametrize(("name", "pack"), PACKERS)
 def test_only_what_is_needed_is_unpacked(tmp_path, name, pack):
-    release.unpack(put(tmp_path, name, pack(GOOD)), tmp_path, "birds", only=("birds/002/", "birds/meta"))
+    release.unpack(
+        put(tmp_path, name, pack(GOOD)), tmp_path, "birds", only=("birds/002/", "birds/meta")
+    )
     assert sorted(p.name for p in (tmp_path / "birds").rglob("*.*")) == ["b.jpg", "metadata.csv"]
 
 
@@ -354,12 +409,15 @@ def test_a_fetched_archive_is_unpacked_and_then_removed(server, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "pack"), PACKERS)
-@pytest.mark.parametrize(("members", "links"), [
-    ({"/tmp/alpt_absolute": b""}, {}),
-    ({"birds/../../outside": b""}, {}),
-    ({}, {"birds/link": "/etc"}),
-    ({}, {"birds/link": "../../outside"}),
-])
+@pytest.mark.parametrize(
+    ("members", "links"),
+    [
+        ({"/tmp/alpt_absolute": b""}, {}),
+        ({"birds/../../outside": b""}, {}),
+        ({}, {"birds/link": "/etc"}),
+        ({}, {"birds/link": "../../outside"}),
+    ],
+)
 def test_an_archive_that_would_write_outside_is_refused_whole(tmp_path, name, pack, members, links):
     root = tmp_path / "root"
     root.mkdir()
@@ -374,8 +432,10 @@ def test_an_archive_that_would_write_outside_is_refused_whole(tmp_path, name, pa
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.6, 0.98])
 def test_a_truncated_archive_is_refused_with_nothing_left(tmp_path, name, pack, kept):
     content = pack(GOOD)
-    end = len(content) if name != "a.tar" else content.rindex(CONTENT[:9]) + 512  # a tar is padded with zeros at its end
-    file = put(tmp_path, name, content[:int(kept * end)])
+    end = (
+        len(content) if name != "a.tar" else content.rindex(CONTENT[:9]) + 512
+    )  # a tar is padded with zeros at its end
+    file = put(tmp_path, name, content[: int(kept * end)])
     with pytest.raises(ReleaseError, match="cannot be unpacked") as error:
         release.unpack(file, tmp_path, "birds")
     assert "\n" not in str(error.value)
@@ -384,7 +444,7 @@ def test_a_truncated_archive_is_refused_with_nothing_left(tmp_path, name, pack, 
 
 def test_a_tar_cut_between_two_files_does_not_pass_for_whole(tmp_path):
     content = tar(GOOD, mode="w")
-    file = put(tmp_path, "a.tar", content[:content.rindex(b"birds/002/b.jpg")])
+    file = put(tmp_path, "a.tar", content[: content.rindex(b"birds/002/b.jpg")])
     with tarfile.open(file) as lenient:
         assert len(lenient.getnames()) == 2  # what tarfile makes of it
     with pytest.raises(ReleaseError, match="no end mark"):
@@ -441,7 +501,9 @@ def test_missing_and_truncated_images_are_named(tmp_path):
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-1000])
     put(tmp_path, "text.jpg", b"no image")
     release.check_images(tmp_path, ["good.jpg", "good.png", "tiny.jpg"])
-    with pytest.raises(ReleaseError, match=r"3 of 6 images cannot be read .*: cut.jpg, cut.png, text.jpg;"):
+    with pytest.raises(
+        ReleaseError, match=r"3 of 6 images cannot be read .*: cut.jpg, cut.png, text.jpg;"
+    ):
         release.check_images(tmp_path, names(tmp_path))
     release.check_images(tmp_path, names(tmp_path), trust=True)
     with pytest.raises(ReleaseError, match=r"1 of 2 images missing, first .*gone.jpg"):
@@ -453,14 +515,18 @@ def test_counts_are_compared_where_they_are_published():
     found = pd.DataFrame({"a": [3, 1], "b": [5, 77]}, index=["pool", "val"])
     assert release.check_counts(found, published, allow_different=True) == ["val a: 1 instead of 4"]
     assert release.check_counts(found.assign(a=[3, 4]), published, allow_different=False) == []
-    with pytest.raises(ReleaseError, match="1 of 3 counts differ from the published ones: val a: 1 instead of 4; "):
+    with pytest.raises(
+        ReleaseError, match="1 of 3 counts differ from the published ones: val a: 1 instead of 4; "
+    ):
         release.check_counts(found, published, allow_different=False)
 
 
 def test_a_count_that_is_absent_is_zero():
     published = pd.DataFrame({"a": [3], "b": [0]}, index=["pool"])
     found = pd.DataFrame({"c": [1]}, index=["val"])
-    assert release.check_counts(found, published, allow_different=True) == ["pool a: 0 instead of 3"]
+    assert release.check_counts(found, published, allow_different=True) == [
+        "pool a: 0 instead of 3"
+    ]
 
 
 def test_an_empty_split_and_a_class_without_examples_are_refused():
@@ -472,9 +538,15 @@ def test_an_empty_split_and_a_class_without_examples_are_refused():
         release.check_filled(manifest, ["x", "y"], ["pool"])
 
 
-@pytest.mark.parametrize(("content", "said"), [
-    (None, "table.csv is missing: unpack it"), ("", "cannot be read"), ("a,b\n", "has no rows"), ("a\n1\n", "column 'b' missing"),
-])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "table.csv is missing: unpack it"),
+        ("", "cannot be read"),
+        ("a,b\n", "has no rows"),
+        ("a\n1\n", "column 'b' missing"),
+    ],
+)
 def test_a_bad_table_is_refused(tmp_path, content, said):
     if content is not None:
         (tmp_path / "table.csv").write_text(content)
@@ -490,10 +562,12 @@ def test_a_dataset_folder_links_to_its_images_and_is_read_by_the_library(tmp_pat
     images.mkdir()
     for name in ("a.png", "b.png"):
         Image.new("RGB", (8, 8)).save(images / name)
-    manifest = pd.DataFrame({"path": ["a.png", "b.png"], "label": ["x", "y"], "split": ["pool", "val"]})
+    manifest = pd.DataFrame(
+        {"path": ["a.png", "b.png"], "label": ["x", "y"], "split": ["pool", "val"]}
+    )
     release.write_dataset(tmp_path / "out", manifest, {"name": "t", "classes": ["x", "y"]}, images)
     assert os.readlink(tmp_path / "out" / "images") == str(images)
-    assert datasets.load(tmp_path / "out").rows("pool")["path"].tolist() == ["images/a.png"]
+    assert datasets.read_dataset(tmp_path / "out").rows("pool")["path"].tolist() == ["images/a.png"]
 
 
 def test_an_interrupted_second_writing_leaves_no_folder_that_seems_complete(tmp_path, monkeypatch):

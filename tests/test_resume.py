@@ -12,13 +12,22 @@ from pathlib import Path
 
 import pytest
 
+from companion.report import study
+
 SETTINGS = {
-    "paper": {"protocol": {"seed_set_size": 8, "budget": 6, "query_batch_size": 2}, "recipe": {"augment": "flip"},
-              "probe": ["label"]},
-    "released": {"protocol": {"seed_set_size": 8, "budget": 6, "query_batch_size": 2, "eval_every": 2},
-                 "recipe": {"fidelity": "released", "micro_batch_size": 4}},
-    "dropout": {"protocol": {"seed_set_size": 8, "budget": 2, "query_batch_size": 1},
-                "models": ["timm:mobilenetv2_035?drop_rate=0.5-np"]},  # and batch norm
+    "paper": {
+        "protocol": {"seed_set_size": 8, "budget": 6, "query_batch_size": 2},
+        "recipe": {"augment": "flip"},
+        "probe": ["label"],
+    },
+    "released": {
+        "protocol": {"seed_set_size": 8, "budget": 6, "query_batch_size": 2, "eval_every": 2},
+        "recipe": {"fidelity": "released", "micro_batch_size": 4},
+    },
+    "dropout": {
+        "protocol": {"seed_set_size": 8, "budget": 2, "query_batch_size": 1},
+        "models": ["timm:mobilenetv2_035?drop_rate=0.5-np"],
+    },  # and batch norm
 }
 PHASES = {  # where a run spends its time -> the function that does it
     "decoding": ("alpt_lib.datasets", "_read_image"),
@@ -28,15 +37,24 @@ PHASES = {  # where a run spends its time -> the function that does it
 }
 
 
-def sweep(home: Path, dataset: Path, setting: str, phase: str | None = None, nth: int = 0, delay: float = 0.0) -> None:
+def sweep(
+    home: Path,
+    dataset: Path,
+    setting: str,
+    phase: str | None = None,
+    nth: int = 0,
+    delay: float = 0.0,
+) -> None:
     """Both arms of a seed in this process; killed `delay` seconds after the n-th call of a phase has begun."""
     os.environ.update(ALPT_HOME=str(home), HF_HUB_OFFLINE="1")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    from alpt_lib import experiments
 
     if phase:
         kill_in(*PHASES[phase], nth, delay)
-    experiments.run("01_accuracy_curves", {"datasets": [str(dataset)], "models": ["bit-m-np"], "workers": 1, **SETTINGS[setting]})
+    study.run(
+        "01_accuracy_curves",
+        {"datasets": [str(dataset)], "models": ["bit-m-np"], "workers": 1, **SETTINGS[setting]},
+    )
 
 
 def kill_in(module: str, name: str, nth: int, delay: float) -> None:
@@ -57,7 +75,9 @@ def kill_in(module: str, name: str, nth: int, delay: float) -> None:
 def in_a_process(*args) -> int:
     """Exit status of `sweep` in a fresh process; all come from one server that has imported torch, to save seconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["alpt_lib.experiments", "alpt_lib.training", "alpt_lib.representations", "timm"])
+    context.set_forkserver_preload(
+        ["alpt_lib.experiments", "alpt_lib.training", "alpt_lib.representations", "timm"]
+    )
     process = context.Process(target=sweep, args=args)
     process.start()
     process.join()
@@ -85,20 +105,25 @@ def never_killed(tmp_path_factory, birds_folder, decoded):
             assert in_a_process(home, birds_folder, setting) == 0
             made[setting] = stored(home)
         return made[setting]
+
     return rows
 
 
-@pytest.mark.parametrize(("setting", "phase", "nth", "delay"), [
-    ("paper", "training", 3, 0.0),  # in the seed-set fit that both arms share
-    ("paper", "training", 30, 0.002),
-    ("paper", "scoring", 14, 0.001),
-    ("paper", "writing", 0, 0.0),  # config.json is half there
-    ("paper", "writing", 4, 0.0),  # a round is written and not yet flushed to the disk
-    ("released", "training", 40, 0.001),  # the momentum of earlier fits has to be made again
-    ("dropout", "scoring", 3, 0.0),
-])
+@pytest.mark.parametrize(
+    ("setting", "phase", "nth", "delay"),
+    [
+        ("paper", "training", 3, 0.0),  # in the seed-set fit that both arms share
+        ("paper", "training", 30, 0.002),
+        ("paper", "scoring", 14, 0.001),
+        ("paper", "writing", 0, 0.0),  # config.json is half there
+        ("paper", "writing", 4, 0.0),  # a round is written and not yet flushed to the disk
+        ("released", "training", 40, 0.001),  # the momentum of earlier fits has to be made again
+        ("dropout", "scoring", 3, 0.0),
+    ],
+)
 def test_a_run_killed_at_any_moment_ends_with_the_rows_of_one_never_killed(
-        birds_folder, tmp_path, decoded, never_killed, setting, phase, nth, delay):
+    birds_folder, tmp_path, decoded, never_killed, setting, phase, nth, delay
+):
     home = new_home(tmp_path / "killed", decoded)
     assert in_a_process(home, birds_folder, setting, phase, nth, delay) == -signal.SIGKILL
     assert stored(home) != never_killed(setting)
@@ -107,7 +132,9 @@ def test_a_run_killed_at_any_moment_ends_with_the_rows_of_one_never_killed(
     assert list(home.glob("runs/*/*.partial")) == []
 
 
-def test_a_run_killed_while_it_decodes_images_leaves_no_half_cache(birds_folder, tmp_path, never_killed):
+def test_a_run_killed_while_it_decodes_images_leaves_no_half_cache(
+    birds_folder, tmp_path, never_killed
+):
     home = new_home(tmp_path / "killed", tmp_path)
     assert in_a_process(home, birds_folder, "paper", "decoding", 60) == -signal.SIGKILL
     assert in_a_process(home, birds_folder, "paper") == 0
@@ -117,5 +144,8 @@ def test_a_run_killed_while_it_decodes_images_leaves_no_half_cache(birds_folder,
 def test_two_sweeps_at_once_do_every_round_once(birds_folder, tmp_path, decoded, never_killed):
     home = new_home(tmp_path / "both", decoded)
     with ThreadPoolExecutor() as threads:
-        assert list(threads.map(lambda _: in_a_process(home, birds_folder, "paper"), range(2))) == [0, 0]
+        assert list(threads.map(lambda _: in_a_process(home, birds_folder, "paper"), range(2))) == [
+            0,
+            0,
+        ]
     assert stored(home) == never_killed("paper")

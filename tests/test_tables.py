@@ -5,8 +5,16 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from alpt_lib.metrics import accuracy_rows, final, interval, paired_gains, savings, share_by_round, upsampling_by_run
-from alpt_lib.representations import neighbour_agreement
+from alpt_lib.metrics import accuracy_rows
+from alpt_lib.probes import neighbour_agreement
+from companion.report.estimates import (
+    final,
+    interval,
+    paired_gains,
+    savings,
+    share_by_round,
+    upsampling_by_run,
+)
 
 RUN = {"dataset": "birds", "model": "bit-m"}
 
@@ -14,20 +22,37 @@ RUN = {"dataset": "birds", "model": "bit-m"}
 def curves() -> pd.DataFrame:
     """Two arms, two seeds, rounds 0 and 1; gains of .2 and .4 in the end."""
     ends = {("random", 1): 0.5, ("random", 2): 0.6, ("margin", 1): 0.7, ("margin", 2): 1.0}
-    return pd.DataFrame([{**RUN, "acquisition": a, "seed": s, "run_id": f"{a}{s}", "round": r, "n_labels": 10 + 10 * r,
-                          "value": end if r else 0.4} for (a, s), end in ends.items() for r in (0, 1)])
+    return pd.DataFrame(
+        [
+            {
+                **RUN,
+                "acquisition": a,
+                "seed": s,
+                "run_id": f"{a}{s}",
+                "round": r,
+                "n_labels": 10 + 10 * r,
+                "value": end if r else 0.4,
+            }
+            for (a, s), end in ends.items()
+            for r in (0, 1)
+        ]
+    )
 
 
 def acquisitions() -> pd.DataFrame:
     rows = [(0, "rare"), (0, "common"), (1, "rare"), (1, "common"), (2, "rare"), (2, "rare")]
-    return pd.DataFrame(rows, columns=["round", "subgroup"]).assign(acquisition="margin", seed=1, **RUN)
+    return pd.DataFrame(rows, columns=["round", "subgroup"]).assign(
+        acquisition="margin", seed=1, **RUN
+    )
 
 
 def test_intervals_are_gaussian_or_students():
     rows = pd.DataFrame({"arm": "a", "value": [0.1, 0.2, 0.6]})
     error = np.std([0.1, 0.2, 0.6], ddof=1) / np.sqrt(3)
     assert interval(rows, ["arm"]).ci_high.item() == pytest.approx(0.3 + 1.96 * error)
-    assert interval(rows, ["arm"], student=True).ci_low.item() == pytest.approx(0.3 - stats.t.ppf(0.975, 2) * error)
+    assert interval(rows, ["arm"], student=True).ci_low.item() == pytest.approx(
+        0.3 - stats.t.ppf(0.975, 2) * error
+    )
 
 
 def test_one_seed_has_no_interval():
@@ -40,12 +65,16 @@ def test_one_seed_has_no_interval():
 def test_gains_are_paired_by_seed_in_the_last_round():
     table = paired_gains(curves(), ["dataset", "model"])
     assert table[["random", "own", "gain"]].to_numpy()[0] == pytest.approx([0.55, 0.85, 0.3])
-    assert table.ci_high.item() - 0.3 == pytest.approx(stats.t.ppf(0.975, 1) * np.std([0.2, 0.4], ddof=1) / np.sqrt(2))
+    assert table.ci_high.item() - 0.3 == pytest.approx(
+        stats.t.ppf(0.975, 1) * np.std([0.2, 0.4], ddof=1) / np.sqrt(2)
+    )
 
 
 def test_without_the_baseline_there_are_columns_and_no_rows():
     alone = curves().query("acquisition == 'margin'")
-    table = paired_gains(alone, ["dataset"]).join(savings(alone, ["dataset"]), on=["dataset", "acquisition"])
+    table = paired_gains(alone, ["dataset"]).join(
+        savings(alone, ["dataset"]), on=["dataset", "acquisition"]
+    )
     assert list(table.columns[-2:]) == ["n_seeds", "times_fewer_labels"]
     assert table.empty
 
@@ -62,15 +91,22 @@ def test_the_final_round_is_each_runs_own():
 
 def test_shares_leave_the_seed_set_out():
     assert share_by_round(acquisitions(), "subgroup", ["rare"]).value.tolist() == [0.5, 1.0]
-    table = upsampling_by_run(acquisitions(), "subgroup", pd.Series(["rare"] + ["common"] * 3)).set_index("subgroup")
+    table = upsampling_by_run(
+        acquisitions(), "subgroup", pd.Series(["rare"] + ["common"] * 3)
+    ).set_index("subgroup")
     assert table.ratio["rare"] == pytest.approx(0.75 / 0.25)
     assert table.share_acquired["common"] == 0.25
 
 
 def test_a_weighted_average_over_subgroups_that_the_pool_lacks_is_nan():
     frame = pd.DataFrame({"label": ["a", "b"]})
-    rows = accuracy_rows(np.array([True, False]), frame, subgroup=np.array(["a/new", "b/new"], dtype=object), minority=[],
-                         train_weights=pd.Series({"a/old": 0.5, "b/old": 0.5}))
+    rows = accuracy_rows(
+        np.array([True, False]),
+        frame,
+        subgroup=np.array(["a/new", "b/new"], dtype=object),
+        minority=[],
+        train_weights=pd.Series({"a/old": 0.5, "b/old": 0.5}),
+    )
     assert np.isnan(rows.set_index("metric").value["accuracy_train_weighted"])
 
 

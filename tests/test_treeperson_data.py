@@ -18,17 +18,31 @@ sys.path.insert(0, str(SCRIPTS))
 import treeperson  # noqa: E402
 
 # (image id, y, place, split) of the made-up metadata.csv: four in train, two in val
-ROWS = [("2360366", 1, 1, 0), ("273", 1, 0, 0), ("713226", 0, 0, 0), ("4823", 0, 1, 0), ("2399755", 1, 0, 1), ("56", 0, 1, 1)]
+ROWS = [
+    ("2360366", 1, 1, 0),
+    ("273", 1, 0, 0),
+    ("713226", 0, 0, 0),
+    ("4823", 0, 1, 0),
+    ("2399755", 1, 0, 1),
+    ("56", 0, 1, 1),
+]
 
 # what the objects of an image are called, how many images are like it, and what the image then is
 SCENES = [
-    (["man", "building", "shirt"], 15, "person/building"), (["Women ", "houses"], 15, "person/building"),
-    (["trees", "sky"], 15, "no person/tree"), (["palm tree", "giraffe"], 15, "no person/tree"),
-    (["boy", "tree"], 10, "person/tree"), (["church", "bus"], 10, "no person/building"),
-    (["man", "tree", "building"], 5, "both"), (["man", "sky"], 5, "neither"), (["tree house", "palm"], 3, "neither"),
+    (["man", "building", "shirt"], 15, "person/building"),
+    (["Women ", "houses"], 15, "person/building"),
+    (["trees", "sky"], 15, "no person/tree"),
+    (["palm tree", "giraffe"], 15, "no person/tree"),
+    (["boy", "tree"], 10, "person/tree"),
+    (["church", "bus"], 10, "no person/building"),
+    (["man", "tree", "building"], 5, "both"),
+    (["man", "sky"], 5, "neither"),
+    (["tree house", "palm"], 3, "neither"),
     ([], 2, "neither"),
 ]
-TRUTH = {str(1000 + i): what for i, what in enumerate(what for _, n, what in SCENES for _ in range(n))}
+TRUTH = {
+    str(1000 + i): what for i, what in enumerate(what for _, n, what in SCENES for _ in range(n))
+}
 OBJECTS = dict(zip(TRUTH, (names for names, n, _ in SCENES for _ in range(n)), strict=True))
 SMALL = ["--train", "40", "--val", "8"]
 
@@ -43,17 +57,53 @@ def write_images(folder: Path, ids) -> None:
 
 def gqa_json() -> str:
     """As in GQA: image id -> size and objects by id, each with a name, a box and relations (that have names, too)."""
-    return json.dumps({image_id: {"width": 16, "height": 16, "objects": {
-        str(7 * k): {"name": name, "x": 1, "y": 1, "w": 9, "h": 9, "attributes": ["green"],
-                     "relations": [{"name": "to the left of", "object": "7"}]} for k, name in enumerate(names)}}
-        for image_id, names in OBJECTS.items()})
+    return json.dumps(
+        {
+            image_id: {
+                "width": 16,
+                "height": 16,
+                "objects": {
+                    str(7 * k): {
+                        "name": name,
+                        "x": 1,
+                        "y": 1,
+                        "w": 9,
+                        "h": 9,
+                        "attributes": ["green"],
+                        "relations": [{"name": "to the left of", "object": "7"}],
+                    }
+                    for k, name in enumerate(names)
+                },
+            }
+            for image_id, names in OBJECTS.items()
+        }
+    )
 
 
 def visual_genome_json() -> str:
     """As in Visual Genome: a list of images, each with objects that have several names."""
-    return json.dumps([{"image_id": int(image_id), "image_url": "https://x/VG_100K/1.jpg", "objects": [
-        {"object_id": k, "names": ["thing", name], "synsets": ["thing.n.01"], "x": 1, "y": 1, "w": 9, "h": 9}
-        for k, name in enumerate(names)]} for image_id, names in OBJECTS.items()], indent=1)
+    return json.dumps(
+        [
+            {
+                "image_id": int(image_id),
+                "image_url": "https://x/VG_100K/1.jpg",
+                "objects": [
+                    {
+                        "object_id": k,
+                        "names": ["thing", name],
+                        "synsets": ["thing.n.01"],
+                        "x": 1,
+                        "y": 1,
+                        "w": 9,
+                        "h": 9,
+                    }
+                    for k, name in enumerate(names)
+                ],
+            }
+            for image_id, names in OBJECTS.items()
+        ],
+        indent=1,
+    )
 
 
 @pytest.fixture
@@ -62,7 +112,9 @@ def release(tmp_path) -> Path:
     root = tmp_path / "release"
     write_images(root / "images", [row[0] for row in ROWS])
     rows = [(k, f"images/{image_id}.jpg", *codes) for k, (image_id, *codes) in enumerate(ROWS, 1)]
-    pd.DataFrame(rows, columns=["img_id", "img_filename", "y", "place", "split"]).to_csv(root / "metadata.csv", index=False)
+    pd.DataFrame(rows, columns=["img_id", "img_filename", "y", "place", "split"]).to_csv(
+        root / "metadata.csv", index=False
+    )
     return root
 
 
@@ -74,7 +126,9 @@ def gqa(tmp_path) -> Path:
     scenes = json.loads(gqa_json())
     parts = {"train": list(scenes)[::2], "val": list(scenes)[1::2]}
     for split, ids in parts.items():
-        (root / f"{split}_sceneGraphs.json").write_text(json.dumps({image_id: scenes[image_id] for image_id in ids}))
+        (root / f"{split}_sceneGraphs.json").write_text(
+            json.dumps({image_id: scenes[image_id] for image_id in ids})
+        )
     return root
 
 
@@ -88,8 +142,12 @@ def run(monkeypatch, *arguments) -> str | None:
     return None
 
 
-def rebuild(root: Path, out: Path, *files: Path, train: int = 40, val: int = 8, seed: int = 0) -> pd.DataFrame:
-    treeperson.prepare(root=root, out=out, scene_graphs=list(files), train=train, val=val, seed=seed)
+def rebuild(
+    root: Path, out: Path, *files: Path, train: int = 40, val: int = 8, seed: int = 0
+) -> pd.DataFrame:
+    treeperson.prepare(
+        root=root, out=out, scene_graphs=list(files), train=train, val=val, seed=seed
+    )
     return pd.read_csv(out / "manifest.csv", dtype=str)
 
 
@@ -99,22 +157,41 @@ def rebuild(root: Path, out: Path, *files: Path, train: int = 40, val: int = 8, 
 def test_codes_become_names_and_the_training_split_the_pool(release, tmp_path):
     treeperson.prepare(root=release, out=tmp_path / "out", allow_different=True)
     manifest = pd.read_csv(tmp_path / "out" / "manifest.csv")
-    assert manifest["label"].tolist() == ["person", "person", "no person", "no person", "person", "no person"]
-    assert manifest["place"].tolist() == ["building", "tree", "tree", "building", "tree", "building"]
+    assert manifest["label"].tolist() == [
+        "person",
+        "person",
+        "no person",
+        "no person",
+        "person",
+        "no person",
+    ]
+    assert manifest["place"].tolist() == [
+        "building",
+        "tree",
+        "tree",
+        "building",
+        "tree",
+        "building",
+    ]
     assert manifest["split"].tolist() == ["pool"] * 4 + ["val"] * 2
     assert manifest["path"][0] == "images/images/2360366.jpg"
 
 
 def test_the_folder_is_one_the_library_reads_and_names_things_as_the_miniature(release, tmp_path):
     treeperson.prepare(root=release, out=tmp_path / "out", allow_different=True)
-    data = datasets.load(tmp_path / "out")
+    data = datasets.read_dataset(tmp_path / "out")
     miniature = SCRIPTS.parent / "data" / "mini" / "treeperson"
     assert (data.name, data.eval_splits) == ("treeperson", ["val"])
-    assert data.subgroup("pool").tolist() == ["person/building", "person/tree", "no person/tree", "no person/building"]
+    assert data.subgroup("pool").tolist() == [
+        "person/building",
+        "person/tree",
+        "no person/tree",
+        "no person/building",
+    ]
     assert data.minority == ["no person/building", "person/tree"]
     assert abs(data.images("val", 8)[..., 0].mean() - 200) < 3
     if (miniature / "dataset.yaml").exists():
-        assert data.minority == datasets.load(miniature).minority
+        assert data.minority == datasets.read_dataset(miniature).minority
 
 
 @pytest.mark.parametrize("folders", [("VG_100K", "VG_100K_2"), (".", "."), ("images", ".")])
@@ -122,29 +199,45 @@ def test_an_image_is_found_in_whichever_folder_holds_it(release, tmp_path, folde
     root, ids = tmp_path / "other", [row[0] for row in ROWS]
     write_images(root / folders[0], ids[:4])
     write_images(root / folders[1], ids[4:])
-    treeperson.prepare(root=root, out=tmp_path / "out", metadata=release / "metadata.csv", allow_different=True)
-    found = datasets.load(tmp_path / "out")
+    treeperson.prepare(
+        root=root, out=tmp_path / "out", metadata=release / "metadata.csv", allow_different=True
+    )
+    found = datasets.read_dataset(tmp_path / "out")
     for split, folder, part in (("pool", folders[0], ids[:4]), ("val", folders[1], ids[4:])):
-        assert found.rows(split)["path"].tolist() == [str(Path("images", folder, f"{image_id}.jpg")) for image_id in part]
+        assert found.rows(split)["path"].tolist() == [
+            str(Path("images", folder, f"{image_id}.jpg")) for image_id in part
+        ]
 
 
 def test_the_released_counts_are_accepted_as_they_are(release, tmp_path, capsys):
     groups = {"00": (3700, 498), "01": (370, 498), "10": (370, 498), "11": (3730, 498)}
-    rows = [(f"images/{ROWS[0][0]}.jpg", *group, split) for group, sizes in groups.items() for split in (0, 1)
-            for _ in range(sizes[split])]
+    rows = [
+        (f"images/{ROWS[0][0]}.jpg", *group, split)
+        for group, sizes in groups.items()
+        for split in (0, 1)
+        for _ in range(sizes[split])
+    ]
     table = pd.DataFrame(rows, columns=["img_filename", "y", "place", "split"])
     table.rename_axis("img_id").to_csv(release / "metadata.csv")
     prepared = treeperson.prepare(root=release, out=tmp_path / "out", trust_images=True)
     assert prepared.different == []
     assert prepared.counts.sum(axis=1).to_dict() == {"pool": 8170, "val": 1992}
-    assert "10,162 images; the paper says 8,638, the authors' metadata.csv has 10,162" in capsys.readouterr().out
+    assert (
+        "10,162 images; the paper says 8,638, the authors' metadata.csv has 10,162"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_real_command_line_ends_with_one_line_and_exit_code_1(release, tmp_path):
-    done = subprocess.run([sys.executable, SCRIPTS / "treeperson.py", "--root", release, "--out", tmp_path / "out"],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "treeperson.py", "--root", release, "--out", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 1
-    assert done.stderr.startswith("treeperson: 8 of 8 counts differ from the published ones: pool no person/tree: 1 instead of")
+    assert done.stderr.startswith(
+        "treeperson: 8 of 8 counts differ from the published ones: pool no person/tree: 1 instead of"
+    )
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -154,7 +247,9 @@ def drop_metadata(root: Path) -> None:
 
 
 def drop_column(root: Path) -> None:
-    pd.read_csv(root / "metadata.csv").drop(columns="place").to_csv(root / "metadata.csv", index=False)
+    pd.read_csv(root / "metadata.csv").drop(columns="place").to_csv(
+        root / "metadata.csv", index=False
+    )
 
 
 def spoil_code(root: Path) -> None:
@@ -162,7 +257,9 @@ def spoil_code(root: Path) -> None:
 
 
 def empty_val(root: Path) -> None:
-    pd.read_csv(root / "metadata.csv").query("split == 0").to_csv(root / "metadata.csv", index=False)
+    pd.read_csv(root / "metadata.csv").query("split == 0").to_csv(
+        root / "metadata.csv", index=False
+    )
 
 
 def drop_image(root: Path) -> None:
@@ -174,15 +271,23 @@ def cut_image(root: Path) -> None:
     file.write_bytes(file.read_bytes()[:-60])
 
 
-@pytest.mark.parametrize(("spoil", "said"), [
-    (drop_metadata, "metadata.csv is missing: it is utils/datasets/treeperson/metadata.csv in the authors' repository"),
-    (drop_column, "column 'place' missing; it has img_id, img_filename, y, split"),
-    (spoil_code, "split must be one of 0, 1; got '2' in row 0"),
-    (empty_val, "split 'val' is empty; the release has {'pool': 4}"),
-    (drop_image, "1 of 6 images missing from "),
-    (cut_image, "1 of 6 images cannot be read (truncated or no image): images/273.jpg"),
-])
-def test_a_spoiled_release_is_refused_in_a_line_and_nothing_is_written(release, tmp_path, monkeypatch, spoil, said):
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            drop_metadata,
+            "metadata.csv is missing: it is utils/datasets/treeperson/metadata.csv in the authors' repository",
+        ),
+        (drop_column, "column 'place' missing; it has img_id, img_filename, y, split"),
+        (spoil_code, "split must be one of 0, 1; got '2' in row 0"),
+        (empty_val, "split 'val' is empty; the release has {'pool': 4}"),
+        (drop_image, "1 of 6 images missing from "),
+        (cut_image, "1 of 6 images cannot be read (truncated or no image): images/273.jpg"),
+    ],
+)
+def test_a_spoiled_release_is_refused_in_a_line_and_nothing_is_written(
+    release, tmp_path, monkeypatch, spoil, said
+):
     spoil(release)
     line = run(monkeypatch, "--root", release, "--out", tmp_path / "out", "--allow-different")
     assert line.startswith("treeperson: ")
@@ -194,9 +299,17 @@ def test_a_spoiled_release_is_refused_in_a_line_and_nothing_is_written(release, 
 # --- rebuilt from scene graphs ----------------------------------------------------------------------------------------
 
 
-def test_only_images_with_trees_or_buildings_but_not_both_are_chosen_and_each_is_what_its_objects_say(gqa, tmp_path):
+def test_only_images_with_trees_or_buildings_but_not_both_are_chosen_and_each_is_what_its_objects_say(
+    gqa, tmp_path
+):
     chosen = rebuild(gqa, tmp_path / "out", *gqa.glob("*.json"))
-    said = dict(zip(chosen["path"].map(lambda path: Path(path).stem), chosen["label"] + "/" + chosen["place"], strict=True))
+    said = dict(
+        zip(
+            chosen["path"].map(lambda path: Path(path).stem),
+            chosen["label"] + "/" + chosen["place"],
+            strict=True,
+        )
+    )
     assert len(said) == len(chosen) == 48
     assert said == {image_id: TRUTH[image_id] for image_id in said}
 
@@ -205,18 +318,32 @@ def test_classes_are_balanced_and_exactly_90_and_50_percent_are_aligned(gqa, tmp
     chosen = rebuild(gqa, tmp_path / "out", *gqa.glob("*.json"))
     aligned = (chosen["label"] == "person") == (chosen["place"] == "building")
     assert chosen.groupby("split")["label"].value_counts().to_dict() == {
-        ("pool", "no person"): 20, ("pool", "person"): 20, ("val", "no person"): 4, ("val", "person"): 4}
+        ("pool", "no person"): 20,
+        ("pool", "person"): 20,
+        ("val", "no person"): 4,
+        ("val", "person"): 4,
+    }
     assert aligned.groupby([chosen["split"], chosen["label"]]).mean().to_dict() == {
-        ("pool", "no person"): 0.9, ("pool", "person"): 0.9, ("val", "no person"): 0.5, ("val", "person"): 0.5}
+        ("pool", "no person"): 0.9,
+        ("pool", "person"): 0.9,
+        ("val", "no person"): 0.5,
+        ("val", "person"): 0.5,
+    }
 
 
 def test_the_rebuilt_folder_is_one_the_library_reads(gqa, tmp_path, monkeypatch, capsys):
     files = sorted(gqa.glob("*.json"))
-    assert run(monkeypatch, "--root", gqa, "--out", tmp_path / "out", "--scene-graphs", *files, *SMALL) is None
-    data = datasets.load(tmp_path / "out")
+    assert (
+        run(monkeypatch, "--root", gqa, "--out", tmp_path / "out", "--scene-graphs", *files, *SMALL)
+        is None
+    )
+    data = datasets.read_dataset(tmp_path / "out")
     assert (len(data.rows("pool")), len(data.rows("val"))) == (40, 8)
-    assert data.description.generator == {"script": "data_prep/treeperson.py", "seed": 0,
-                                          "scene_graphs": ["train_sceneGraphs.json", "val_sceneGraphs.json"]}
+    assert data.description.generator == {
+        "script": "data_prep/treeperson.py",
+        "seed": 0,
+        "scene_graphs": ["train_sceneGraphs.json", "val_sceneGraphs.json"],
+    }
     said = capsys.readouterr().out
     assert "95 images in the scene graphs, 80 of them with trees or buildings but not both" in said
     assert "48 images; the paper says 8,638, the authors' metadata.csv has 10,162" in said
@@ -237,10 +364,14 @@ def test_gqa_and_visual_genome_plain_and_zipped_give_the_same_bytes(gqa, tmp_pat
 
 
 def test_an_image_in_two_files_has_what_either_names(tmp_path):
-    for name, text in (("a.json", '{"7": {"objects": {"1": {"name": "girl"}}}}'),
-                       ("b.json", '[{"image_id": 7, "objects": [{"names": ["tree"]}]}]')):
+    for name, text in (
+        ("a.json", '{"7": {"objects": {"1": {"name": "girl"}}}}'),
+        ("b.json", '[{"image_id": 7, "objects": [{"names": ["tree"]}]}]'),
+    ):
         (tmp_path / name).write_text(text)
-    assert treeperson.read_scenes([tmp_path / "a.json", tmp_path / "b.json"]) == {"7": {"person", "tree"}}
+    assert treeperson.read_scenes([tmp_path / "a.json", tmp_path / "b.json"]) == {
+        "7": {"person", "tree"}
+    }
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(gqa, tmp_path):
@@ -271,12 +402,16 @@ def test_a_size_that_has_no_exact_shares_is_rounded_down(gqa, tmp_path, capsys):
 @pytest.mark.parametrize("text", [gqa_json(), visual_genome_json()])
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_reading_in_pieces_gives_what_reading_at_once_gives(monkeypatch, text, chunk):
-    text = text[:2000].rsplit(', "10' if text[0] == "{" else ",\n {", 1)[0] + ("}" if text[0] == "{" else "]")
+    text = text[:2000].rsplit(', "10' if text[0] == "{" else ",\n {", 1)[0] + (
+        "}" if text[0] == "{" else "]"
+    )
     whole = json.loads(text)
     monkeypatch.setattr(treeperson, "CHUNK", chunk)
     pieces = list(treeperson.members(io.StringIO(text), "it"))
     assert len(pieces) > 1
-    assert pieces == (list(whole.items()) if isinstance(whole, dict) else [(None, scene) for scene in whole])
+    assert pieces == (
+        list(whole.items()) if isinstance(whole, dict) else [(None, scene) for scene in whole]
+    )
 
 
 def cut(root: Path) -> list[Path]:
@@ -329,21 +464,34 @@ def without_images(root: Path) -> list[Path]:
     return sorted(root.glob("*.json"))
 
 
-@pytest.mark.parametrize(("spoil", "said"), [
-    (cut, "train_sceneGraphs.json is cut off or no scene graphs, at "),
-    (no_json, ".jpg is no JSON mapping or list; it begins with "),
-    (other_json, "coco.json: info has no objects with names; --scene-graphs takes GQA's train_sceneGraphs.json"),
-    (list_of_names, "names.json is cut off or no scene graphs, at "),
-    (empty, "no scene graphs in "),
-    (missing, "objects.json is missing; --scene-graphs takes "),
-    (spoiled_zip, "objects.json.zip is broken ("),
-    (few, "--train 40 --val 8 cannot be had: eligible are 20 no person/tree, 0 no person/building, 0 person/tree, "
-          "30 person/building"),
-    (without_images, "48 of 48 images missing from "),
-])
-def test_wrong_scene_graphs_are_refused_in_a_line_and_nothing_is_written(gqa, tmp_path, monkeypatch, spoil, said):
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (cut, "train_sceneGraphs.json is cut off or no scene graphs, at "),
+        (no_json, ".jpg is no JSON mapping or list; it begins with "),
+        (
+            other_json,
+            "coco.json: info has no objects with names; --scene-graphs takes GQA's train_sceneGraphs.json",
+        ),
+        (list_of_names, "names.json is cut off or no scene graphs, at "),
+        (empty, "no scene graphs in "),
+        (missing, "objects.json is missing; --scene-graphs takes "),
+        (spoiled_zip, "objects.json.zip is broken ("),
+        (
+            few,
+            "--train 40 --val 8 cannot be had: eligible are 20 no person/tree, 0 no person/building, 0 person/tree, "
+            "30 person/building",
+        ),
+        (without_images, "48 of 48 images missing from "),
+    ],
+)
+def test_wrong_scene_graphs_are_refused_in_a_line_and_nothing_is_written(
+    gqa, tmp_path, monkeypatch, spoil, said
+):
     files = spoil(gqa)
-    line = run(monkeypatch, "--root", gqa, "--out", tmp_path / "out", "--scene-graphs", *files, *SMALL)
+    line = run(
+        monkeypatch, "--root", gqa, "--out", tmp_path / "out", "--scene-graphs", *files, *SMALL
+    )
     assert line.startswith("treeperson: ")
     assert said in line
     assert "\n" not in line
@@ -351,19 +499,42 @@ def test_wrong_scene_graphs_are_refused_in_a_line_and_nothing_is_written(gqa, tm
 
 
 def test_both_ways_at_once_are_refused(gqa, tmp_path, monkeypatch):
-    line = run(monkeypatch, "--root", gqa, "--out", tmp_path / "out", "--metadata", "m.csv", "--scene-graphs")
-    assert line == "treeperson: give --metadata (the authors' choice) or --scene-graphs (a new one), not both"
+    line = run(
+        monkeypatch,
+        "--root",
+        gqa,
+        "--out",
+        tmp_path / "out",
+        "--metadata",
+        "m.csv",
+        "--scene-graphs",
+    )
+    assert (
+        line
+        == "treeperson: give --metadata (the authors' choice) or --scene-graphs (a new one), not both"
+    )
 
 
-@pytest.mark.parametrize(("options", "files"), [
-    ([], ["metadata.csv", "images.zip"]),
-    (["--metadata", "mine.csv", "--source", "visual-genome"], ["VG_100K.zip", "VG_100K_2.zip"]),
-    (["--scene-graphs"], ["sceneGraphs.zip", "images.zip"]),
-    (["--scene-graphs", "mine.json"], ["images.zip"]),
-    (["--scene-graphs", "--source", "visual-genome"], ["objects.json.zip", "VG_100K.zip", "VG_100K_2.zip"]),
-])
+@pytest.mark.parametrize(
+    ("options", "files"),
+    [
+        ([], ["metadata.csv", "images.zip"]),
+        (["--metadata", "mine.csv", "--source", "visual-genome"], ["VG_100K.zip", "VG_100K_2.zip"]),
+        (["--scene-graphs"], ["sceneGraphs.zip", "images.zip"]),
+        (["--scene-graphs", "mine.json"], ["images.zip"]),
+        (
+            ["--scene-graphs", "--source", "visual-genome"],
+            ["objects.json.zip", "VG_100K.zip", "VG_100K_2.zip"],
+        ),
+    ],
+)
 def test_a_download_fetches_what_the_options_need(monkeypatch, tmp_path, options, files):
     fetched = []
-    monkeypatch.setattr("release.fetch", lambda archives, root: fetched.extend(archive.file for archive in archives))
-    assert "is missing" in (run(monkeypatch, "--download", "--root", tmp_path, "--out", tmp_path / "out", *options) or "")
+    monkeypatch.setattr(
+        "release.fetch", lambda archives, root: fetched.extend(archive.file for archive in archives)
+    )
+    assert "is missing" in (
+        run(monkeypatch, "--download", "--root", tmp_path, "--out", tmp_path / "out", *options)
+        or ""
+    )
     assert fetched == files

@@ -18,7 +18,12 @@ sys.path.insert(0, str(SCRIPT.parent))
 import waterbirds  # noqa: E402
 from release import ReleaseError  # noqa: E402
 
-PUBLISHED_TRAIN = {"landbird/land": 3498, "landbird/water": 184, "waterbird/land": 56, "waterbird/water": 1057}
+PUBLISHED_TRAIN = {
+    "landbird/land": 3498,
+    "landbird/water": 184,
+    "waterbird/land": 56,
+    "waterbird/water": 1057,
+}
 
 # (y, split, place) of the made-up images: three in the pool, two in val, one in test
 ROWS = [(0, 0, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (1, 1, 0), (1, 2, 1)]
@@ -40,21 +45,30 @@ def release(tmp_path) -> Path:
 
 
 def run_script(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True
+    )
 
 
 def test_codes_become_names_and_the_training_split_the_pool(release, tmp_path):
     waterbirds.prepare(release, tmp_path / "out", allow_different=True)
     manifest = pd.read_csv(tmp_path / "out" / "manifest.csv")
     assert manifest["split"].tolist() == ["pool", "pool", "pool", "val", "val", "test"]
-    assert manifest["label"].tolist() == ["landbird", "landbird", "waterbird", "landbird", "waterbird", "waterbird"]
+    assert manifest["label"].tolist() == [
+        "landbird",
+        "landbird",
+        "waterbird",
+        "landbird",
+        "waterbird",
+        "waterbird",
+    ]
     assert manifest["background"].tolist() == ["land", "water", "water", "land", "land", "water"]
     assert set(manifest["species"]) == {"Sooty Albatross"}
 
 
 def test_the_folder_is_one_the_library_reads(release, tmp_path):
     waterbirds.prepare(release, tmp_path / "out", allow_different=True)
-    data = datasets.load(tmp_path / "out")
+    data = datasets.read_dataset(tmp_path / "out")
     assert data.eval_splits == ["val"]
     assert data.subgroup("pool").tolist() == ["landbird/land", "landbird/water", "waterbird/water"]
     assert data.images("pool", 8)[1].mean(axis=(0, 1)).round().tolist() == [40, 0, 0]
@@ -66,13 +80,18 @@ def test_the_folder_that_holds_the_release_does_as_root(release, tmp_path, name)
     if name == "waterbirds_v1.0":
         (release / "RELEASE_v1.0.txt").touch()
     waterbirds.prepare(tmp_path, tmp_path / "out", allow_different=True)
-    assert len(datasets.load(tmp_path / "out").rows("pool")) == 3
+    assert len(datasets.read_dataset(tmp_path / "out").rows("pool")) == 3
 
 
 def test_the_recipe_is_the_papers_with_batches_in_eight_parts(release, tmp_path):
     waterbirds.prepare(release, tmp_path / "out", allow_different=True)
     recipe = yaml.safe_load((tmp_path / "out" / "dataset.yaml").read_text())["recipe"]
-    assert (recipe["lr"], recipe["max_steps"], recipe["resize"], recipe["crop"]) == (0.003, 500, 512, 480)
+    assert (recipe["lr"], recipe["max_steps"], recipe["resize"], recipe["crop"]) == (
+        0.003,
+        500,
+        512,
+        480,
+    )
     assert recipe["train_batch_size"] // recipe["micro_batch_size"] == 8
 
 
@@ -96,7 +115,11 @@ def test_allow_different_says_what_differs_and_writes(release, tmp_path):
 def test_a_second_preparation_replaces_the_first(release, tmp_path):
     for _ in range(2):
         waterbirds.prepare(release, tmp_path / "out", allow_different=True)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["dataset.yaml", "images", "manifest.csv"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "dataset.yaml",
+        "images",
+        "manifest.csv",
+    ]
 
 
 def drop_metadata(root: Path) -> None:
@@ -104,7 +127,9 @@ def drop_metadata(root: Path) -> None:
 
 
 def drop_column(root: Path) -> None:
-    pd.read_csv(root / "metadata.csv").drop(columns="place").to_csv(root / "metadata.csv", index=False)
+    pd.read_csv(root / "metadata.csv").drop(columns="place").to_csv(
+        root / "metadata.csv", index=False
+    )
 
 
 def drop_image(root: Path) -> None:
@@ -136,7 +161,10 @@ WRONG = [
     (drop_metadata, "metadata.csv is missing: --root takes the folder of the unpacked release"),
     (drop_column, "column 'place' missing; it has img_id, img_filename, y, split, place_filename"),
     (drop_image, "1 of 6 images missing, first"),
-    (cut_image, "1 of 6 images cannot be read (truncated or no image): 003.Sooty_Albatross/bird_3.jpg"),
+    (
+        cut_image,
+        "1 of 6 images cannot be read (truncated or no image): 003.Sooty_Albatross/bird_3.jpg",
+    ),
     (spoil_code, "y must be one of 0, 1; got '7' in row 0"),
     (leave_out_a_class, "no example of class 'waterbird' in the pool; it has {'landbird': 3}"),
     (empty_a_split, "split 'val' is empty; the release has {'pool': 4, 'test': 2}"),
@@ -172,7 +200,7 @@ def test_the_command_ends_with_the_line(release, tmp_path):
 def test_the_real_release_has_the_published_counts(tmp_path):
     metadata = next(Path(os.environ["ALPT_REAL_DATA"]).glob("waterbird*/metadata.csv"))
     waterbirds.prepare(metadata.parent, tmp_path / "out")
-    data = datasets.load(tmp_path / "out")
+    data = datasets.read_dataset(tmp_path / "out")
     assert pd.Series(data.subgroup("pool")).value_counts().to_dict() == PUBLISHED_TRAIN
     assert len(data.rows("val")) == 1199
     assert data.minority == ["landbird/water", "waterbird/land"]

@@ -23,7 +23,13 @@ import release  # noqa: E402
 import waterbirds_variants as variants  # noqa: E402
 from release import ReleaseError  # noqa: E402
 
-SPECIES = ["001.Black_footed_Albatross", "002.Pacific_Loon", "003.Blue_Jay", "004.House_Wren", "005.Western_Meadowlark"]
+SPECIES = [
+    "001.Black_footed_Albatross",
+    "002.Pacific_Loon",
+    "003.Blue_Jay",
+    "004.House_Wren",
+    "005.Western_Meadowlark",
+]
 N_PER_SPECIES = 18  # two in three of them in CUB's training split: waterbirds 36, landbirds 24; with 30% in validation 25, 17
 SCENES = ["b/bamboo_forest", "f/forest/broadleaf", "o/ocean", "l/lake/natural"]
 SCENE_BLUE = {"bamboo_forest": 20, "forest": 60, "ocean": 140, "lake": 200}
@@ -43,8 +49,10 @@ def write_cub(root: Path) -> None:
             Image.fromarray(mask).save(root / "segmentations" / f"{name}.png")
             names.append(f"{name}.jpg")
     lists = {
-        "images.txt": names, "train_test_split.txt": [int(i % 3 > 0) for i in range(len(names))],
-        "image_class_labels.txt": [int(name[:3]) for name in names], "bounding_boxes.txt": ["0.0 0.0 24.0 20.0"] * len(names),
+        "images.txt": names,
+        "train_test_split.txt": [int(i % 3 > 0) for i in range(len(names))],
+        "image_class_labels.txt": [int(name[:3]) for name in names],
+        "bounding_boxes.txt": ["0.0 0.0 24.0 20.0"] * len(names),
     }
     for file, values in lists.items():
         (cub / file).write_text("".join(f"{i + 1} {value}\n" for i, value in enumerate(values)))
@@ -95,12 +103,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def run_script(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True
+    )
 
 
 def test_each_variant_is_a_folder_that_the_library_reads(prepared):
     for percent in (50, 60, 70, 80, 90, 95):
-        data = datasets.load(prepared / f"waterbirds_{percent}")
+        data = datasets.read_dataset(prepared / f"waterbirds_{percent}")
         assert data.name == f"waterbirds_{percent}"
         assert data.description.title == f"Waterbirds, {percent}% matched"
         assert f"{percent}% of the pool is matched" in data.description.description
@@ -112,8 +122,14 @@ def test_each_variant_is_a_folder_that_the_library_reads(prepared):
 
 
 def test_splits_and_classes_are_the_same_at_every_fraction(prepared):
-    by_hand = {("pool", "landbird"): 17, ("pool", "waterbird"): 25, ("val", "landbird"): 7, ("val", "waterbird"): 11,
-               ("test", "landbird"): 12, ("test", "waterbird"): 18}
+    by_hand = {
+        ("pool", "landbird"): 17,
+        ("pool", "waterbird"): 25,
+        ("val", "landbird"): 7,
+        ("val", "waterbird"): 11,
+        ("test", "landbird"): 12,
+        ("test", "waterbird"): 18,
+    }
     for percent in (50, 60, 70, 80, 90, 95):
         table = manifest(prepared, percent)
         assert table.groupby(["split", "label"]).size().to_dict() == by_hand
@@ -121,9 +137,13 @@ def test_splits_and_classes_are_the_same_at_every_fraction(prepared):
         pd.testing.assert_frame_equal(table[columns], manifest(prepared, 50)[columns])
 
 
-@pytest.mark.parametrize(("percent", "landbirds", "waterbirds"), [
-    (50, 9, 13), (60, 10, 15), (70, 12, 18), (80, 14, 20), (90, 15, 23), (95, 16, 24)])  # of 17 and 25, a half rounded up
-def test_the_pool_is_matched_as_asked_and_the_rest_half_and_half(prepared, percent, landbirds, waterbirds):
+@pytest.mark.parametrize(
+    ("percent", "landbirds", "waterbirds"),
+    [(50, 9, 13), (60, 10, 15), (70, 12, 18), (80, 14, 20), (90, 15, 23), (95, 16, 24)],
+)  # of 17 and 25, a half rounded up
+def test_the_pool_is_matched_as_asked_and_the_rest_half_and_half(
+    prepared, percent, landbirds, waterbirds
+):
     table = manifest(prepared, percent)
     table["matched"] = (table["label"] == "landbird") == (table["background"] == "land")
     matched = table.groupby(["split", "label"])["matched"].sum()
@@ -135,7 +155,9 @@ def test_the_pool_is_matched_as_asked_and_the_rest_half_and_half(prepared, perce
 def test_rounding_is_exact_where_floating_point_is_not():
     assert variants.n_matched(0.7, 10) == 7
     assert variants.n_matched(0.145, 100) == 15  # 14.5; in floating point 14.499999999999998
-    assert variants.n_matched(0.95, 3682) == 3498  # the published group sizes of the original release
+    assert (
+        variants.n_matched(0.95, 3682) == 3498
+    )  # the published group sizes of the original release
     assert variants.n_matched(0.95, 1113) == 1057
     assert variants.n_matched(0.5, 933) == 467
 
@@ -146,7 +168,9 @@ def test_only_backgrounds_that_must_change_do(prepared):
         moved = a["path"] != b["path"]
         assert (a.loc[moved, "split"] == "pool").all()
         at_home = b["background"].map({"land": "landbird", "water": "waterbird"})
-        assert (b.loc[moved, "label"] == at_home[moved]).all()  # a higher fraction only brings birds home
+        assert (
+            b.loc[moved, "label"] == at_home[moved]
+        ).all()  # a higher fraction only brings birds home
         assert (a.loc[~moved, "scene"] == b.loc[~moved, "scene"]).all()
 
 
@@ -154,7 +178,13 @@ def test_no_scene_is_used_twice_and_each_fits_its_background(prepared):
     for percent in (50, 95):
         table = manifest(prepared, percent)
         assert not table["scene"].duplicated().any()
-        kinds = table["scene"].str.split("/").str[2].groupby(table["background"]).agg(lambda names: set(names))
+        kinds = (
+            table["scene"]
+            .str.split("/")
+            .str[2]
+            .groupby(table["background"])
+            .agg(lambda names: set(names))
+        )
         assert kinds.to_dict() == {"land": {"bamboo_forest", "forest"}, "water": {"ocean", "lake"}}
 
 
@@ -163,23 +193,33 @@ def test_scenes_are_used_again_where_there_are_too_few_and_that_is_said(source, 
         for file in sorted((source / "places" / "data_large" / scene).glob("*"))[3:]:
             file.unlink()
     variants.prepare(source, tmp_path / "out", allow_different=True, match=[0.7])
-    assert "78 of 90 images share their scene with another: there are too few scenes" in capsys.readouterr().out
+    assert (
+        "78 of 90 images share their scene with another: there are too few scenes"
+        in capsys.readouterr().out
+    )
     uses = manifest(tmp_path / "out", 70).groupby(["background", "scene"]).size().unstack(0)
     assert uses.notna().sum().tolist() == [6, 6]
     assert (uses.max() - uses.min()).max() <= 3  # spread over all
 
 
 def test_the_bird_is_where_the_mask_is_white_and_the_scene_elsewhere():
-    bird, mask = Image.new("RGB", (4, 2), (200, 0, 0)), Image.fromarray(np.array([[255, 102, 0, 0]] * 2, np.uint8))
+    bird, mask = (
+        Image.new("RGB", (4, 2), (200, 0, 0)),
+        Image.fromarray(np.array([[255, 102, 0, 0]] * 2, np.uint8)),
+    )
     scene = Image.new("RGB", (30, 10), (0, 100, 50))
     composed = np.asarray(variants.compose(bird, mask, scene, None)).tolist()
-    assert composed == [[[200, 0, 0], [80, 60, 30], [0, 100, 50], [0, 100, 50]]] * 2  # 0.4 bird and 0.6 scene in the second
+    assert (
+        composed == [[[200, 0, 0], [80, 60, 30], [0, 100, 50], [0, 100, 50]]] * 2
+    )  # 0.4 bird and 0.6 scene in the second
 
 
 def test_the_middle_of_a_scene_that_is_too_wide_is_taken():
     scene = np.zeros((10, 40, 3), np.uint8)
     scene[:, 15:25] = 255  # the middle 10 of 40 columns
-    composed = variants.compose(Image.new("RGB", (10, 10)), Image.new("L", (10, 10), 0), Image.fromarray(scene), None)
+    composed = variants.compose(
+        Image.new("RGB", (10, 10)), Image.new("L", (10, 10), 0), Image.fromarray(scene), None
+    )
     assert np.asarray(composed).min() == 255
 
 
@@ -189,12 +229,16 @@ def test_the_images_written_show_their_bird_on_their_scene(prepared, percent):
         found = image(prepared, percent, row)
         number = int(row.path.split("_")[-2])
         kind, i = row.scene.split("/")[2], int(Path(row.scene).stem)
-        np.testing.assert_allclose(found[10, 4], (150 + 5 * number, 0, 0), atol=12)  # JPEG changes colours a little
+        np.testing.assert_allclose(
+            found[10, 4], (150 + 5 * number, 0, 0), atol=12
+        )  # JPEG changes colours a little
         np.testing.assert_allclose(found[10, 21], (0, 4 * i, SCENE_BLUE[kind]), atol=12)
         assert found.shape == (20, 24, 3)
 
 
-def test_the_same_seed_gives_the_same_bytes_whatever_the_threads(original, prepared, tmp_path, monkeypatch):
+def test_the_same_seed_gives_the_same_bytes_whatever_the_threads(
+    original, prepared, tmp_path, monkeypatch
+):
     monkeypatch.setattr(variants.os, "cpu_count", lambda: 5)
     variants.prepare(original, tmp_path / "out", allow_different=True)
     assert contents(tmp_path / "out") == contents(prepared)
@@ -208,9 +252,14 @@ def test_another_seed_gives_other_validation_birds_and_scenes(original, prepared
     assert a.groupby(["split", "label"]).size().equals(b.groupby(["split", "label"]).size())
 
 
-def test_a_fraction_asked_for_alone_gives_the_images_of_the_whole_grid(original, prepared, tmp_path):
+def test_a_fraction_asked_for_alone_gives_the_images_of_the_whole_grid(
+    original, prepared, tmp_path
+):
     variants.prepare(original, tmp_path / "out", allow_different=True, match=[0.8])
-    alone, whole = contents(tmp_path / "out" / "waterbirds_images"), contents(prepared / "waterbirds_images")
+    alone, whole = (
+        contents(tmp_path / "out" / "waterbirds_images"),
+        contents(prepared / "waterbirds_images"),
+    )
     assert len(alone) == len(SPECIES) * N_PER_SPECIES
     assert alone.items() <= whole.items()
     pd.testing.assert_frame_equal(manifest(tmp_path / "out", 80), manifest(prepared, 80))
@@ -250,7 +299,9 @@ def test_other_options_never_meet_old_images(original, tmp_path):
     variants.prepare(original, tmp_path, allow_different=True, match=[0.9], size=10)
     variants.prepare(original, tmp_path, allow_different=True, match=[0.9], val_fraction=0.2)
     assert len(list((tmp_path / "waterbirds_images").iterdir())) == 3
-    assert manifest(tmp_path, 90)["split"].eq("val").sum() == 5 + 7  # a fifth of 24 and of 36, rounded
+    assert (
+        manifest(tmp_path, 90)["split"].eq("val").sum() == 5 + 7
+    )  # a fifth of 24 and of 36, rounded
 
 
 def test_size_is_the_shorter_side(original, tmp_path):
@@ -268,8 +319,15 @@ def lay_out(source: Path, target: str, flat: bool = False) -> None:
     shutil.rmtree(source / "places", ignore_errors=not target.startswith("places"))
 
 
-@pytest.mark.parametrize(("target", "flat"), [
-    ("data_large", False), ("data_256", False), ("places365/data_large_standard", False), ("elsewhere/train", True)])
+@pytest.mark.parametrize(
+    ("target", "flat"),
+    [
+        ("data_large", False),
+        ("data_256", False),
+        ("places365/data_large_standard", False),
+        ("elsewhere/train", True),
+    ],
+)
 def test_places_may_lie_as_it_unpacks_or_elsewhere(source, prepared, tmp_path, target, flat):
     lay_out(source, target, flat)
     places = source / "elsewhere" if target.startswith("elsewhere") else None
@@ -279,7 +337,13 @@ def test_places_may_lie_as_it_unpacks_or_elsewhere(source, prepared, tmp_path, t
 
 def test_segmentations_may_lie_in_the_cub_folder_which_may_be_the_root(source, prepared, tmp_path):
     (source / "segmentations").rename(source / "CUB_200_2011" / "segmentations")
-    variants.prepare(source / "CUB_200_2011", tmp_path / "out", allow_different=True, match=[0.6], places=source / "places")
+    variants.prepare(
+        source / "CUB_200_2011",
+        tmp_path / "out",
+        allow_different=True,
+        match=[0.6],
+        places=source / "places",
+    )
     pd.testing.assert_frame_equal(manifest(tmp_path / "out", 60), manifest(prepared, 60))
 
 
@@ -296,17 +360,33 @@ def test_of_the_places_archive_only_the_four_scenes_are_unpacked(tmp_path):
         for name in members:
             written.addfile(tarfile.TarInfo(name), io.BytesIO())
     release.unpack(tmp_path / variants.PLACES.file, tmp_path, "data_large", variants.PLACES.only)
-    unpacked = sorted(str(p.relative_to(tmp_path)) for p in (tmp_path / "data_large").rglob("*.jpg"))
+    unpacked = sorted(
+        str(p.relative_to(tmp_path)) for p in (tmp_path / "data_large").rglob("*.jpg")
+    )
     assert unpacked == sorted(set(members) - {"data_large/o/oast_house/00000001.jpg"})
 
 
 def test_the_command_prints_counts_and_says_how_cub_differs(original, tmp_path):
-    done = run_script("--root", original, "--out", tmp_path / "out", "--match", "0.7", "0.9", "--allow-different")
+    done = run_script(
+        "--root", original, "--out", tmp_path / "out", "--match", "0.7", "0.9", "--allow-different"
+    )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[1].split() == ["waterbirds_70", "pool", "12", "5", "7", "18", "42"]
+    assert done.stdout.splitlines()[1].split() == [
+        "waterbirds_70",
+        "pool",
+        "12",
+        "5",
+        "7",
+        "18",
+        "42",
+    ]
     assert "not as published: CUB train landbird: 24 instead of 4615" in done.stdout
     assert f"wrote {tmp_path}/out/waterbirds_images/" in done.stdout
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["waterbirds_70", "waterbirds_90", "waterbirds_images"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "waterbirds_70",
+        "waterbirds_90",
+        "waterbirds_images",
+    ]
 
 
 def drop_cub_list(source: Path) -> None:
@@ -335,7 +415,9 @@ def empty_train_split(source: Path) -> None:
 def leave_out_a_class(source: Path) -> None:
     for file in ("images.txt", "train_test_split.txt"):
         lines = (source / "CUB_200_2011" / file).read_text().splitlines(keepends=True)
-        (source / "CUB_200_2011" / file).write_text("".join(lines[2 * N_PER_SPECIES:4 * N_PER_SPECIES]))
+        (source / "CUB_200_2011" / file).write_text(
+            "".join(lines[2 * N_PER_SPECIES : 4 * N_PER_SPECIES])
+        )
 
 
 def drop_segmentations(source: Path) -> None:
@@ -384,24 +466,39 @@ def test_wrong_sources_are_refused_in_a_line(source, tmp_path, spoil, said):
     assert not list((tmp_path).glob("out/*/dataset.yaml"))
 
 
-@pytest.mark.parametrize(("spoil", "arguments", "said"), [
-    (drop_cub_list, [], "no CUB_200_2011/images.txt in"),
-    (drop_a_scene, [], "no images of the scene lake/natural in"),
-    (None, [], "4 of 4 counts differ from the published ones: CUB train landbird: 24 instead of 4615"),
-    (None, ["--match", "0.3"], "--match must lie in 0.5 to 1 (the share of matched birds); got 0.3"),
-])
+@pytest.mark.parametrize(
+    ("spoil", "arguments", "said"),
+    [
+        (drop_cub_list, [], "no CUB_200_2011/images.txt in"),
+        (drop_a_scene, [], "no images of the scene lake/natural in"),
+        (
+            None,
+            [],
+            "4 of 4 counts differ from the published ones: CUB train landbird: 24 instead of 4615",
+        ),
+        (
+            None,
+            ["--match", "0.3"],
+            "--match must lie in 0.5 to 1 (the share of matched birds); got 0.3",
+        ),
+    ],
+)
 def test_the_command_ends_with_one_line(source, tmp_path, spoil, arguments, said):
     if spoil:
         spoil(source)
     done = run_script("--root", source, "--out", tmp_path / "out", *arguments)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"waterbirds_variants: {said}" if spoil is None else "waterbirds_variants: ")
+    assert done.stderr.startswith(
+        f"waterbirds_variants: {said}" if spoil is None else "waterbirds_variants: "
+    )
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("options", [{"match": [1.2]}, {"val_fraction": 1.0}, {"seed": -1}, {"size": 0}])
+@pytest.mark.parametrize(
+    "options", [{"match": [1.2]}, {"val_fraction": 1.0}, {"seed": -1}, {"size": 0}]
+)
 def test_options_out_of_range_are_refused(original, tmp_path, options):
     with pytest.raises(ReleaseError, match="must"):
         variants.prepare(original, tmp_path, allow_different=True, **options)
@@ -413,7 +510,9 @@ def test_labels_are_those_of_the_real_release_and_its_splits_give_cubs_counts(tm
     file = next(Path(os.environ["ALPT_REAL_DATA"]).glob("waterbird*/metadata.csv"))
     metadata = pd.read_csv(file)
     metadata["img_filename"].to_csv(tmp_path / "images.txt", sep=" ", header=False)
-    (metadata["split"] < 2).astype(int).to_csv(tmp_path / "train_test_split.txt", sep=" ", header=False)
+    (metadata["split"] < 2).astype(int).to_csv(
+        tmp_path / "train_test_split.txt", sep=" ", header=False
+    )
     birds = variants.read_cub(tmp_path)
     assert (birds["label"] == metadata["y"].map({0: "landbird", 1: "waterbird"})).all()
     counts = pd.crosstab(birds["is_train"], birds["label"])

@@ -31,7 +31,10 @@ OPTIONS = {"amazon": {"min_reviews": 10, "eval_reviewers": 0}}  # whose reviewer
 @pytest.fixture(scope="module")
 def releases(tmp_path_factory) -> dict[str, Path]:
     """The four folders; read only."""
-    return {name: getattr(wilds_folders, f"write_{name}")(tmp_path_factory.mktemp(name)) for name in SCRIPTS}
+    return {
+        name: getattr(wilds_folders, f"write_{name}")(tmp_path_factory.mktemp(name))
+        for name in SCRIPTS
+    }
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +44,14 @@ def prepared(releases, tmp_path_factory) -> dict[str, datasets.Dataset]:
     for name, root in releases.items():
         out = tmp_path_factory.mktemp("data") / name
         prepare(name, root, out)
-        found[name] = datasets.load(out)
+        found[name] = datasets.read_dataset(out)
     return found
 
 
 def prepare(name: str, root: Path, out: Path, **changes):
-    return SCRIPTS[name].prepare(root, out, **{"allow_different": True, **OPTIONS.get(name, {}), **changes})
+    return SCRIPTS[name].prepare(
+        root, out, **{"allow_different": True, **OPTIONS.get(name, {}), **changes}
+    )
 
 
 def edit(file: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
@@ -57,9 +62,15 @@ def edit(file: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
 # --- what comes out ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "sizes"), [
-    ("iwildcam", {"pool": 24, "val": 8, "id_val": 8}), ("amazon", {"pool": 60, "val": 30}),
-    ("camelyon17", {"pool": 24, "val": 8, "id_val": 8}), ("fmow", {"pool": 24, "val": 8, "id_val": 8})])
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("iwildcam", {"pool": 24, "val": 8, "id_val": 8}),
+        ("amazon", {"pool": 60, "val": 30}),
+        ("camelyon17", {"pool": 24, "val": 8, "id_val": 8}),
+        ("fmow", {"pool": 24, "val": 8, "id_val": 8}),
+    ],
+)
 def test_the_library_reads_the_pool_and_the_evaluation_splits_figures_first(prepared, name, sizes):
     data = prepared[name]
     assert {split: len(data.rows(split)) for split in ["pool", *data.eval_splits]} == sizes
@@ -70,7 +81,11 @@ def test_iwildcam_names_its_animals_and_its_cameras(prepared):
     data = prepared["iwildcam"]
     assert data.classes == ["empty", "tayassu pecari", "puma concolor", "mazama americana"]
     assert data.rows("pool")["label"].tolist()[:4] == data.classes
-    assert set(data.rows("pool")["location"]) == set(data.rows("id_val")["location"]) == {"location 0", "location 1"}
+    assert (
+        set(data.rows("pool")["location"])
+        == set(data.rows("id_val")["location"])
+        == {"location 0", "location 1"}
+    )
     assert set(data.rows("val")["location"]) == {"location 2"}
     assert set(data.subgroup("val")) == set(data.classes)
 
@@ -88,9 +103,14 @@ def test_iwildcam_buys_one_label_a_class_and_eight_times_that(prepared):
 def test_camelyon_has_other_hospitals_in_val_than_in_the_pool(prepared):
     data = prepared["camelyon17"]
     assert data.name == "camelyon17"
-    assert set(data.subgroup("pool")) == {f"{label}/hospital {i}" for label in ("normal", "tumor") for i in (0, 3, 4)}
+    assert set(data.subgroup("pool")) == {
+        f"{label}/hospital {i}" for label in ("normal", "tumor") for i in (0, 3, 4)
+    }
     assert set(data.subgroup("val")) == {"normal/hospital 1", "tumor/hospital 1"}
-    assert data.images("val", 8)[:2].mean(axis=(1, 2)).round(-1).tolist() == [[200, 40, 40], [40, 40, 200]]  # normal, tumor
+    assert data.images("val", 8)[:2].mean(axis=(1, 2)).round(-1).tolist() == [
+        [200, 40, 40],
+        [40, 40, 200],
+    ]  # normal, tumor
 
 
 def test_fmow_numbers_pictures_by_the_row_of_the_whole_table(prepared, releases):
@@ -99,7 +119,10 @@ def test_fmow_numbers_pictures_by_the_row_of_the_whole_table(prepared, releases)
     rows = data.rows("pool")["path"].str.extract(r"rgb_img_(\d+)\.png")[0].astype(int)
     assert table["category"][rows].tolist() == data.rows("pool")["label"].tolist()
     assert set(table["split"][rows]) == {"train"}
-    assert data.images("pool", 8)[:2].mean(axis=(1, 2)).round(-1).tolist() == [[200, 40, 40], [40, 40, 200]]
+    assert data.images("pool", 8)[:2].mean(axis=(1, 2)).round(-1).tolist() == [
+        [200, 40, 40],
+        [40, 40, 200],
+    ]
 
 
 def test_fmow_knows_years_and_regions(prepared):
@@ -118,37 +141,62 @@ def test_amazon_reviews_are_those_of_the_wilds_class(prepared, releases):
         ours, subset = prepared["amazon"].rows(split), dataset.get_subset(theirs)
         assert ours["text"].tolist() == [subset[i][0] for i in range(len(subset))]
         assert ours["label"].astype(int).tolist() == [int(y) + 1 for y in subset.y_array]
-        assert ours["reviewer"].tolist() == [reviewers[int(row[column["user"]])] for row in subset.metadata_array]
-        assert ours["category"].tolist() == [products[int(row[column["category"]])] for row in subset.metadata_array]
+        assert ours["reviewer"].tolist() == [
+            reviewers[int(row[column["user"]])] for row in subset.metadata_array
+        ]
+        assert ours["category"].tolist() == [
+            products[int(row[column["category"]])] for row in subset.metadata_array
+        ]
 
 
-def test_amazon_is_the_same_whatever_the_size_of_the_pieces(prepared, releases, tmp_path, monkeypatch):
+def test_amazon_is_the_same_whatever_the_size_of_the_pieces(
+    prepared, releases, tmp_path, monkeypatch
+):
     monkeypatch.setattr(amazon, "ROWS_AT_ONCE", 7)
     prepare("amazon", releases["amazon"], tmp_path / "out")
-    pd.testing.assert_frame_equal(datasets.load(tmp_path / "out").rows("pool"), prepared["amazon"].rows("pool"))
+    pd.testing.assert_frame_equal(
+        datasets.read_dataset(tmp_path / "out").rows("pool"), prepared["amazon"].rows("pool")
+    )
 
 
-def test_evaluation_reviewers_with_few_reviews_are_left_out_and_the_rest_drawn_alike(releases, tmp_path, capsys):
+def test_evaluation_reviewers_with_few_reviews_are_left_out_and_the_rest_drawn_alike(
+    releases, tmp_path, capsys
+):
     splits = releases["amazon"] / "amazon_v2.1" / "splits" / "user.csv"
     copy = shutil.copytree(releases["amazon"], tmp_path / "release")
-    first = pd.read_csv(splits)["split"].eq(1).idxmax()  # the first of the first evaluation reviewer's ten
-    edit(copy / "amazon_v2.1" / "splits" / "user.csv", lambda t: t.assign(split=t["split"].where(t.index != first, "-1.0")))
-    drawn = [prepare("amazon", copy, tmp_path / f"out{i}", eval_reviewers=1).manifest for i in range(2)]
-    assert "evaluation: 1 of 3 reviewers; 1 have fewer than 10 reviews, 1 were not drawn" in capsys.readouterr().out
+    first = (
+        pd.read_csv(splits)["split"].eq(1).idxmax()
+    )  # the first of the first evaluation reviewer's ten
+    edit(
+        copy / "amazon_v2.1" / "splits" / "user.csv",
+        lambda t: t.assign(split=t["split"].where(t.index != first, "-1.0")),
+    )
+    drawn = [
+        prepare("amazon", copy, tmp_path / f"out{i}", eval_reviewers=1).manifest for i in range(2)
+    ]
+    assert (
+        "evaluation: 1 of 3 reviewers; 1 have fewer than 10 reviews, 1 were not drawn"
+        in capsys.readouterr().out
+    )
     reviewers = [set(m.loc[m["split"] == "val", "reviewer"]) for m in drawn]
     assert reviewers[0] == reviewers[1]
     assert reviewers[0] < {"AVAL1", "AVAL2"}
     assert (drawn[0]["split"] == "pool").sum() == 60
 
 
-def test_classes_that_the_pool_lacks_are_dropped_from_evaluation_and_counted(releases, tmp_path, capsys):
+def test_classes_that_the_pool_lacks_are_dropped_from_evaluation_and_counted(
+    releases, tmp_path, capsys
+):
     copy = shutil.copytree(releases["iwildcam"], tmp_path / "release")
     is_puma = lambda t: (t["y"] == "2") & (t["split"] == "train")  # noqa: E731
-    edit(copy / "iwildcam_v2.0" / "metadata.csv", lambda t: t.assign(y=t["y"].where(~is_puma(t), "0")))
+    edit(
+        copy / "iwildcam_v2.0" / "metadata.csv",
+        lambda t: t.assign(y=t["y"].where(~is_puma(t), "0")),
+    )
     prepare("iwildcam", copy, tmp_path / "out")
     said = "dropped 6 examples outside the pool, of 1 classes that the pool lacks, first 'puma concolor'"
     assert said in capsys.readouterr().out
-    data = datasets.load(tmp_path / "out")
+    data = datasets.read_dataset(tmp_path / "out")
     assert data.classes == ["empty", "tayassu pecari", "mazama americana"]
     assert len(data.rows("val")) == 6
     assert data.description.protocol["seed_set_size"] == 3
@@ -157,7 +205,12 @@ def test_classes_that_the_pool_lacks_are_dropped_from_evaluation_and_counted(rel
 def test_without_names_classes_are_called_by_their_numbers(releases, tmp_path):
     copy = shutil.copytree(releases["iwildcam"], tmp_path / "release")
     (copy / "iwildcam_v2.0" / "categories.csv").unlink()
-    assert prepare("iwildcam", copy, tmp_path / "out").description["classes"] == ["empty", "1", "2", "3"]
+    assert prepare("iwildcam", copy, tmp_path / "out").description["classes"] == [
+        "empty",
+        "1",
+        "2",
+        "3",
+    ]
 
 
 # --- wrong folders ----------------------------------------------------------------------------------------------------
@@ -168,11 +221,15 @@ def drop(column: str, file: str) -> Callable[[Path], None]:
 
 
 def put(column: str, value: str, file: str, row: int = 0) -> Callable[[Path], None]:
-    return lambda folder: edit(folder / file, lambda t: t.assign(**{column: t[column].where(t.index != row, value)}))
+    return lambda folder: edit(
+        folder / file, lambda t: t.assign(**{column: t[column].where(t.index != row, value)})
+    )
 
 
 def swap(column: str, old: str, new: str, file: str) -> Callable[[Path], None]:
-    return lambda folder: edit(folder / file, lambda t: t.assign(**{column: t[column].replace(old, new)}))
+    return lambda folder: edit(
+        folder / file, lambda t: t.assign(**{column: t[column].replace(old, new)})
+    )
 
 
 def remove(pattern: str) -> Callable[[Path], None]:
@@ -195,16 +252,31 @@ META, RGB, REVIEWS, USER = "metadata.csv", "rgb_metadata.csv", "reviews.csv", "s
 WRONG = {
     "iwildcam": [
         (remove("RELEASE*"), "RELEASE_v2.0.txt is missing: the release comes with it"),
-        (drop("sequence_remapped", META), "column 'sequence_remapped' missing; it has Unnamed: 0, split, location_remapped, y"),
+        (
+            drop("sequence_remapped", META),
+            "column 'sequence_remapped' missing; it has Unnamed: 0, split, location_remapped, y",
+        ),
         (swap("y", "1", "0", META), "y leaves out 1, but 0 to 3 must all occur"),
-        (swap("location_remapped", "0", "1", META), "location_remapped leaves out 0, but 0 to 3 must all occur"),
+        (
+            swap("location_remapped", "0", "1", META),
+            "location_remapped leaves out 0, but 0 to 3 must all occur",
+        ),
         (put("y", "", META, row=3), "y must be a whole number; got '' in row 3 (1 such rows)"),
-        (put("datetime", "2013-06-05 05:44:19", META), "with a fraction of a second; got '2013-06-05 05:44:19' in row 0"),
-        (put("split", "training", META), "split must be one of train, val, id_val, test, id_test; got 'training' in row 0"),
+        (
+            put("datetime", "2013-06-05 05:44:19", META),
+            "with a fraction of a second; got '2013-06-05 05:44:19' in row 0",
+        ),
+        (
+            put("split", "training", META),
+            "split must be one of train, val, id_val, test, id_test; got 'training' in row 0",
+        ),
         (swap("split", "val", "test", META), "no images in split 'val' (48 in the others)"),
         (remove("train/id_val000*"), "1 of 40 images missing, first"),
         (cut("train/val003*"), "1 of 40 images cannot be read (truncated or no image): val003"),
-        (put("name", "empty", "categories.csv", row=1), "categories.csv gives 3 different names in 4 rows for 4 classes"),
+        (
+            put("name", "empty", "categories.csv", row=1),
+            "categories.csv gives 3 different names in 4 rows for 4 classes",
+        ),
     ],
     "amazon": [
         (remove("RELEASE*"), "RELEASE_v2.1.txt is missing: the release comes with it"),
@@ -225,28 +297,61 @@ WRONG = {
         (put("tumor", "", META), "tumor must be one of 0, 1; got '' in row 0"),
         (put("slide", "", META), "slide must be a whole number; got '' in row 0"),
         (swap("center", "1", "2", META), "no images in split 'val' (44 in the others)"),
-        (swap("tumor", "1", "0", META), "no example of class 'tumor' in the pool; it has {'normal': 24}"),
+        (
+            swap("tumor", "1", "0", META),
+            "no example of class 'tumor' in the pool; it has {'normal': 24}",
+        ),
         (remove("patches/patient_004*/*.png"), "1 of 40 images missing, first"),
-        (cut("patches/patient_024*/*.png"), "1 of 40 images cannot be read (truncated or no image): patches/patient_024"),
+        (
+            cut("patches/patient_024*/*.png"),
+            "1 of 40 images cannot be read (truncated or no image): patches/patient_024",
+        ),
     ],
     "fmow": [
         (remove("RELEASE*"), "RELEASE_v1.1.txt is missing: the release comes with it"),
-        (remove("country_code_mapping.csv"), "country_code_mapping.csv is missing: unpack the release again"),
-        (drop("timestamp", RGB), "column 'timestamp' missing; it has split, country_code, category"),
-        (put("category", "castle", RGB, row=1), "category must be one of the 62 known ones; got 'castle' in row 1"),
-        (put("timestamp", "2011-05-06", RGB, row=1), "timestamp must be like 2012-05-06T08:21:28Z; got '2011-05-06' in row 1"),
-        (put("timestamp", "", RGB, row=2), "timestamp must be like 2012-05-06T08:21:28Z; got '' in row 2"),
-        (put("timestamp", "2019-05-06T08:21:28Z", RGB, row=1), "timestamp must be from 2002 to 2017; got '2019"),
+        (
+            remove("country_code_mapping.csv"),
+            "country_code_mapping.csv is missing: unpack the release again",
+        ),
+        (
+            drop("timestamp", RGB),
+            "column 'timestamp' missing; it has split, country_code, category",
+        ),
+        (
+            put("category", "castle", RGB, row=1),
+            "category must be one of the 62 known ones; got 'castle' in row 1",
+        ),
+        (
+            put("timestamp", "2011-05-06", RGB, row=1),
+            "timestamp must be like 2012-05-06T08:21:28Z; got '2011-05-06' in row 1",
+        ),
+        (
+            put("timestamp", "", RGB, row=2),
+            "timestamp must be like 2012-05-06T08:21:28Z; got '' in row 2",
+        ),
+        (
+            put("timestamp", "2019-05-06T08:21:28Z", RGB, row=1),
+            "timestamp must be from 2002 to 2017; got '2019",
+        ),
         (swap("split", "val", "test", RGB), "no images in split 'val' (40 in the others)"),
         (remove("images/rgb_img_*.png"), "1 of 40 images missing, first"),
-        (cut("images/rgb_img_*.png"), "1 of 40 images cannot be read (truncated or no image): rgb_img_"),
+        (
+            cut("images/rgb_img_*.png"),
+            "1 of 40 images cannot be read (truncated or no image): rgb_img_",
+        ),
     ],
 }
-CASES = [pytest.param(name, spoil, said, id=f"{name}-{said[:40]}") for name, cases in WRONG.items() for spoil, said in cases]
+CASES = [
+    pytest.param(name, spoil, said, id=f"{name}-{said[:40]}")
+    for name, cases in WRONG.items()
+    for spoil, said in cases
+]
 
 
 @pytest.mark.parametrize(("name", "spoil", "said"), CASES)
-def test_a_wrong_folder_is_refused_in_one_line_and_nothing_is_written(releases, tmp_path, name, spoil, said):
+def test_a_wrong_folder_is_refused_in_one_line_and_nothing_is_written(
+    releases, tmp_path, name, spoil, said
+):
     root = shutil.copytree(releases[name], tmp_path / "release")
     spoil(next(root.iterdir()))
     with pytest.raises(ReleaseError) as error:
@@ -256,11 +361,24 @@ def test_a_wrong_folder_is_refused_in_one_line_and_nothing_is_written(releases, 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("name", "said"), [
-    ("iwildcam", "5 of 5 counts differ from the published ones: pool images: 24 instead of 129809"),
-    ("amazon", "5 of 5 counts differ from the published ones: pool reviews: 60 instead of 245502"),
-    ("camelyon17", "4 of 4 counts differ from the published ones: pool images: 24 instead of 302436"),
-    ("fmow", "5 of 5 counts differ from the published ones: pool images: 24 instead of 76863")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "iwildcam",
+            "5 of 5 counts differ from the published ones: pool images: 24 instead of 129809",
+        ),
+        (
+            "amazon",
+            "5 of 5 counts differ from the published ones: pool reviews: 60 instead of 245502",
+        ),
+        (
+            "camelyon17",
+            "4 of 4 counts differ from the published ones: pool images: 24 instead of 302436",
+        ),
+        ("fmow", "5 of 5 counts differ from the published ones: pool images: 24 instead of 76863"),
+    ],
+)
 def test_counts_must_be_the_published_ones_unless_allowed(releases, tmp_path, name, said):
     with pytest.raises(ReleaseError) as error:
         prepare(name, releases[name], tmp_path / "out", allow_different=False)
@@ -268,19 +386,28 @@ def test_counts_must_be_the_published_ones_unless_allowed(releases, tmp_path, na
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("name", "said"), [("iwildcam", "4 instead of 182"), ("fmow", "4 instead of 62")])
-def test_a_release_of_the_right_size_with_too_few_classes_is_refused(releases, tmp_path, monkeypatch, name, said):
+@pytest.mark.parametrize(
+    ("name", "said"), [("iwildcam", "4 instead of 182"), ("fmow", "4 instead of 62")]
+)
+def test_a_release_of_the_right_size_with_too_few_classes_is_refused(
+    releases, tmp_path, monkeypatch, name, said
+):
     sizes = prepare(name, releases[name], tmp_path / "allowed")
     assert f"pool classes: {said}" in sizes.different
     monkeypatch.setattr(SCRIPTS[name], "PUBLISHED", sizes.counts)
-    with pytest.raises(ReleaseError, match=f"1 of 1 counts differ from the published ones: pool classes: {said}"):
+    with pytest.raises(
+        ReleaseError, match=f"1 of 1 counts differ from the published ones: pool classes: {said}"
+    ):
         prepare(name, releases[name], tmp_path / "out", allow_different=False)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_folder_without_the_release_says_what_to_give(tmp_path, name):
-    with pytest.raises(ReleaseError, match=f"is missing: --root takes the folder {SCRIPTS[name].FOLDER} of WILDS, or"):
+    with pytest.raises(
+        ReleaseError,
+        match=f"is missing: --root takes the folder {SCRIPTS[name].FOLDER} of WILDS, or",
+    ):
         prepare(name, tmp_path, tmp_path / "out")
 
 
@@ -299,37 +426,63 @@ def test_what_the_checks_miss_still_ends_in_one_line(releases, tmp_path):
 def test_the_published_counts_add_up_to_the_sizes_in_the_wilds_paper():
     # WILDS (Koh et al. 2021), Fig. 2; FMoW: without its sequestered images
     totals = {name: int(script.PUBLISHED.sum().item()) for name, script in SCRIPTS.items()}
-    assert totals == {"iwildcam": 203_029, "amazon": 539_502, "camelyon17": 455_954, "fmow": 141_696}
+    assert totals == {
+        "iwildcam": 203_029,
+        "amazon": 539_502,
+        "camelyon17": 455_954,
+        "fmow": 141_696,
+    }
 
 
 def test_bundles_are_those_that_the_wilds_package_would_fetch():
     from wilds.datasets import amazon_dataset, camelyon17_dataset, fmow_dataset, iwildcam_dataset
 
-    classes = {"iwildcam": iwildcam_dataset.IWildCamDataset, "amazon": amazon_dataset.AmazonDataset,
-               "camelyon17": camelyon17_dataset.Camelyon17Dataset, "fmow": fmow_dataset.FMoWDataset}
+    classes = {
+        "iwildcam": iwildcam_dataset.IWildCamDataset,
+        "amazon": amazon_dataset.AmazonDataset,
+        "camelyon17": camelyon17_dataset.Camelyon17Dataset,
+        "fmow": fmow_dataset.FMoWDataset,
+    }
     for name, script in SCRIPTS.items():
         theirs = classes[name]._versions_dict[script.FOLDER.rpartition("_v")[2]]
         assert script.ARCHIVE.urls[0] == theirs["download_url"]
         assert script.ARCHIVE.about_bytes == theirs["compressed_size"]
 
 
-def test_a_flat_bundle_of_wilds_is_fetched_into_the_folder_that_the_package_expects(releases, tmp_path):
+def test_a_flat_bundle_of_wilds_is_fetched_into_the_folder_that_the_package_expects(
+    releases, tmp_path
+):
     bundle = tmp_path / "bundle"
-    with tarfile.open(bundle, "w:gz") as archive:  # as its host serves it: the content of the folder
+    with tarfile.open(
+        bundle, "w:gz"
+    ) as archive:  # as its host serves it: the content of the folder
         archive.add(releases["camelyon17"] / "camelyon17_v1.0", ".")
-    fetch([replace(camelyon17.ARCHIVE, urls=(bundle.as_uri(),), about_bytes=None)], tmp_path / "source")
+    fetch(
+        [replace(camelyon17.ARCHIVE, urls=(bundle.as_uri(),), about_bytes=None)],
+        tmp_path / "source",
+    )
     assert [p.name for p in (tmp_path / "source").iterdir()] == ["camelyon17_v1.0"]
     assert len(prepare("camelyon17", tmp_path / "source", tmp_path / "out").manifest) == 44
 
 
 def test_where_no_mirror_delivers_another_source_is_named(tmp_path):
-    with pytest.raises(ReleaseError, match=r"elsewhere \(the archive files of huggingface.co/datasets/pangwei/wilds-amazon"):
+    with pytest.raises(
+        ReleaseError,
+        match=r"elsewhere \(the archive files of huggingface.co/datasets/pangwei/wilds-amazon",
+    ):
         download(replace(amazon.ARCHIVE, urls=((tmp_path / "nothing").as_uri(),)), tmp_path)
 
 
 def test_the_command_lines_end_with_counts_or_with_one_line_and_exit_1(releases, tmp_path):
     def run(*arguments) -> subprocess.CompletedProcess:
-        command = [sys.executable, DATA_PREP / "amazon.py", "--root", releases["amazon"], "--out", tmp_path / "out"]
+        command = [
+            sys.executable,
+            DATA_PREP / "amazon.py",
+            "--root",
+            releases["amazon"],
+            "--out",
+            tmp_path / "out",
+        ]
         return subprocess.run([*map(str, command), *arguments], capture_output=True, text=True)
 
     refused = run()
@@ -339,4 +492,4 @@ def test_the_command_lines_end_with_counts_or_with_one_line_and_exit_1(releases,
     done = run("--allow-different", "--min-reviews", "10", "--eval-reviewers", "2")
     assert done.returncode == 0
     assert "not as published: val reviews: 30 instead of 100050" in done.stdout
-    assert len(datasets.load(tmp_path / "out").rows("val")) == 20
+    assert len(datasets.read_dataset(tmp_path / "out").rows("val")) == 20

@@ -12,8 +12,22 @@ import pandas as pd
 from PIL import Image
 
 SIZES = {"train": 24, "val": 8, "id_val": 8, "test": 4, "id_test": 4}
-COLOURS = [(200, 40, 40), (40, 40, 200), (40, 180, 40), (200, 200, 40), (180, 40, 180), (40, 180, 180)]
-ANIMALS = ["empty", "tayassu pecari", "puma concolor", "mazama americana", "dasyprocta punctata", "urocyon cinereoargenteus"]
+COLOURS = [
+    (200, 40, 40),
+    (40, 40, 200),
+    (40, 180, 40),
+    (200, 200, 40),
+    (180, 40, 180),
+    (40, 180, 180),
+]
+ANIMALS = [
+    "empty",
+    "tayassu pecari",
+    "puma concolor",
+    "mazama americana",
+    "dasyprocta punctata",
+    "urocyon cinereoargenteus",
+]
 LAND_USES = ["airport", "dam", "port", "zoo"]
 WORDS = {1: "awful", 2: "poor", 3: "ordinary", 4: "good", 5: "superb"}
 PRODUCTS = ["Books", "Digital_Music", "Gift_Cards"]
@@ -29,7 +43,9 @@ def picture(colour: tuple[int, int, int], px: int, rng: np.random.Generator) -> 
     return Image.fromarray(np.clip(rng.normal(colour, 25, (px, px, 3)), 0, 255).astype(np.uint8))
 
 
-def write_iwildcam(root: Path, sizes: dict[str, int] = SIZES, n_classes: int = 4, px: int = 32) -> Path:
+def write_iwildcam(
+    root: Path, sizes: dict[str, int] = SIZES, n_classes: int = 4, px: int = 32
+) -> Path:
     """iwildcam_v2.0: two cameras in the pool and the id splits, one each in val and test; the first picture is grey."""
     rng, folder = np.random.default_rng(0), root / "iwildcam_v2.0"
     release_file(folder, "2.0")
@@ -38,14 +54,32 @@ def write_iwildcam(root: Path, sizes: dict[str, int] = SIZES, n_classes: int = 4
     rows = []
     for split, n in sizes.items():
         for i in range(n):
-            y, name, camera = i % n_classes, f"{split}{i:03}-21bc-11ea-a13a-137349068a90.jpg", cameras[split]
+            y, name, camera = (
+                i % n_classes,
+                f"{split}{i:03}-21bc-11ea-a13a-137349068a90.jpg",
+                cameras[split],
+            )
             image = picture(COLOURS[y], px, rng)
             (image.convert("L") if not rows else image).save(folder / "train" / name, quality=90)
-            rows.append((split, camera[i // n_classes % len(camera)], len(rows), y, f"2013-06-0{i % 9 + 1} 05:44:19.000", name))
+            rows.append(
+                (
+                    split,
+                    camera[i // n_classes % len(camera)],
+                    len(rows),
+                    y,
+                    f"2013-06-0{i % 9 + 1} 05:44:19.000",
+                    name,
+                )
+            )
     columns = ["split", "location_remapped", "sequence_remapped", "y", "datetime", "filename"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "metadata.csv")
-    names = [*zip(range(n_classes), range(100, 100 + n_classes), ANIMALS, strict=False), (99999, 317, "left out by WILDS")]
-    pd.DataFrame(names, columns=["y", "category_id", "name"]).to_csv(folder / "categories.csv", index=False)
+    names = [
+        *zip(range(n_classes), range(100, 100 + n_classes), ANIMALS, strict=False),
+        (99999, 317, "left out by WILDS"),
+    ]
+    pd.DataFrame(names, columns=["y", "category_id", "name"]).to_csv(
+        folder / "categories.csv", index=False
+    )
     return root
 
 
@@ -61,8 +95,12 @@ def write_camelyon17(root: Path, sizes: dict[str, int] = SIZES, px: int = 96) ->
             patient, node, x, y = f"{20 * center + 4:03}", i % 3, 3328 + 32 * len(rows), 21792
             place = folder / "patches" / f"patient_{patient}_node_{node}"
             place.mkdir(parents=True, exist_ok=True)
-            picture(COLOURS[tumor], px, rng).save(place / f"patch_{place.name}_x_{x}_y_{y}.png", compress_level=1)
-            rows.append((patient, node, x, y, tumor, 10 * center + node, center, int(split == "id_val")))
+            picture(COLOURS[tumor], px, rng).save(
+                place / f"patch_{place.name}_x_{x}_y_{y}.png", compress_level=1
+            )
+            rows.append(
+                (patient, node, x, y, tumor, 10 * center + node, center, int(split == "id_val"))
+            )
     columns = ["patient", "node", "x_coord", "y_coord", "tumor", "slide", "center", "split"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "metadata.csv")
     return root
@@ -74,18 +112,32 @@ def write_fmow(root: Path, sizes: dict[str, int] = SIZES, px: int = 32) -> Path:
     release_file(folder, "1.1")
     (folder / "images").mkdir()
     years = {"train": 2011, "id_val": 2012, "id_test": 2012, "val": 2014, "test": 2016}
-    rows = [("train", "FRA", "2015-03-04T10:00:00Z", "dam")]  # a training picture of the years of val
+    rows = [
+        ("train", "FRA", "2015-03-04T10:00:00Z", "dam")
+    ]  # a training picture of the years of val
     for split, n in sizes.items():
         for i in range(n):
             while len(rows) % 5 == 0:
                 rows.append(("seq", "USA", "2010-01-01T10:00:00Z", "zoo"))
             country = ["FRA", "USA", "ATA"][i // 4 % 3]
             picture(COLOURS[i % 4], px, rng).save(folder / "images" / f"rgb_img_{len(rows)}.png")
-            rows.append((split.removeprefix("id_"), country, f"{years[split]}-05-06T08:21:28Z", LAND_USES[i % 4]))
+            rows.append(
+                (
+                    split.removeprefix("id_"),
+                    country,
+                    f"{years[split]}-05-06T08:21:28Z",
+                    LAND_USES[i % 4],
+                )
+            )
     columns = ["split", "country_code", "timestamp", "category"]
     pd.DataFrame(rows, columns=columns).to_csv(folder / "rgb_metadata.csv", index=False)
-    countries = [("France", "FRA", "Europe"), ("United States of America", "USA", "Americas")]  # wilds calls the rest Other
-    pd.DataFrame(countries, columns=["name", "alpha-3", "region"]).to_csv(folder / "country_code_mapping.csv", index=False)
+    countries = [
+        ("France", "FRA", "Europe"),
+        ("United States of America", "USA", "Americas"),
+    ]  # wilds calls the rest Other
+    pd.DataFrame(countries, columns=["name", "alpha-3", "region"]).to_csv(
+        folder / "country_code_mapping.csv", index=False
+    )
     return root
 
 
@@ -102,7 +154,9 @@ def write_amazon(root: Path, reviewers: dict[str, int] | None = None, n_reviews:
     rows, splits = [], []
     for split, n in (reviewers or {"train": 6, "val": 3, "test": 1}).items():
         for k in range(n):
-            written = [split] * n_reviews + (["id_val", "id_test"] if split == "train" else []) + [None]
+            written = (
+                [split] * n_reviews + (["id_val", "id_test"] if split == "train" else []) + [None]
+            )
             for i, used in enumerate(written):
                 rows.append(review(f"A{split.upper()}{k}", len(rows), (i + k) % 5 + 1))
                 splits.append(float(codes.get(used, -1)))
@@ -113,7 +167,20 @@ def write_amazon(root: Path, reviewers: dict[str, int] | None = None, n_reviews:
 
 def review(reviewer: str, number: int, stars: int) -> dict:
     """One row of reviews.csv; texts hold what a careless reader of csv files would stumble over."""
-    text = [f'a "{WORDS[stars]}" thing, number {number}', f"NA\n{WORDS[stars]}, I say", f"{WORDS[stars]} {number}"][number % 3]
-    return {"reviewerID": reviewer, "asin": f"B{number:09}", "overall": float(stars), "reviewTime": "01 4, 2015",
-            "unixReviewTime": 1420329600, "reviewText": text, "summary": WORDS[stars], "verified": True,
-            "category": PRODUCTS[number % 7 % 3], "reviewYear": 2015}
+    text = [
+        f'a "{WORDS[stars]}" thing, number {number}',
+        f"NA\n{WORDS[stars]}, I say",
+        f"{WORDS[stars]} {number}",
+    ][number % 3]
+    return {
+        "reviewerID": reviewer,
+        "asin": f"B{number:09}",
+        "overall": float(stars),
+        "reviewTime": "01 4, 2015",
+        "unixReviewTime": 1420329600,
+        "reviewText": text,
+        "summary": WORDS[stars],
+        "verified": True,
+        "category": PRODUCTS[number % 7 % 3],
+        "reviewYear": 2015,
+    }

@@ -1,0 +1,76 @@
+"""Which models there are: roles such as "bit-m", what they stand for, and what decides a pretrained start. No torch here."""
+
+from alpt_lib.errors import ModelError, unknown
+
+NOT_PRETRAINED = "-np"
+
+# what a role such as "bit-m" stands for, by tier; a concrete name ("timm:...", "hf:...") works anywhere
+ROLES = {
+    "mini": {
+        "bit-s": "mini-bit-s",
+        "bit-m": "mini-bit-m",
+        "bit-m-deep": "mini-bit-m-deep",
+        "roberta-m": "mini-roberta-m",
+    },
+    "paper": {
+        "bit-s": "timm:resnetv2_50x1_bit",
+        "bit-m": "timm:resnetv2_50x1_bit.goog_in21k",
+        "bit-m-deep": "timm:resnetv2_101x1_bit.goog_in21k",
+        "roberta-m": "hf:roberta-large",
+    },
+}
+
+MINI_BIT_LAYERS = {"mini-bit-s": (1, 1, 1), "mini-bit-m": (1, 1, 1), "mini-bit-m-deep": (2, 2, 2)}
+
+BIT_S = "BiT-S-R50x1.npz"  # Google's file: no hub has this model in timm's format
+
+TITLES = {
+    "bit-s": "BiT-S",
+    "bit-m": "BiT-M",
+    "bit-m-deep": "BiT-M deep",
+    "bit-m-np": "not pretrained",
+    "bit-m-deep-np": "deep, not pretrained",
+    "roberta-m": "RoBERTa",
+    "roberta-m-np": "RoBERTa, not pretrained",
+}
+
+
+def title(model: str) -> str:
+    """How figures call a model."""
+    base, suffix = split_name(model)
+    name = base.removeprefix("timm:").removeprefix("hf:").partition("?")[0]
+    return TITLES.get(model, name + (", not pretrained" if suffix else ""))
+
+
+def resolve(name: str, tier: str = "mini") -> str:
+    """Concrete name of a model given by role or by concrete name.
+
+    Raises:
+        ModelError: unknown; lists the known names.
+    """
+    base, suffix = split_name(name)
+    roles = ROLES[tier]
+    if base in roles:
+        return roles[base] + suffix
+    if (
+        base in roles.values()
+        or base in ROLES["mini"].values()
+        or base.startswith(("timm:", "hf:"))
+    ):
+        return name
+    raise ModelError(
+        unknown(
+            "model", name, [*roles, *(r + NOT_PRETRAINED for r in roles), "timm:NAME", "hf:NAME"]
+        )
+    )
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """Base name, and "-np" or ""."""
+    pretrained = not name.endswith(NOT_PRETRAINED)
+    return (name, "") if pretrained else (name.removesuffix(NOT_PRETRAINED), NOT_PRETRAINED)
+
+
+def reads_texts(name: str) -> bool:
+    """Whether a concrete model reads texts; all others read images."""
+    return name.startswith(("hf:", "mini-roberta"))
