@@ -1,93 +1,198 @@
-"""Acquisition functions: predicted probabilities -> scores; higher is queried sooner (paper, sections 2 and 5.2)."""
+"""Acquisition functions: which pool examples are asked for next (paper, sections 2 and 5.2).
+
+A function either scores examples (the highest are asked for) or chooses a query batch together.
+Both see `Candidates`, which computes probabilities and features only if they are looked at.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from scipy.special import entr
 
-CHUNK = 8192  # examples scored at once: what a score needs beside the probabilities stays small, and in the CPU's cache
+from alpt_lib.errors import CompanionError
+
+POOL = "pool"
+# pool examples: their probabilities are dropped before the next ones come, so only scores add up
+SCORED_AT_ONCE = 65_536
+# examples scored at once: what a score needs beside the probabilities stays in the CPU's cache
+CHUNK = 8192
 
 
-def random_score(probs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The baseline a(x; M) = rand(0, 1), independent of the model (paper, section 4.1). (n_pool,) in [0, 1)."""
-    return rng.random(len(probs))
+class Predictor(Protocol):
+    """What `Candidates` asks of a learner."""
+
+    def predict_probs(self, split: str, rows: np.ndarray) -> np.ndarray: ...
+
+    def features(self, split: str, rows: np.ndarray) -> np.ndarray: ...
 
 
-def least_confidence_score(probs: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Minus the probability of the most likely class (paper, eq. 1).
+class Candidates:
+    """The pool rows that may be asked for, as an acquisition function sees them.
 
     Args:
-        probs: (n_pool, n_classes) float, predicted class probabilities, rows sum to 1.
-    Returns:
-        (n_pool,) float in [-1, -1/n_classes].
+        rows: (n_candidates,) int64 pool rows. labelled: (n_labelled,) int64 rows, in the order of
+            acquisition. labels: (n_labelled,) int64 their classes.
     """
-    return -probs.max(axis=1)
+
+    def __init__(
+        self, learner: Predictor, rows: np.ndarray, labelled: np.ndarray, labels: np.ndarray
+    ):
+        self.learner = learner
+        self.rows = rows
+        self.labelled = labelled
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def probs(self) -> np.ndarray:
+        """(n_candidates, n_classes) float32, predicted class probabilities, rows sum to 1."""
+        return self.learner.predict_probs(POOL, self.rows)
+
+    @cached_property
+    def features(self) -> np.ndarray:
+        """(n_candidates, n_features) float32, activations before the head."""
+        return self.learner.features(POOL, self.rows)
+
+    @cached_property
+    def labelled_features(self) -> np.ndarray:
+        """(n_labelled, n_features) float32."""
+        return self.learner.features(POOL, self.labelled)
+
+    def parts(self) -> Iterator["Candidates"]:
+        """The same rows, so many at a time that their probabilities fit in memory."""
+        for start in range(0, max(len(self), 1), SCORED_AT_ONCE):
+            part = self.rows[start : start + SCORED_AT_ONCE]
+            yield Candidates(self.learner, part, self.labelled, self.labels)
 
 
-def entropy_score(probs: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Entropy of the predictive distribution in nats (paper, section 5.2); p = 0 counts 0, never NaN.
+Scorer = Callable[[Candidates, np.random.Generator], np.ndarray]
+Chooser = Callable[[Candidates, int, np.random.Generator], np.ndarray]
 
-    Args:
-        probs: (n_pool, n_classes) float, rows sum to 1.
+
+def random(candidates: Candidates, rng: np.random.Generator) -> np.ndarray:
+    """The baseline a(x; M) = rand(0, 1), independent of the model (paper, section 4.1).
+
     Returns:
-        (n_pool,) float in [0, ln n_classes].
+        (n_candidates,) float in [0, 1).
     """
-    return _by_chunk(lambda part: entr(part).sum(axis=1), probs)
+    return rng.random(len(candidates))
 
 
-def margin_score(probs: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
-    """Minus the gap between the two most likely classes (paper, section 5.2); a tie scores highest.
+def least_confidence(candidates: Candidates, rng: np.random.Generator) -> np.ndarray:
+    """Minus the probability of the most likely class (paper, eq. 1; Lewis and Gale 1994).
 
-    Args:
-        probs: (n_pool, n_classes) float, rows sum to 1.
     Returns:
-        (n_pool,) float in [-1, 0].
+        (n_candidates,) float in [-1, -1/n_classes].
+    """
+    return -candidates.probs.max(axis=1)
+
+
+def entropy(candidates: Candidates, rng: np.random.Generator) -> np.ndarray:
+    """Entropy of the predictive distribution in nats (paper, section 5.2; Shannon 1948).
+
+    p = 0 counts 0, never NaN.
+
+    Returns:
+        (n_candidates,) float in [0, ln n_classes].
+    """
+    return _by_chunk(lambda probs_NC: entr(probs_NC).sum(axis=1), candidates.probs)
+
+
+def margin(candidates: Candidates, rng: np.random.Generator) -> np.ndarray:
+    """Minus the gap between the two most likely classes (paper, section 5.2; Scheffer et al. 2001).
+
+    A tie scores highest.
+
+    Returns:
+        (n_candidates,) float in [-1, 0].
     Raises:
         ValueError: fewer than two classes.
     """
-    if probs.shape[1] < 2:
-        raise ValueError(f"margin needs at least 2 classes; got probs of shape {probs.shape}")
-    return _by_chunk(_minus_gap, probs)
+    if candidates.probs.shape[1] < 2:
+        shape = candidates.probs.shape
+        raise ValueError(f"margin needs at least 2 classes; got probs of shape {shape}")
+    return _by_chunk(_minus_gap, candidates.probs)
 
 
-def _minus_gap(probs: np.ndarray) -> np.ndarray:
-    rest, rows, top = probs.copy(), np.arange(len(probs)), probs.argmax(axis=1)
-    rest[rows, top] = -np.inf  # two passes for the maximum take half the time of np.partition
-    return rest.max(axis=1) - probs[rows, top]
+def _minus_gap(probs_NC: np.ndarray) -> np.ndarray:
+    rest_NC = probs_NC.copy()
+    rows = np.arange(len(probs_NC))
+    top_N = probs_NC.argmax(axis=1)
+    # two passes for the maximum take half the time of np.partition
+    rest_NC[rows, top_N] = -np.inf
+    return rest_NC.max(axis=1) - probs_NC[rows, top_N]
 
 
-def _by_chunk(score, probs: np.ndarray) -> np.ndarray:
-    return np.concatenate(
-        [score(probs[i : i + CHUNK]) for i in range(0, max(len(probs), 1), CHUNK)]
-    )
+def _by_chunk(score: Callable[[np.ndarray], np.ndarray], probs_NC: np.ndarray) -> np.ndarray:
+    starts = range(0, max(len(probs_NC), 1), CHUNK)
+    return np.concatenate([score(probs_NC[i : i + CHUNK]) for i in starts])
 
 
-ACQUISITION_FUNCTIONS = {
-    "random": random_score,
-    "least_confidence": least_confidence_score,
-    "entropy": entropy_score,
-    "margin": margin_score,
+# score examples, each for itself: the highest are asked for
+ACQUISITION_FUNCTIONS: dict[str, Scorer] = {
+    "random": random,
+    "least_confidence": least_confidence,
+    "entropy": entropy,
+    "margin": margin,
 }
+# choose a query batch together: positions among the candidates, most wanted first
+BATCH_FUNCTIONS: dict[str, Chooser] = {}
+
+
+def acquisition_names() -> list[str]:
+    """Every name that `acquisition` takes."""
+    return [*ACQUISITION_FUNCTIONS, *BATCH_FUNCTIONS]
+
+
+def choose(
+    name: str, candidates: Candidates, n: int, rng: np.random.Generator, fidelity: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """What an acquisition function asks for.
+
+    Args:
+        fidelity: "released" breaks ties of scores by position, "paper" by the rng.
+    Returns:
+        (n,) int64 pool rows, most wanted first, and (n,) float scores (NaN for a batch function).
+    Raises:
+        CompanionError: a score that is NaN.
+    """
+    if name in BATCH_FUNCTIONS:
+        positions = BATCH_FUNCTIONS[name](candidates, n, rng)
+        return candidates.rows[positions], np.full(len(positions), np.nan)
+    score = ACQUISITION_FUNCTIONS[name]
+    scores = np.concatenate([score(part, rng) for part in candidates.parts()])
+    if np.isnan(scores).any():
+        row = candidates.rows[np.isnan(scores).argmax()]
+        count = np.isnan(scores).sum()
+        raise CompanionError(f"{name} gave {count} NaN scores, first for pool row {row}")
+    best = select(scores, n, None if fidelity == "released" else rng)
+    return candidates.rows[best], scores[best]
 
 
 def select(scores: np.ndarray, n: int, rng: np.random.Generator | None) -> np.ndarray:
-    """Positions of the `n` highest scores, best first; ties broken at random, or by position without an rng (released code).
+    """Positions of the `n` highest scores, best first; ties broken by the rng, or by position.
 
     Args:
         scores: (n_pool,) float, no NaN.
-        n: how many, at most n_pool.
+        n: how many, at most n_pool. rng: None breaks ties by position.
     Returns:
         (n,) int64 positions in `scores`.
     Raises:
         ValueError: a NaN score, or n larger than the pool.
     """
     if np.isnan(scores).any():
+        is_nan = np.isnan(scores)
         raise ValueError(
-            f"{np.isnan(scores).sum()} of {len(scores)} scores are NaN, first at row {np.isnan(scores).argmax()}"
+            f"{is_nan.sum()} of {len(scores)} scores are NaN, first at row {is_nan.argmax()}"
         )
     if not 0 <= n <= len(scores):
         raise ValueError(f"asked for {n} examples but {len(scores)} remain in the pool")
     ties = np.arange(len(scores)) if rng is None else rng.permutation(len(scores))
-    worst = (
-        np.partition(scores, -n)[-n] if n else np.inf
-    )  # sorting only what can be chosen: 8 times faster for a million
-    candidates = np.flatnonzero(scores >= worst)
-    return candidates[np.lexsort((ties[candidates], -scores[candidates]))][:n]
+    # sorting only what can be chosen is 8 times faster for a million
+    worst = np.partition(scores, -n)[-n] if n else np.inf
+    eligible = np.flatnonzero(scores >= worst)
+    return eligible[np.lexsort((ties[eligible], -scores[eligible]))][:n]

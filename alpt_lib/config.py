@@ -1,210 +1,204 @@
-"""What a run is: dataset, model, acquisition function, seed, protocol and recipe. Checked on creation."""
+"""What a run is: dataset, model, acquisition function, seed, protocol, recipe; checked."""
 
-from dataclasses import asdict, dataclass, field, fields, replace
-from math import inf
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, field, fields, replace
+from typing import Annotated, Any, Literal, TypeVar, get_args
+from zlib import crc32
 
-from alpt_lib.acquisition import ACQUISITION_FUNCTIONS
-from alpt_lib.errors import ConfigError, unknown
+import numpy as np
+from pydantic import AfterValidator, ConfigDict, Field, Strict, StrictInt, StrictStr
+from pydantic import ValidationError as PydanticError
+from pydantic.dataclasses import dataclass
 
-CHOICES = {
-    "acquisition": tuple(ACQUISITION_FUNCTIONS),
-    "seed_set": ("balanced", "random"),
-    "optimizer": ("sgd", "adamw"),
-    "stopping": ("loss_ratio", "early_stopping", "fixed_steps"),
-    "augment": ("none", "flip", "crop_flip"),
-    "fidelity": ("paper", "released"),
-}
+from alpt_lib.acquisition import acquisition_names
+from alpt_lib.errors import CompanionError, ConfigError, unknown
+
+Class = TypeVar("Class")
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+# a list in yaml serves as a tuple
+Integers = Annotated[tuple[StrictInt, ...], Strict(False)]
+Names = Annotated[tuple[StrictStr, ...], Strict(False)]
 
 
-@dataclass(frozen=True)
+def checked_dataclass(error: type[CompanionError], **options: Any) -> Callable[[type[Class]], Any]:
+    """A pydantic dataclass: its fields are checked when it is made, a fault is one line."""
+
+    def decorate(cls: type[Class]) -> Any:
+        settings = ConfigDict(strict=True, extra="forbid", validate_default=False)
+        checked = dataclass(config=settings, **options)(cls)
+        make = checked.__init__
+
+        def __init__(self, *values: Any, **named: Any) -> None:
+            try:
+                make(self, *values, **named)
+            except PydanticError as faults:
+                raise error(_in_words(checked, faults.errors()[0])) from None
+
+        checked.__init__ = __init__
+        return checked
+
+    return decorate
+
+
+def _in_words(cls: type, fault: Any) -> str:
+    """The first fault that pydantic names: which field, what it takes, what it got."""
+    name = str(fault["loc"][0]) if fault["loc"] else ""
+    value = fault["input"]
+    if fault["type"] == "unexpected_keyword_argument":
+        return unknown("setting", name, [f.name for f in fields(cls)])
+    if fault["type"] == "literal_error":
+        (kind,) = [f.type for f in fields(cls) if f.name == name]
+        return unknown(name, value, get_args(kind))
+    if "error" in fault.get("ctx", {}):
+        return str(fault["ctx"]["error"])
+    takes = fault["msg"].replace("Input should be", "must be")
+    return f"{name} {takes}; got {value!r} ({type(value).__name__})"
+
+
+@checked_dataclass(ConfigError, frozen=True)
 class Protocol:
     """How labels are spent (paper, section 2)."""
 
-    seed_set_size: int = (
-        40  # labels before the first round (Waterbirds, Treeperson: 40; iWildCam: 182)
-    )
-    seed_set: str = "balanced"  # "balanced" over classes, or "random"
-    budget: int = 320  # labels acquired after the seed set (released code: 320; iWildCam 1,456)
-    query_batch_size: int = 5  # labels per round (released code: 5; iWildCam 20)
-    eval_every: int = (
-        1  # evaluate every n-th round (released code: 2); the last is always evaluated
-    )
-    pool_subsample: int = (
-        0  # score only this many random pool rows a round; 0 scores all (iWildCam: 12,000)
-    )
-
-    def __post_init__(self):
-        _check_fields(self)
-        for name in ("seed_set_size", "query_batch_size", "eval_every"):
-            _require(
-                getattr(self, name) >= 1, f"{name} must be at least 1; got {getattr(self, name)}"
-            )
-        for name in ("budget", "pool_subsample"):
-            _require(
-                getattr(self, name) >= 0, f"{name} must be 0 or more; got {getattr(self, name)}"
-            )
+    # labels before the first round (Waterbirds, Treeperson: 40; iWildCam: 182)
+    seed_set_size: Positive = 40
+    seed_set: Literal["balanced", "random"] = "balanced"  # over classes
+    # labels acquired after the seed set (released code: 320; iWildCam 1,456)
+    budget: Count = 320
+    query_batch_size: Positive = 5  # labels a round (released code: 5; iWildCam 20)
+    # evaluate every n-th round (released code: 2); the last is always evaluated
+    eval_every: Positive = 1
+    # score only this many random pool rows a round; 0 scores all (iWildCam: 12,000)
+    pool_subsample: Count = 0
 
     @property
     def n_rounds(self) -> int:
-        """Acquisition rounds after the seed set; the last may be smaller than a full query batch."""
+        """Query batches after the seed set; the last may be smaller than the others."""
         return -(-self.budget // self.query_batch_size)
 
-    def evaluates(self, round_: int) -> bool:
-        """Whether this round is evaluated: every n-th is, and the last."""
-        return round_ == self.n_rounds or round_ % self.eval_every == 0
+    def evaluates(self, number: int) -> bool:
+        """Whether a round is evaluated: every n-th, the last, and what comes before any label."""
+        return number in (-1, self.n_rounds) or number % self.eval_every == 0
 
 
-@dataclass(frozen=True)
+@checked_dataclass(ConfigError, frozen=True)
 class Recipe:
     """How one model is fine-tuned on one labelled set.
 
-    Beside each setting: whose it is. The paper's text fixes the stopping rule only; the other image settings are those of its
-    released code (BiT-HyperRule for sets under 20,000 examples). Its text code was not released: settings for texts are ours.
+    Beside each setting: whose it is. The paper's text fixes the stopping rule only; the other image
+    settings are those of its released code (BiT-HyperRule for sets under 20,000 examples). Its text
+    code was not released: settings for texts are ours.
     """
 
-    optimizer: str = "sgd"  # released code; "adamw" is ours, for texts
-    lr: float = 0.003  # released code
-    momentum: float = 0.9  # released code; SGD only
-    weight_decay: float = 0.0  # released code
-    warmup_steps: int = 100  # released code; linear warm-up, in steps
-    decay_steps: tuple[int, ...] = ()  # lr is divided by 10 at each (released code: 200, 300, 400)
-    max_steps: int = 500  # released code; hard stop
-    train_batch_size: int = 32  # released code
-    micro_batch_size: int = 0  # examples a backward pass, gradients added up over the batch; 0 takes all (released code: 4)
-    mixed_precision: bool = False  # ours (released code: fp32): bfloat16 forward passes in training on CUDA; no effect on a CPU
-    stopping: str = "loss_ratio"  # the paper's rule; or "early_stopping" (its Appendix D), or "fixed_steps" (ours)
-    loss_ratio: float = (
-        0.001  # the paper's: stop when the training loss falls to this share of its first value
-    )
-    check_every: int = 5  # released code (iWildCam: 10); early stopping: steps between checks
-    patience: int = 5  # released code; early stopping: checks without improvement
+    optimizer: Literal["sgd", "adamw"] = "sgd"  # released code; "adamw" is ours, for texts
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.003  # released code
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # released code; SGD only
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0  # released code
+    warmup_steps: Count = 100  # released code; linear warm-up, in steps
+    decay_steps: Integers = ()  # lr is divided by 10 at each (released code: 200, 300, 400)
+    max_steps: Positive = 500  # released code; hard stop
+    train_batch_size: Positive = 32  # released code
+    # examples a backward pass, gradients added up over the batch; 0 takes all (released code: 4)
+    micro_batch_size: Count = 0
+    # ours (released code: fp32): bfloat16 forward passes in training on CUDA; no effect on a CPU
+    mixed_precision: bool = False
+    # the paper's rule; or its Appendix D's early stopping; "fixed_steps" is ours
+    stopping: Literal["loss_ratio", "early_stopping", "fixed_steps"] = "loss_ratio"
+    # the paper's: stop when the training loss falls to this share of its first value
+    loss_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    check_every: Positive = 5  # released code (iWildCam: 10); early stopping: steps between checks
+    patience: Positive = 5  # released code; early stopping: checks without improvement
     validation_split: str = "val"  # released code; early stopping only
-    freeze_batch_norm: bool = (
-        False  # ours: keep batch-norm statistics as pretrained (BiT has no batch norm)
-    )
-    augment: str = "none"  # "none", "flip" or "crop_flip" (released code)
-    resize: int = 0  # px, side after resizing; 0 takes the dataset's image_size (released code: 512; small images 160)
-    crop: int = 0  # px, side of the random crop (train) and of evaluation images; 0 takes resize (released code: 480; 128)
-    # "paper": as its text reads. "released": as its code does. There the stopping rule looks at the last micro-batch alone,
-    # the optimizer's momentum outlives the reset of the weights, and ties in the acquisition are broken by position
-    fidelity: str = "paper"
+    # ours: keep batch-norm statistics as pretrained (BiT has no batch norm)
+    freeze_batch_norm: bool = False
+    augment: Literal["none", "flip", "crop_flip"] = "none"  # released code: "crop_flip"
+    # px, side after resizing; 0 takes the dataset's image_size (released code: 512; small ones 160)
+    resize: Count = 0
+    # px, side of random crops (training) and of evaluation images; 0 takes resize (released code:
+    # 480; small ones 128)
+    crop: Count = 0
+    # "paper": as its text reads. "released": as its code does. There the stopping rule looks at
+    # the last micro-batch alone, the optimizer's momentum outlives the reset of the weights, and
+    # ties in the acquisition are broken by position
+    fidelity: Literal["paper", "released"] = "paper"
 
-    def __post_init__(self):
-        _to_tuple(self, "decay_steps", int)
-        _check_fields(self)
-        _require(0 < self.lr < inf, f"lr must be positive and finite; got {self.lr}")
-        _require(0 <= self.momentum < 1, f"momentum must lie in [0, 1); got {self.momentum}")
-        _require(
-            0 <= self.weight_decay < inf,
-            f"weight_decay must be 0 or more and finite; got {self.weight_decay}",
-        )
-        _require(
-            0 < self.loss_ratio < 1, f"loss_ratio must lie between 0 and 1; got {self.loss_ratio}"
-        )
-        for name in ("max_steps", "train_batch_size", "check_every", "patience"):
-            _require(
-                getattr(self, name) >= 1, f"{name} must be at least 1; got {getattr(self, name)}"
-            )
-        for name in ("warmup_steps", "micro_batch_size", "resize", "crop"):
-            _require(
-                getattr(self, name) >= 0, f"{name} must be 0 or more; got {getattr(self, name)}"
-            )
-        _require(
-            self.crop <= self.resize or not self.resize,
-            f"crop {self.crop} exceeds resize {self.resize}",
-        )
+    def __post_init__(self) -> None:
+        if self.crop > self.resize > 0:
+            raise ConfigError(f"crop {self.crop} exceeds resize {self.resize}")
 
 
-# recipe settings that came after the first stored runs: at their defaults they are no part of a run's identity
-ADDED_LATER = ("micro_batch_size", "mixed_precision", "fidelity")
+def _known_acquisition(name: str) -> str:
+    if name not in acquisition_names():
+        raise ConfigError(unknown("acquisition", name, acquisition_names()))
+    return name
 
 
-@dataclass(frozen=True)
+@checked_dataclass(ConfigError, frozen=True)
 class RunConfig:
-    """One run: everything that decides its rows. Its hash, with the data's and the weights', is the run id."""
+    """One run: what decides its rows. Its hash, with the data's and the weights', is its id."""
 
     dataset: str  # folder of the manifest
-    model: str  # concrete model name, see models.MODELS ("-np": not pretrained)
-    acquisition: str
-    seed: int
+    model: str  # concrete model name, see registry.py ("-np": not pretrained)
+    acquisition: Annotated[str, AfterValidator(_known_acquisition)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
     weights: str | None = None  # local weights file or folder; None takes the model's own
-    probe: tuple[
-        str, ...
-    ] = ()  # attributes a linear probe is asked for after each fit (paper, section 6.3)
+    # attributes that a linear probe is asked for after each fit (paper, section 6.3)
+    probe: Names = ()
     protocol: Protocol = field(default_factory=Protocol)
     recipe: Recipe = field(default_factory=Recipe)
 
-    def __post_init__(self):
-        _to_tuple(self, "probe", str)
-        _check_fields(self)
-        _require(
-            0 <= self.seed < 2**32, f"seed must lie between 0 and {2**32 - 1}; got {self.seed}"
-        )
-
-    def trains(self, round_: int) -> bool:
-        """Whether this round fine-tunes: the random arm asks nothing of a model, but for its evaluations (and as released)."""
-        return (
-            self.protocol.evaluates(round_)
-            or self.acquisition != "random"
-            or self.recipe.fidelity == "released"
-        )
+    def trains(self, number: int) -> bool:
+        """Whether this round fine-tunes: the random arm needs a model for its evaluations only."""
+        needs_model = self.acquisition != "random" or self.recipe.fidelity == "released"
+        return number >= 0 and (self.protocol.evaluates(number) or needs_model)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "RunConfig":
+        """The config that `to_dict` wrote, also after a turn through json."""
+        parts = {"protocol": Protocol(**content["protocol"]), "recipe": Recipe(**content["recipe"])}
+        return cls(**{**content, **parts})
 
-def override(base: Any, changes: dict[str, Any], what: str) -> Any:
+
+def stream(seed: int, name: str, number: int = 0) -> np.random.Generator:
+    """A run's random numbers of this name and round, independent of all others."""
+    return np.random.default_rng([seed, crc32(name.encode()), number])
+
+
+def input_size(recipe: Recipe, image_size: int) -> tuple[int, int]:
+    """Sides in px: of an image after resizing, and of the crop that the network gets.
+
+    Args:
+        image_size: px, the dataset's own, which a recipe that names none takes.
+    """
+    resize = recipe.resize or image_size
+    return resize, recipe.crop or resize
+
+
+def override(base: Any, changes: Mapping[str, Any], what: str) -> Any:
     """A copy of a config dataclass with some fields replaced.
 
     Raises:
-        ConfigError: a key that is no field (all fields are listed), or a value of the wrong type or range.
+        ConfigError: a key that is no field (all are listed), or a value of a wrong type or range.
     """
-    if not isinstance(changes, dict):
-        raise ConfigError(
-            f"{what} takes a mapping such as {{{fields(base)[0].name}: ...}}; got {changes!r}"
-        )
-    known = [f.name for f in fields(base)]
+    names = [f.name for f in fields(base)]
+    if not isinstance(changes, Mapping):
+        raise ConfigError(f"{what} takes a mapping such as {{{names[0]}: ...}}; got {changes!r}")
     for key in changes:
-        if key not in known:
-            raise ConfigError(unknown(f"{what} setting", key, known))
-    numbers = {f.name: f.type for f in fields(base) if f.type in (int, float)}
-    changes = {
-        k: _number(v, numbers[k]) if k in numbers and isinstance(v, str) else v
-        for k, v in changes.items()
-    }
-    return replace(base, **changes)
+        if key not in names:
+            raise ConfigError(unknown(f"{what} setting", key, names))
+    values = {key: _as_number(value, getattr(base, key)) for key, value in changes.items()}
+    return replace(base, **values)
 
 
-def _number(text: str, kind: type) -> Any:
-    """`lr: 1e-3` is a string to yaml; read it as the number it is, leave the rest to the type check."""
+def _as_number(value: Any, present: Any) -> Any:
+    """`lr: 1e-3` is text to yaml: read it as a number where the field holds one."""
+    kind = type(present)
+    if kind not in (int, float) or not isinstance(value, str):
+        return value
     try:
-        return kind(text)
+        return kind(value)
     except ValueError:
-        return text
-
-
-def _check_fields(config: Any) -> None:
-    for f in fields(config):
-        value = getattr(config, f.name)
-        kind = {int: int, float: (int, float), bool: bool, str: str}.get(f.type)
-        if kind and (
-            not isinstance(value, kind) or (isinstance(value, bool) and f.type is not bool)
-        ):
-            raise ConfigError(
-                f"{f.name} must be {f.type.__name__}; got {value!r} ({type(value).__name__})"
-            )
-        if f.name in CHOICES and value not in CHOICES[f.name]:
-            raise ConfigError(unknown(f.name, value, CHOICES[f.name]))
-
-
-def _to_tuple(config: Any, name: str, kind: type) -> None:
-    value = getattr(config, name)
-    if not isinstance(value, list | tuple) or any(type(v) is not kind for v in value):
-        raise ConfigError(f"{name} must be a list of {kind.__name__}; got {value!r}")
-    object.__setattr__(config, name, tuple(value))
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
+        return value

@@ -1,25 +1,30 @@
-"""Where things live: everything under one home folder, the checkout unless ALPT_HOME says otherwise."""
+"""Where things live; everything that locks, writes whole or not at all, appends durably, hashes."""
 
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from threading import get_ident
+from typing import IO, Any
 
 import numpy as np
+import pandas as pd
 
 from alpt_lib.errors import CompanionError, DataError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-
 WEIGHTS = Path(__file__).resolve().parent / "weights"
+SETTLED = 2.0  # s since a file changed, before its hash is remembered
+SLOW = 2 << 30  # bytes to hash before progress is shown
+CONTENTS = {"uint8": "decoded images", "int32": "tokens", "float32": "features"}
 
 
 def home() -> Path:
-    """The folder that holds data/, runs/ and figures/."""
+    """The folder of data/, runs/ and figures/: the checkout, unless ALPT_HOME names another."""
     return Path(os.environ.get("ALPT_HOME", REPOSITORY)).resolve()
 
 
@@ -29,19 +34,154 @@ def runs_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Decoded images, tokens, features and what was measured of this machine; safe to delete."""
+    """Decoded images, tokens, features, hashes, what was measured here; safe to delete."""
     return home() / "data" / "cache"
 
 
+@contextmanager
+def locked(file: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold a lock file, on any machine that shares the folder; it is freed if its owner dies.
+
+    Yields:
+        whether it is ours; always True with `wait`.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file, "a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            is_ours = True
+        except BlockingIOError:
+            is_ours = False
+        yield is_ours
+
+
+@contextmanager
+def whole_file(target: Path) -> Iterator[IO[bytes]]:
+    """Write a file whole or not at all: it gets its name when everything is on the disk."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.{get_ident()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(partial, target)
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_whole(target: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with whole_file(target) as stream:
+        stream.write(text.encode())
+
+
+def append_durably(file: Path, text: str) -> None:
+    """Add a record to a file; it is on the disk before this returns.
+
+    Raises:
+        OSError: a full disk; nothing of the record stays, so that the next one is not glued to it.
+    """
+    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        size = os.fstat(descriptor).st_size
+        rest = memoryview(text.encode())
+        try:
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def one_line_errors(
+    what: object, kind: type[CompanionError], remedy: str, doing: str = "write"
+) -> Iterator[None]:
+    """Turn an OSError into one line: what cannot be written (or read), why, what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise kind(f"cannot {doing} {what}: {reason}; {remedy}") from error
+
+
+def hashed(content: Any) -> str:
+    """16 hexadecimal digits of anything that json can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def hash_file(file: Path) -> str:
+    """sha256 of a file's content, remembered by its path, size, time and inode."""
+    return hash_files([file], memory=file)[0]
+
+
+def hash_files(files: Sequence[Path], memory: Path) -> list[str]:
+    """sha256 of each file's content; what has the size, time and inode of before is not read again.
+
+    Args:
+        memory: what the files belong to (a folder, say), under which their hashes are remembered.
+    Raises:
+        OSError: a file that cannot be read.
+    """
+    remembered = cache_folder() / "hashes" / f"{hashed(os.path.abspath(memory))}.parquet"
+    known = _remembered(remembered)
+    stats = [os.stat(file) for file in files]
+    keys = [
+        f"{s.st_size} {s.st_mtime_ns} {s.st_ino} {file}"
+        for s, file in zip(stats, files, strict=True)
+    ]
+    new = {key: i for i, key in enumerate(keys) if key not in known}
+    if new:
+        known |= _hash_all(files, stats, new)
+        # what changed a moment ago may change again within one tick of its clock
+        latest = (time.time() - SETTLED) * 1e9
+        settled = {
+            key: known[key] for key, s in zip(keys, stats, strict=True) if s.st_mtime_ns < latest
+        }
+        with suppress(OSError), whole_file(remembered) as stream:
+            pd.DataFrame(settled.items(), columns=["key", "hash"]).to_parquet(stream)
+    return [known[key] for key in keys]
+
+
+def _remembered(memory: Path) -> dict[str, str]:
+    try:
+        frame = pd.read_parquet(memory)
+        return dict(zip(frame["key"], frame["hash"], strict=True))
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _hash_all(
+    files: Sequence[Path], stats: list[os.stat_result], new: dict[str, int]
+) -> dict[str, str]:
+    from alpt_lib.progress import Progress
+
+    n_bytes = sum(stats[i].st_size for i in new.values())
+    progress = Progress(len(new), "hash", "file", quiet=n_bytes < SLOW and len(new) < 50_000)
+    hashes = {}
+    for key, i in new.items():
+        with open(files[i], "rb") as stream:
+            hashes[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+        progress.add(1)
+    progress.close()
+    return hashes
+
+
 def made_once(target: Path, make: Callable[[], None]) -> np.ndarray:
-    """The array in a file, memory-mapped; the process that comes first makes it, on any machine, and others wait for that."""
+    """The array in a file, memory-mapped; the process that comes first makes it, others wait.
+
+    Raises:
+        DataError: it cannot be made or read.
+    """
     try:
         if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with open(
-                target.with_suffix(".lock"), "w"
-            ) as lock:  # one a file: what makes it may need another
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            # a lock for each file: what makes one may need another
+            with locked(target.with_suffix(".lock")):
                 if not target.exists():
                     make()
         return np.load(target, mmap_mode="r")
@@ -49,7 +189,8 @@ def made_once(target: Path, make: Callable[[], None]) -> np.ndarray:
         raise
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
-            f"cannot make or read {target}: {error}; make its folder writable, or delete a damaged file"
+            f"cannot make or read {target}: {error}; make its folder writable, or delete a "
+            "damaged file"
         ) from error
 
 
@@ -57,11 +198,14 @@ def made_once(target: Path, make: Callable[[], None]) -> np.ndarray:
 def new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.ndarray]:
     """An array in a file, which gets its name only when it is whole.
 
-    Its space is taken at once (DataError: there is none): writing to a mapped file on a full disk would kill the process.
+    Its space is taken at once: writing to a mapped file on a full disk would kill the process.
+
+    Raises:
+        DataError: there is no space.
     """
     partial = target.with_suffix(".partial")
     try:
-        array = _allocate(partial, shape, dtype)
+        array = _allocated(partial, shape, dtype)
         yield array
         array.flush()
         os.replace(partial, target)
@@ -69,7 +213,7 @@ def new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.
         partial.unlink(missing_ok=True)
 
 
-def _allocate(file: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def _allocated(file: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
     try:
         array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
         with open(file, "r+b") as stream:
@@ -78,26 +222,8 @@ def _allocate(file: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         return array
     except (OSError, ValueError, OverflowError) as error:
         gigabytes = np.prod(shape, dtype=float) * np.dtype(dtype).itemsize / 1e9
-        what, smaller = {
-            np.uint8: ("decoded images", "a smaller image size"),
-            np.int32: ("tokens", "fewer max_tokens"),
-            np.float32: ("features", "fewer examples"),
-        }[dtype]
+        what = CONTENTS.get(np.dtype(dtype).name, "numbers")
         raise DataError(
-            f"cannot write {gigabytes:,.1f} GB of {what} to {file.parent}: {error}; free some space, or "
-            f"take {smaller}"
+            f"cannot write {gigabytes:,.1f} GB of {what} to {file.parent}: {error}; free some "
+            "space, or take smaller images, fewer tokens or fewer examples"
         ) from error
-
-
-def hashed(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def replace_text(file: Path, text: str) -> None:
-    """Write a whole file or nothing; only the holder of the run's lock calls it."""
-    partial = file.with_suffix(".partial")
-    with open(partial, "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, file)

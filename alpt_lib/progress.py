@@ -1,12 +1,10 @@
-"""How far something is and how long it still takes: a bar in terminals and notebooks, a plain line now and then elsewhere."""
+"""How far something is: a bar in terminals and notebooks, a plain line now and then elsewhere."""
 
 import os
 import sys
 import time
-from collections import Counter
 
 from tqdm.auto import tqdm
-
 
 QUIET = "ALPT_QUIET"  # environment variable: no progress anywhere
 
@@ -15,14 +13,21 @@ class Progress:
     """One progress line with the time left.
 
     Args:
-        total: units to do. label: what they make, e.g. "220 runs". unit: e.g. "fit". every: s between two plain lines.
+        total: units to do. label: what they make, e.g. "220 runs". unit: e.g. "fit".
+        every: s between two plain lines.
     """
 
-    def __init__(self, total: int, label: str, unit: str, quiet: bool = False, every: float = 15.0):
-        self.total, self.done, self.label, self.unit, self.every = total, 0, label, unit, every
+    def __init__(
+        self, total: int, label: str, unit: str, quiet: bool = False, every: float = 15.0
+    ):
+        self.total = total
+        self.label = label
+        self.unit = unit
+        self.every = every
+        self.done = 0
         self.quiet = quiet or QUIET in os.environ
-        self.started = self.printed = time.monotonic()
-        self.spent: Counter = Counter()
+        self.started = time.monotonic()
+        self.printed = self.started
         live = not self.quiet and (sys.stderr.isatty() or "ipykernel" in sys.modules)
         self.bar = tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True) if live else None
         if not live:
@@ -32,11 +37,8 @@ class Progress:
         if not self.quiet:
             print(f"{self.label}: {text}", flush=True)
 
-    def add(self, n: int | Counter, what: str = "") -> None:
-        """So many more units are done, the last of them `what`; or so many seconds were spent on each part."""
-        if isinstance(n, Counter):
-            self.spent += n
-            return
+    def add(self, n: int, what: str = "") -> None:
+        """So many more units are done, the last of them `what`."""
         self.done += n
         if self.bar is not None:
             self.bar.set_postfix_str(what, refresh=False)
@@ -44,14 +46,12 @@ class Progress:
         elif time.monotonic() - self.printed >= self.every and self.done < self.total:
             self.printed = time.monotonic()
             left = (self.printed - self.started) / max(self.done, 1) * (self.total - self.done)
-            self._say(
-                f"{self.done} of {self.total} {self.unit}s{what and f' ({what})'}, about {left / 60:.1f} min left"
-            )
+            last = f" ({what})" if what else ""
+            so_far = f"{self.done} of {self.total} {self.unit}s{last}"
+            self._say(f"{so_far}, about {left / 60:.1f} min left")
 
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
         else:
             self._say(f"done in {(time.monotonic() - self.started) / 60:.1f} min")
-        if self.spent:
-            print(profiling.table(self.spent), flush=True)
