@@ -1,30 +1,171 @@
-"""TODO: what this room holds."""
+"""What networks read: images decoded and texts tokenised once, kept in arrays on the disk."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from alpt_lib.datasets import Dataset
-from alpt_lib.errors import DataError
-from alpt_lib.files import new_array
+from alpt_lib.errors import DataError, one_line
+from alpt_lib.files import cache_folder, made_once, new_array, write_whole
 from alpt_lib.progress import Progress
 
-TEXTS_AT_ONCE = (
-    10_000  # tokenised: a tokenizer's own results are Python objects, far larger than the token ids
-)
+# tokenised at once: a tokenizer's own results are Python objects, far larger than the token ids
+TEXTS_AT_ONCE = 10_000
+GREYS_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+def decode(file: Path, size: int) -> np.ndarray:
+    """(size, size, 3) uint8: an image as a person sees it, for training, evaluation and labelling.
+
+    Upright, first frame, transparency on white, greys of any depth scaled to 0-255.
+
+    Raises:
+        DataError: it cannot be read; the decoder's own reason.
+    """
+    image = open_picture(file)
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def open_picture(file: Path, draft: int = 0) -> Image.Image:
+    """The picture in a file in RGB, at its full size.
+
+    Args:
+        draft: px; a large jpeg may be decoded at a fraction of its size, but no smaller than this.
+    Raises:
+        DataError: it cannot be read; the decoder's own reason.
+    """
+    try:
+        with Image.open(file) as image:
+            if draft:
+                image.draft("RGB", (draft, draft))
+            return _in_rgb(ImageOps.exif_transpose(image))
+    except Exception as error:  # decoders of damaged files raise whatever they like
+        raise DataError(one_line(error).replace(f" {str(file)!r}", "")) from error
+
+
+def _in_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in (*GREYS_16_BIT, "I", "F"):
+        return Image.fromarray(_eight_bits(np.asarray(image), image.mode)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(grey: np.ndarray, mode: str) -> np.ndarray:
+    """(h, w) uint8: 16 bits by their full range; others as 0-1, 0-255 or 16 bits, what they fit in.
+
+    Any other range is stretched from its darkest to its brightest value.
+    """
+    values = np.nan_to_num(grey.astype(np.float64))
+    low = values.min()
+    high = values.max()
+    if mode in GREYS_16_BIT:
+        limits = (0.0, 65535.0)
+    elif mode == "F" and low >= 0 and high <= 1:
+        limits = (0.0, 1.0)
+    elif low >= 0 and high <= 255:
+        limits = (0.0, 255.0)
+    elif low >= 0 and high <= 65535:
+        limits = (0.0, 65535.0)
+    else:
+        limits = (low, high)
+    return np.round((values - limits[0]) / (limits[1] - limits[0] or 1) * 255).astype(np.uint8)
+
+
+def images(data: Dataset, split: str, size: int) -> np.ndarray:
+    """(n, size, size, 3) uint8, memory-mapped: decoded once, then shared by every process.
+
+    Images that cannot be read are the dataset's to judge; where it accepts them, they are black.
+
+    Raises:
+        DataError: unreadable images, named with the reason.
+    """
+    target = cache_folder() / f"{data.name}_{data.fingerprint}_{split}_{size}.npy"
+    refused = target.with_suffix(".unreadable.json")
+    array = made_once(target, lambda: _decode_all(data, split, size, target, refused))
+    if refused.exists():
+        reasons = json.loads(refused.read_text(encoding="utf-8"))
+        data.unreadable_images(split, {int(row): why for row, why in reasons.items()})
+    return array
+
+
+def _decode_all(data: Dataset, split: str, size: int, target: Path, refused: Path) -> None:
+    files = data.files(split)
+    reasons: dict[int, str] = {}
+
+    def read(row: int) -> None:
+        try:
+            array[row] = decode(files[row], size)
+        except DataError as error:
+            array[row] = 0
+            reasons[row] = str(error)
+
+    with new_array(target, (len(files), size, size, 3), np.uint8) as array:
+        progress = Progress(
+            len(files), f"decode {data.name} {split}", "image", quiet=len(files) < 3000
+        )
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for done, _ in enumerate(threads.map(read, range(len(files))), 1):
+                progress.add(1)
+                data.decoding(done, len(files))
+        progress.close()
+        if reasons:
+            data.unreadable_images(split, reasons)
+            write_whole(refused, json.dumps(reasons))
+
+
+def tokens(
+    data: Dataset,
+    split: str,
+    tokenize: Callable[[list[str]], np.ndarray],
+    kind: str,
+    padding: int,
+) -> np.ndarray:
+    """(n, longest) int32, memory-mapped: tokenised once, then shared by every process.
+
+    Args:
+        tokenize: texts to (n, longest) token ids. kind: hash of what it does.
+        padding: token id that fills shorter texts.
+    """
+    target = cache_folder() / f"{data.name}_{data.fingerprint}_{split}_{kind}.npy"
+
+    def tokenise_all() -> None:
+        texts = data.rows(split)["text"].tolist()
+        label = f"tokenise {data.name} {split}"
+        progress = Progress(len(texts), label, "text", quiet=len(texts) <= TEXTS_AT_ONCE)
+        parts = []
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            parts.append(tokenize(texts[start : start + TEXTS_AT_ONCE]).astype(np.int32))
+            progress.add(len(parts[-1]))
+        progress.close()
+        longest = max(part.shape[1] for part in parts)
+        with new_array(target, (len(texts), longest), np.int32) as array:
+            array[:] = padding
+            for i, part in enumerate(parts):
+                array[i * TEXTS_AT_ONCE :][: len(part), : part.shape[1]] = part
+
+    return made_once(target, tokenise_all)
 
 
 class OnDemand:
-    """(n, size, size, 3) uint8, indexed by an array of rows; what was read once is kept in memory."""
+    """(n, size, size, 3) uint8, indexed by an array of rows; what was read once stays in memory.
+
+    Fine-tuning reads a few hundred images of a large pool.
+    """
 
     def __init__(self, files: list[Path], size: int):
-        self.files, self.size = files, size
+        self.files = files
+        self.size = size
         self._read: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
@@ -33,49 +174,29 @@ class OnDemand:
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         for row in rows:
             if row not in self._read:
-                self._read[row] = read_image(self.files[row], self.size)
+                self._read[row] = decode(self.files[row], self.size)
         return np.stack([self._read[row] for row in rows])
 
 
-def read_image(file: Path, size: int) -> np.ndarray:
-    with Image.open(file) as image:
-        image = image.convert("RGB")
-        if image.size != (size, size):
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
-        return np.asarray(image)
-
-
-def _decode(data: Dataset, split: str, size: int, target: Path) -> None:
-    paths, what, broken = data.rows(split)["path"].tolist(), f"{data.name} {split}", []
-
-    def read(i: int) -> None:
-        try:
-            array[i] = read_image(data.folder / paths[i], size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            broken.append(paths[i])
-
-    with (
-        new_array(target, (len(paths), size, size, 3), np.uint8) as array,
-        ThreadPoolExecutor(os.cpu_count()) as threads,
-    ):
-        progress = Progress(len(paths), f"decode {what}", "image", quiet=len(paths) < 3000)
-        for _ in threads.map(read, range(len(paths))):
-            progress.add(1)
-        progress.close()
-        if broken:
-            raise DataError(
-                f"{what}: {len(broken)} image(s) cannot be read (truncated or no image): "
-                f"{', '.join(sorted(broken)[:5])}; replace or drop them from the manifest"
-            )
-
-
 class Inputs:
-    """The inputs of one split, ready to be batched: (n, size, size, 3) uint8 images or (n, n_tokens) int token ids."""
+    """The inputs of one split, ready to be batched.
+
+    Args:
+        array: (n, size, size, 3) uint8 images or (n, n_tokens) int token ids.
+        crop: px. augment: see `Recipe`. padding: token id after a text's end; None for images.
+    """
 
     def __init__(
-        self, array: np.ndarray, crop: int = 0, augment: str = "none", padding: int | None = None
+        self,
+        array: np.ndarray | OnDemand,
+        crop: int = 0,
+        augment: str = "none",
+        padding: int | None = None,
     ):
-        self.array, self.crop, self.augment, self.padding = array, crop, augment, padding
+        self.array = array
+        self.crop = crop
+        self.augment = augment
+        self.padding = padding
 
     def __len__(self) -> int:
         return len(self.array)
@@ -83,53 +204,50 @@ class Inputs:
     @cached_property
     def lengths(self) -> np.ndarray:
         """(n,) tokens of each text, without the padding after it."""
-        return self.array.shape[1] - (self.array[:, ::-1] != self.padding).argmax(axis=1)
+        is_token = self.array[:, ::-1] != self.padding
+        return self.array.shape[1] - is_token.argmax(axis=1)
 
     def order(self, rows: np.ndarray) -> np.ndarray:
-        """Positions in `rows`: the longest texts first, so that a batch holds little padding; images as they are."""
-        return (
-            np.arange(len(rows))
-            if self.padding is None
-            else np.argsort(-self.lengths[rows], kind="stable")
-        )
+        """Positions in `rows`: the longest texts first, so that a batch holds little padding."""
+        if self.padding is None:
+            return np.arange(len(rows))
+        return np.argsort(-self.lengths[rows], kind="stable")
 
     def batch(
         self, rows: np.ndarray, device: torch.device, rng: np.random.Generator | None = None
     ) -> torch.Tensor:
-        """One batch on the device; randomly cropped and flipped if an rng is given and the recipe augments."""
+        """One batch on the device; cropped and flipped at random if there is an rng."""
         chunk = np.array(self.array[rows])
-        if self.padding is not None:  # text: no longer than the longest of this batch
+        if self.padding is not None:
+            # no longer than the longest text of this batch
             chunk = chunk[:, : self.lengths[rows].max()].astype(np.int64)
         batch = torch.from_numpy(chunk).to(device, non_blocking=True)
-        return (
-            batch
-            if rng is None or self.augment == "none"
-            else _augment(batch, self.crop, self.augment, rng)
-        )
+        if rng is None or self.augment == "none":
+            return batch
+        return _augmented(batch, self.crop, self.augment, rng)
 
     def micro_batches(
         self, rows: np.ndarray, size: int, device: torch.device, rng: np.random.Generator
     ) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
-        """A training batch in parts of `size`, each with its rows; texts no longer than the longest of their part."""
+        """A training batch in parts of `size`, each with its rows.
+
+        Texts are no longer than the longest of their part.
+        """
+        cuts = range(size, len(rows), size)
         if self.padding is None:
-            yield from zip(
-                self.batch(rows, device, rng).split(size),
-                np.split(rows, range(size, len(rows), size)),
-                strict=True,
-            )
+            parts = self.batch(rows, device, rng).split(size)
+            yield from zip(parts, np.split(rows, cuts), strict=True)
             return
-        rows = rows[self.order(rows)]
-        for part in np.split(rows, range(size, len(rows), size)):
+        for part in np.split(rows[self.order(rows)], cuts):
             yield self.batch(part, device), part
 
 
-def _augment(images: torch.Tensor, crop: int, how: str, rng: np.random.Generator) -> torch.Tensor:
-    """Cropped and flipped where they are, on the device; what is drawn does not depend on the device."""
+def _augmented(images: torch.Tensor, crop: int, how: str, rng: np.random.Generator) -> torch.Tensor:
+    """Cropped and flipped on the device; what is drawn does not depend on the device."""
     n, size = images.shape[:2]
     if how == "crop_flip" and crop < size:
         tops, lefts = rng.integers(0, size - crop + 1, (2, n))
-        images = torch.stack(
-            [im[t : t + crop, u : u + crop] for im, t, u in zip(images, tops, lefts, strict=True)]
-        )
+        places = zip(images, tops, lefts, strict=True)
+        images = torch.stack([im[t : t + crop, u : u + crop] for im, t, u in places])
     is_flipped = torch.from_numpy(rng.random(n) < 0.5).to(images.device)
     return torch.where(is_flipped[:, None, None, None], images.flip(2), images)

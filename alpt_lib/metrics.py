@@ -1,7 +1,9 @@
-"""Accuracies by name, subgroup upsampling and label savings. Needs numpy, scipy and pandas only."""
+"""Accuracies by name, subgroup upsampling and label savings. Needs numpy and pandas only."""
 
 import numpy as np
 import pandas as pd
+
+COLUMNS = ["metric", "subgroup", "value", "n_examples"]
 
 
 def accuracy_rows(
@@ -19,62 +21,68 @@ def accuracy_rows(
         correct: (n,) bool, prediction equals label.
         frame: (n, ...) manifest rows of the split, with `label` and attributes.
         subgroup: (n,) str, the subgroup of each row.
-        minority: the subgroups averaged (unweighted) in `accuracy_minority`; empty ones leave it NaN.
-        percentile_over: attribute such as `reviewer`; adds its mean and 10th percentile over values
-            (`accuracy_reviewer_mean`, `accuracy_reviewer_p10`, paper section 5.1).
-        train_weights: (n_subgroups,) pool share of each subgroup; adds `accuracy_train_weighted` (paper, Fig. 7).
+        minority: the subgroups averaged (unweighted) in `accuracy_minority`; empty ones: NaN.
+        percentile_over: attribute such as `reviewer`; adds its mean and 10th percentile over
+            values (`accuracy_reviewer_mean`, `accuracy_reviewer_p10`, paper section 5.1).
+        train_weights: (n_subgroups,) pool share of each subgroup; adds `accuracy_train_weighted`
+            (paper, Fig. 7).
     Returns:
         columns metric, subgroup ("all" or its name), value in [0, 1] or NaN, n_examples.
     """
     correct = pd.Series(np.asarray(correct, dtype=float))
+    n = len(correct)
     by_class = correct.groupby(frame["label"].to_numpy()).mean()
     by_subgroup = correct.groupby(np.asarray(subgroup)).agg(["mean", "size"])
-    n = len(correct)
-    rows = [
-        ("accuracy", "all", correct.mean(), n),
-        ("accuracy_class_balanced", "all", by_class.mean(), n),
-    ]
+    rows = [("accuracy", "all", correct.mean(), n)]
+    rows.append(("accuracy_class_balanced", "all", by_class.mean(), n))
     if len(by_subgroup) > 1:
         rows.append(("accuracy_worst_group", "all", by_subgroup["mean"].min(), n))
-        rows += [
-            ("accuracy", name, row["mean"], int(row["size"]))
-            for name, row in by_subgroup.iterrows()
-        ]
+        for name, row in by_subgroup.iterrows():
+            rows.append(("accuracy", str(name), row["mean"], int(row["size"])))
     if minority:
-        found = by_subgroup.reindex(minority)
-        rows.append(
-            ("accuracy_minority", "all", found["mean"].mean(skipna=False), int(found["size"].sum()))
-        )
+        of_minority = by_subgroup.reindex(minority)
+        mean = of_minority["mean"].mean(skipna=False)
+        rows.append(("accuracy_minority", "all", mean, int(of_minority["size"].sum())))
     if train_weights is not None and len(by_subgroup) > 1:
-        weights = train_weights.reindex(by_subgroup.index).fillna(0)
-        shared = (
-            weights.sum()
-        )  # 0 where the pool has none of these subgroups (Camelyon's unseen hospital)
-        value = (by_subgroup["mean"] * weights).sum() / shared if shared else np.nan
+        value = _weighted(by_subgroup["mean"], train_weights)
         rows.append(("accuracy_train_weighted", "all", value, n))
     if percentile_over:
         by_value = correct.groupby(frame[percentile_over].to_numpy()).mean()
+        tenth = np.percentile(by_value, 10)
         rows.append((f"accuracy_{percentile_over}_mean", "all", by_value.mean(), n))
-        rows.append((f"accuracy_{percentile_over}_p10", "all", np.percentile(by_value, 10), n))
-    return pd.DataFrame(rows, columns=["metric", "subgroup", "value", "n_examples"])
+        rows.append((f"accuracy_{percentile_over}_p10", "all", tenth, n))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _weighted(means: pd.Series, weights: pd.Series) -> float:
+    """NaN where the pool has none of these subgroups (Camelyon's unseen hospital)."""
+    weights = weights.reindex(means.index).fillna(0)
+    total = weights.sum()
+    return (means * weights).sum() / total if total else np.nan
 
 
 def rare(shares: pd.Series) -> list[str]:
-    """Values with less than half of an even share: the minority where none is described. `shares`: in [0, 1], by value."""
+    """Values with less than half of an even share: the minority where none is described.
+
+    Args:
+        shares: in [0, 1], by value.
+    """
     return sorted(shares.index[shares < 0.5 / len(shares)])
 
 
 def upsampling(acquired: pd.Series, pool: pd.Series) -> pd.DataFrame:
-    """Share of each value among acquired examples, its share in the pool, and their ratio (paper, Figs. 4, 5, 9).
+    """Share of each value among acquired examples, in the pool, and their ratio (Figs. 4, 5, 9).
 
     Args:
-        acquired: (n_acquired,) value of each acquired example (subgroup, star, category ...), seed set left out.
-        pool: (n_pool,) the same for every pool example.
+        acquired: (n_acquired,) value (subgroup, star, category ...) of each acquired example, the
+            seed set left out. pool: (n_pool,) the same for every pool example.
     Returns:
-        indexed by value: share_acquired and share_pool in [0, 1], ratio (1 is chance; NaN where nothing was acquired at all).
+        indexed by value: share_acquired and share_pool in [0, 1], ratio (1 is chance; NaN where
+        nothing was acquired at all).
     """
     share_pool = pool.value_counts(normalize=True)
-    share_acquired = acquired.value_counts(normalize=True).reindex(share_pool.index, fill_value=0.0)
+    counts = acquired.value_counts(normalize=True)
+    share_acquired = counts.reindex(share_pool.index, fill_value=0.0)
     if acquired.empty:
         share_acquired[:] = np.nan
     table = pd.DataFrame({"share_acquired": share_acquired, "share_pool": share_pool})
@@ -98,17 +106,18 @@ def labels_to_reach(n_labels: np.ndarray, values: np.ndarray, target: float) -> 
 
 
 def label_savings(curve: pd.DataFrame, baseline: pd.DataFrame) -> float:
-    """How many times fewer *acquired* labels the curve needs for the baseline's final value (paper, section 5.1).
+    """How many times fewer *acquired* labels reach the baseline's final value (paper, section 5.1).
 
     Args:
-        curve, baseline: columns n_labels (seed set included) and value, the mean over seeds, one row a round.
+        curve, baseline: columns n_labels (seed set included) and value, the mean over seeds, one
+            row a round.
     Returns:
-        ratio, at least 1 where the curve gets there; NaN where it never does, or where the baseline gained nothing.
+        at least 1 where the curve gets there; NaN where it never does, or where the baseline
+        gained nothing.
     """
     seed_set = baseline["n_labels"].min()
-    needed = labels_to_reach(
-        curve["n_labels"].to_numpy(), curve["value"].to_numpy(), baseline["value"].iloc[-1]
-    )
+    target = baseline["value"].iloc[-1]
+    needed = labels_to_reach(curve["n_labels"].to_numpy(), curve["value"].to_numpy(), target)
     if not seed_set < needed < np.inf:
         return float("nan")
     return float((baseline["n_labels"].max() - seed_set) / (needed - seed_set))

@@ -1,7 +1,6 @@
-"""TODO: what this room holds."""
+"""What a network's features hold: linear probes and t-SNE (paper, section 6.3 and Appendix H)."""
 
-from dataclasses import replace
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,54 +10,85 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from alpt_lib import datasets, files
-from alpt_lib.config import Protocol, RunConfig
-from alpt_lib.datasets import POOL, read_dataset
-from alpt_lib.files import cache_folder, made_once, new_array
-from companion.runs import store
+from alpt_lib.acquisition import POOL
+from alpt_lib.checkpoints import weights_fingerprint
+from alpt_lib.config import RunConfig, input_size
+from alpt_lib.datasets import Dataset, subgroup_names
+from alpt_lib.files import cache_folder, hashed, made_once, new_array
+from alpt_lib.loop import Learner, Round
+from alpt_lib.metrics import accuracy_rows
+
+# the same sums, so the same tables, wherever it is called
+one_thread = threadpool_limits.wrap(limits=1)
+PER_GROUP = 200  # examples of each group that a probe is trained and tested on, at most
 
 
-def probe_observer(data: datasets.Dataset, learner, config: RunConfig):
-    """Rows of linear-probe accuracies: half of a split balanced over the probed groups trains, half tests, both ways."""
-    from alpt_lib.metrics import accuracy_rows
+class Probed:
+    """A learner whose evaluations also hold a linear probe of its features (paper, Fig. 7).
 
-    split = data.eval_splits[0]
-    frame = data.rows(split)
-    groups = frame[list(config.probe)].astype(str).agg("/".join, axis=1).to_numpy(dtype=object)
-    rows = np.random.default_rng([config.seed, 5]).permutation(
-        balanced_rows(groups, 200, np.random.default_rng(config.seed))
-    )
-    halves = rows[::2], rows[1::2]
+    Of the first evaluation split, balanced over the probed groups, one half trains the probe and
+    the other tests it, both ways.
 
-    def observe(round_: int) -> list[dict]:
-        features = learner.features(split)
-        correct = np.zeros(len(frame), dtype=bool)
+    Args:
+        learner: the learner that is probed. config: names the attributes that are told apart.
+    """
+
+    def __init__(self, learner: Learner, data: Dataset, config: RunConfig):
+        self.learner = learner
+        self.data = data
+        self.split = data.eval_splits[0]
+        self.groups = subgroup_names(data.rows(self.split), list(config.probe)).to_numpy(object)
+        balanced = balanced_rows(self.groups, PER_GROUP, np.random.default_rng(config.seed))
+        self.rows = np.random.default_rng([config.seed, 5]).permutation(balanced)
+
+    def reset(self) -> None:
+        self.learner.reset()
+
+    def fit(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+        return self.learner.fit(rows, rng)
+
+    def replay(self, past: Round, rows: np.ndarray) -> None:
+        self.learner.replay(past, rows)
+
+    def predict_probs(self, split: str, rows: np.ndarray) -> np.ndarray:
+        return self.learner.predict_probs(split, rows)
+
+    def features(self, split: str, rows: np.ndarray) -> np.ndarray:
+        return self.learner.features(split, rows)
+
+    def evaluate(self, number: int) -> list[dict[str, Any]]:
+        """The learner's own metric rows, then the probe's; before any label the probe's alone."""
+        if number < 0:
+            self.learner.reset()
+        return self.learner.evaluate(number) + self.probe()
+
+    def probe(self) -> list[dict[str, Any]]:
+        """Metric rows of a probe on the features as they are now."""
+        every_row = np.arange(len(self.groups))
+        features = self.learner.features(self.split, every_row)
+        correct = np.zeros(len(self.groups), dtype=bool)
+        halves = (self.rows[::2], self.rows[1::2])
         for train, test in (halves, halves[::-1]):
             correct[test] = linear_probe(
-                features[train], groups[train], features[test], groups[test]
+                features[train], self.groups[train], features[test], self.groups[test]
             )
         table = accuracy_rows(
-            correct[rows],
-            frame.iloc[rows].reset_index(drop=True),
-            subgroup=groups[rows],
+            correct[self.rows],
+            self.data.rows(self.split).iloc[self.rows].reset_index(drop=True),
+            subgroup=self.groups[self.rows],
             minority=[],
-            train_weights=data.pool_shares,
+            train_weights=self.data.pool_shares,
         )
-        return table.assign(split=split, metric="probe_" + table["metric"]).to_dict("records")
-
-    return observe
-
-
-one_thread = threadpool_limits.wrap(
-    limits=1
-)  # the same sums, so the same tables, wherever it is called
+        return table.assign(split=self.split, metric="probe_" + table["metric"]).to_dict("records")
 
 
 def balanced_rows(groups: np.ndarray, per_group: int, rng: np.random.Generator) -> np.ndarray:
-    """Up to `per_group` rows of each group, equally many of each (paper, Fig. 7: rebalanced to 25% each).
+    """Equally many rows of each group, `per_group` at most (paper, Fig. 7: rebalanced to 25% each).
 
     Args:
-        groups: (n,) str. Returns: (n_groups * m,) int rows, m = min(per_group, smallest group).
+        groups: (n,) str.
+    Returns:
+        (n_groups * m,) int rows, m = min(per_group, smallest group).
     """
     names, counts = np.unique(groups, return_counts=True)
     m = min(per_group, counts.min())
@@ -87,38 +117,43 @@ def tsne(
     """Two-dimensional t-SNE of features (paper, Appendix H).
 
     Args:
-        features: (n, n_features) float. Returns: (n, 2) frame with columns x, y.
+        features: (n, n_features) float.
+    Returns:
+        (n, 2) frame with columns x, y.
     """
     from openTSNE import TSNE
 
-    perplexity = min(perplexity, (len(features) - 1) / 3)
-    scaled = StandardScaler().fit_transform(features)
     embedding = TSNE(
-        perplexity=perplexity,
+        perplexity=min(perplexity, (len(features) - 1) / 3),
         n_iter=n_iter,
         early_exaggeration_iter=150,
         random_state=seed,
         n_jobs=1,
-    ).fit(scaled)
+    ).fit(StandardScaler().fit_transform(features))
     return pd.DataFrame(np.asarray(embedding), columns=["x", "y"])
 
 
 @one_thread
-def initial_features(config: RunConfig, rows: np.ndarray) -> np.ndarray:
-    """(n, n_features) float32 features of these pool rows under a run's model before any fine-tuning; computed once."""
-    data, model = (
-        read_dataset(Path(config.dataset)),
-        replace(config, acquisition="random", protocol=Protocol(), probe=()),
-    )
-    key = files.hashed({"model": store.identity(model), "rows": rows.tolist()})
-    target = cache_folder() / f"{data.name}_features_{key}.npy"
+def initial_features(data: Dataset, config: RunConfig, rows: np.ndarray) -> np.ndarray:
+    """(n, n_features) float32 features of these pool rows before any training; computed once."""
+    import torch
+
+    recipe = config.recipe
+    identity = {
+        "data": data.fingerprint,
+        "model": config.model,
+        "weights": weights_fingerprint(config.model, config.weights),
+        "seed": config.seed,
+        "size": [*input_size(recipe, data.description.image_size), data.description.max_tokens],
+        "rows": rows.tolist(),
+        "torch": torch.__version__,
+    }
+    target = cache_folder() / f"{data.name}_features_{hashed(identity)}.npy"
 
     def compute() -> None:
-        from alpt_lib.training import Learner
+        from alpt_lib.scoring import ScoringNetwork
 
-        features = Learner(data, config.model, config.recipe, config.weights, config.seed).features(
-            POOL, rows
-        )
+        features = ScoringNetwork(data, config).features(POOL, rows)
         with new_array(target, features.shape, np.float32) as array:
             array[:] = features
 
@@ -128,7 +163,7 @@ def initial_features(config: RunConfig, rows: np.ndarray) -> np.ndarray:
 def neighbour_agreement(
     features: np.ndarray, groups: np.ndarray, n_neighbours: int = 10
 ) -> np.ndarray:
-    """How alike a point's surroundings are: the share of its nearest neighbours that belong to its own group.
+    """How alike a point's surroundings are: the share of its neighbours of its own group.
 
     Args:
         features: (n, n_features) float, standardised before distances are taken. groups: (n,) str.
@@ -136,9 +171,6 @@ def neighbour_agreement(
         (n,) float in [0, 1]; near 1 well inside a group, low at the border between groups.
     """
     scaled = StandardScaler().fit_transform(features)
-    nearest = (
-        NearestNeighbors(n_neighbors=min(n_neighbours, len(scaled) - 1))
-        .fit(scaled)
-        .kneighbors(return_distance=False)
-    )
+    search = NearestNeighbors(n_neighbors=min(n_neighbours, len(scaled) - 1)).fit(scaled)
+    nearest = search.kneighbors(return_distance=False)
     return (groups[nearest] == groups[:, None]).mean(axis=1)
