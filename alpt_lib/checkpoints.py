@@ -1,48 +1,50 @@
-"""TODO: what this room holds."""
+"""How weights are found, fetched, verified and loaded. Torch is imported only to load them."""
 
-import hashlib
 import json
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from hashlib import sha256
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
-import torch
-from huggingface_hub import constants as hub
-from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
-from huggingface_hub.utils import get_session
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import nn
 
-from alpt_lib.errors import ModelError
-from alpt_lib.files import WEIGHTS, home
-from alpt_lib.registry import BIT_S, MINI_BIT_LAYERS, resolve, split_name
+from alpt_lib.errors import ModelError, one_line
+from alpt_lib.files import WEIGHTS, hash_file, hash_files, home
+from alpt_lib.registry import BIT_S, MINI_BIT_LAYERS, reads_texts, resolve, split_name
+
+WEIGHT_SUFFIXES = {".safetensors", ".bin"}
+# of the files in a folder that transformers reads: configuration and tokenizer, code never
+TEXT_SUFFIXES = {".json", ".txt", ".model"}
+BIT_S_REMEDY = (
+    f": get it from https://storage.googleapis.com/bit_models/{BIT_S} and put it there, or run "
+    "python data_prep/bit_weights.py --download"
+)
 
 
 def local_weights(name: str, tier: str, given: str | dict[str, str] | None) -> str | None:
-    """The local file or folder that a model, named by role or concretely, takes its weights from; None if it needs none.
+    """The local file or folder of a model's weights; None if it comes with the package or a hub.
 
     Args:
-        given: the parameter `weights`: one for all models, or a mapping of model to its own (an entry for "hf:NAME" serves
-            "hf:NAME-np" too, which takes the configuration and the tokenizer from it).
+        name: by role or concrete. tier: "mini" or "paper".
+        given: the parameter `weights`, one for all models or each model's own; an entry for
+            "hf:NAME" serves "hf:NAME-np" too, which takes configuration and tokenizer from it.
     """
     base, suffix = split_name(name)
     concrete = resolve(base, tier)
     if suffix and not concrete.startswith("hf:"):
         return None
     if isinstance(given, dict):
-        given = next(
-            (given[key] for key in (name, concrete + suffix, base, concrete) if key in given), None
-        )
+        keys = (name, concrete + suffix, base, concrete)
+        given = next((given[key] for key in keys if key in given), None)
     if given is None and tier == "paper" and name == "bit-s":
         return str(home() / "data" / "paper" / "weights" / BIT_S)
     return given
 
 
-def existing(weights: str) -> Path:
+def existing_weights(weights: str) -> Path:
     """Path of local weights.
 
     Raises:
@@ -50,34 +52,9 @@ def existing(weights: str) -> Path:
     """
     path = Path(weights).expanduser()
     if not path.exists():
-        how = (
-            (
-                f": get it from https://storage.googleapis.com/bit_models/{BIT_S} and put it there, or run python "
-                "data_prep/bit_weights.py --download"
-            )
-            if path.name == BIT_S
-            else ""
-        )
-        raise ModelError(f"weights not found: {path}{how}")
+        remedy = BIT_S_REMEDY if path.name == BIT_S else ""
+        raise ModelError(f"weights not found: {path}{remedy}")
     return path
-
-
-def weights_fingerprint(name: str, weights: str | None) -> str:
-    """What decides a pretrained start: sha256 of the weights' bytes, or the hub name; "" if not pretrained.
-
-    A text model that is not pretrained still has a configuration and a tokenizer: those of a local folder count.
-    """
-    base, suffix = split_name(name)
-    if suffix and not (weights and base.startswith("hf:")):
-        return ""
-    path = existing(weights) if weights else embedded_weights(base)
-    if path is None:
-        return f"hub:{base}"
-    suffixes = (".json", ".txt") if suffix else (".safetensors", ".bin", ".json", ".txt")
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.suffix in suffixes)
-    return hashlib.sha256(
-        b"".join(hashlib.sha256(f.read_bytes()).digest() for f in files)
-    ).hexdigest()[:16]
 
 
 def embedded_weights(base: str) -> Path | None:
@@ -85,6 +62,52 @@ def embedded_weights(base: str) -> Path | None:
     if base in MINI_BIT_LAYERS:
         return WEIGHTS / f"{base}.safetensors"
     return WEIGHTS / base if base == "mini-roberta-m" else None
+
+
+def weights_source(base: str, weights: str | None) -> Path | None:
+    """File or folder that a concrete model is loaded from; None: it is on a hub, or needs none.
+
+    A model's own name may be a folder ("hf:FOLDER").
+
+    Raises:
+        ModelError: a path where nothing is.
+    """
+    if weights:
+        return existing_weights(weights)
+    named = base.removeprefix("hf:")
+    if named != base and (named.startswith((".", "/", "~")) or Path(named).is_dir()):
+        return existing_weights(named)
+    return embedded_weights(base)
+
+
+def weights_fingerprint(model: str, weights: str | None) -> str:
+    """What decides a model's start: the content of the files it is loaded from, or a hub's name.
+
+    Of a text model that is not pretrained, configuration and tokenizer count.
+
+    Returns:
+        16 hexadecimal digits, "hub:NAME", or "" where the seed alone decides.
+    """
+    base, suffix = split_name(model)
+    if suffix and not reads_texts(base):
+        return ""
+    source = weights_source(base, weights)
+    if source is None:
+        return "" if suffix else f"hub:{base}"
+    files = [source] if source.is_file() else _loaded_files(source, is_pretrained=not suffix)
+    digests = hash_files(files, memory=source)
+    return sha256(b"".join(map(bytes.fromhex, digests))).hexdigest()[:16]
+
+
+def _loaded_files(folder: Path, is_pretrained: bool) -> list[Path]:
+    files = []
+    for file in sorted(folder.iterdir()):
+        suffixes = set(file.suffixes)
+        holds_weights = bool(suffixes & WEIGHT_SUFFIXES)
+        is_read = is_pretrained if holds_weights else bool(suffixes & TEXT_SUFFIXES)
+        if is_read and file.is_file():
+            files.append(file)
+    return files
 
 
 def checked(file: Path) -> Path:
@@ -98,69 +121,103 @@ def checked(file: Path) -> Path:
     if not file.exists() or name not in listed:
         model = name.split("/")[0].removesuffix(".safetensors")
         raise ModelError(
-            f"embedded weights {name} missing: run python data_prep/pretrain_mini.py --model {model}"
+            f"embedded weights {name} missing: run python data_prep/pretrain_mini.py "
+            f"--model {model}"
         )
-    found = hashlib.sha256(file.read_bytes()).hexdigest()
-    if found != listed[name]["sha256"]:
+    digest = hash_file(file)
+    expected = listed[name]["sha256"]
+    if digest != expected:
         raise ModelError(
-            f"{file} fails its checksum: sha256 is {found}, expected {listed[name]['sha256']}; "
-            "restore it with git checkout"
+            f"{file} fails its checksum: sha256 is {digest}, expected {expected}; restore it with "
+            "git checkout"
         )
     return file
 
 
 @contextmanager
-def _hub(what: str, repository: str | None, files: str, use: bool):
-    """Load from the Hugging Face hub; one that does not deliver becomes one line: which file, from where, where to put it."""
+def hub_errors(what: str, repository: str, files: str, use: bool) -> Iterator[None]:
+    """Load from the Hugging Face hub, or (`use` is false) locally; what fails becomes one line.
+
+    Raises:
+        ModelError: which files, from where, where to put them.
+    """
+    from huggingface_hub import constants as hub
+    from safetensors import SafetensorError
+
     if use:
-        _go_offline_if_unreachable()
+        go_offline_if_unreachable()
     try:
         yield
     except ModelError:
         raise
-    except (
-        OSError,
-        ValueError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        SafetensorError,
-    ) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         if not use:
-            raise ModelError(
-                f"{what} cannot be read, it needs {files}: {' '.join(str(error).split())[:200]}"
-            ) from error
-        why = (
-            "no network"
-            if hub.HF_HUB_OFFLINE
-            else (str(error).strip().splitlines() or [type(error).__name__])[0]
-        )
+            raise ModelError(f"{what} cannot be read, it needs {files}: {_short(error)}") from error
+        why = "no network" if hub.HF_HUB_OFFLINE else str(error).strip().partition("\n")[0]
         raise ModelError(
-            f"{what} is not on this machine and the hub did not deliver it ({why}): download {files} from "
-            f"{hub.ENDPOINT}/{repository} elsewhere and pass weights: FILE_OR_FOLDER, or put them into the hub's "
-            f"cache {hub.HF_HUB_CACHE}"
+            f"{what} is not on this machine and the hub did not deliver it "
+            f"({why or type(error).__name__}): download {files} from {hub.ENDPOINT}/{repository} "
+            "elsewhere and pass weights: FILE_OR_FOLDER, or put them into the hub's cache "
+            f"{hub.HF_HUB_CACHE}"
         ) from error
 
 
-@lru_cache(maxsize=1)
-def _go_offline_if_unreachable() -> None:
-    """Use the hub's cache alone if the hub does not answer within 3 s; its client would go on retrying for up to 50 s."""
+def go_offline_if_unreachable() -> None:
+    """Use the hub's cache alone, from now on, if the hub does not answer within 3 s.
+
+    Its client would go on retrying for up to 50 s.
+    """
+    from huggingface_hub import constants as hub
+    from huggingface_hub.utils import get_session
+
+    if hub.HF_HUB_OFFLINE:
+        return
     try:
         get_session().head(hub.ENDPOINT, timeout=3)
-    except Exception:  # what is raised depends on the HTTP library, which differs between versions of the hub's client
+    # what is raised depends on the HTTP library, which differs between versions of the client
+    except Exception:
         hub.HF_HUB_OFFLINE = True
 
 
-def _load_backbone(network: nn.Module, file: Path) -> None:
-    """Load everything but the head, from safetensors, Google's npz or a state dict read with weights_only."""
-    readers = {".safetensors": load_file, ".npz": partial(_read_npz, network)}
-    try:
-        state = readers.get(
-            file.suffix, partial(torch.load, map_location="cpu", weights_only=True)
-        )(file)
-        state = state.get("state_dict", state)
-        own = network.state_dict()
-        shapes = {name: tensor.shape for name, tensor in state.items()}
-    except (
+def load_backbone(network: Any, file: Path) -> None:
+    """Load everything but the head of a timm network.
+
+    Args:
+        file: safetensors, Google's npz, or a state dict as torch saves it (no code runs).
+    Raises:
+        ModelError: it cannot be read, does not fit, or holds NaN.
+    """
+    import torch
+
+    stored = _read_state(network, file)
+    own = network.state_dict()
+    head_parameters = {id(parameter) for parameter in network.get_classifier().parameters()}
+    head = {name for name, p in network.named_parameters() if id(p) in head_parameters}
+    wanted = own.keys() - head
+    given = stored.keys() - head
+    misfits = [name for name in wanted & given if own[name].shape != stored[name].shape]
+    if wanted != given or misfits:
+        first = min([*(wanted ^ given), *misfits])
+        raise ModelError(
+            f"weights in {file.name} do not fit this model: {len(wanted - given)} of {len(wanted)} "
+            f"tensors missing, {len(given - wanted)} unknown, {len(misfits)} of another shape "
+            f"(e.g. {first})"
+        )
+    broken = sorted(name for name in wanted if not torch.isfinite(stored[name]).all())
+    if broken:
+        raise ModelError(
+            f"weights in {file.name} hold NaN or infinite values: {len(broken)} of {len(wanted)} "
+            f"tensors, first {broken[0]}"
+        )
+    network.load_state_dict({**own, **{name: stored[name] for name in wanted}})
+
+
+def _read_state(network: Any, file: Path) -> dict[str, Any]:
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    unreadable = (
         AttributeError,
         LookupError,
         OSError,
@@ -169,42 +226,43 @@ def _load_backbone(network: nn.Module, file: Path) -> None:
         SafetensorError,
         UnpicklingError,
         zipfile.BadZipFile,
-    ) as error:
+    )
+    try:
+        if file.suffix == ".npz":
+            return read_npz(network, file)
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+        return _state_dict(stored.get("state_dict", stored))
+    except unreadable as error:
         raise ModelError(
-            f"{file} cannot be read as weights of this model: {type(error).__name__}: {str(error)[:200]}"
+            f"{file} cannot be read as weights of this model: {_short(error)}"
         ) from error
-    head = {
-        name
-        for name, p in network.named_parameters()
-        if any(p is q for q in network.get_classifier().parameters())
-    }
-    wanted, found = set(own) - head, set(state) - head
-    misfits = [k for k in wanted & found if own[k].shape != shapes[k]]
-    if wanted != found or misfits:
-        raise ModelError(
-            f"weights in {file.name} do not fit this model: {len(wanted - found)} of {len(wanted)} tensors missing, "
-            f"{len(found - wanted)} unknown, {len(misfits)} of another shape"
-            f" (e.g. {sorted([*(wanted ^ found), *misfits])[0]})"
-        )
-    broken = sorted(k for k in wanted if not torch.isfinite(state[k]).all())
-    if broken:
-        raise ModelError(
-            f"weights in {file.name} hold NaN or infinite values: {len(broken)} of {len(wanted)} tensors, "
-            f"first {broken[0]}"
-        )
-    network.load_state_dict({**own, **{k: state[k] for k in wanted}})
 
 
-def _read_npz(network: nn.Module, file: Path) -> dict[str, torch.Tensor]:
+def _state_dict(stored: dict[str, Any]) -> dict[str, Any]:
+    for name, tensor in stored.items():
+        if not hasattr(tensor, "shape"):
+            raise ValueError(f"no state dict: {name} is {type(tensor).__name__}")
+    return stored
+
+
+def read_npz(network: Any, file: Path) -> dict[str, Any]:
     """State dict of Google's npz in the layout of this network.
 
     Raises:
-        ValueError: another network's; timm would load the first blocks of a deeper one without a word.
+        ValueError: another network's; timm would load the first blocks of a deeper one in silence.
     """
-    with np.load(file, allow_pickle=False) as stored:
-        found = sum(name.endswith("group_norm/gamma") for name in stored.files)
-    wanted = sum(isinstance(module, nn.GroupNorm) for module in network.modules())
-    if found != wanted:
-        raise ValueError(f"it has {found} group norms, the model {wanted}")
+    from torch import nn
+
+    with np.load(file, allow_pickle=False) as arrays:
+        n_stored = sum(name.endswith("group_norm/gamma") for name in arrays.files)
+    n_wanted = sum(isinstance(module, nn.GroupNorm) for module in network.modules())
+    if n_stored != n_wanted:
+        raise ValueError(f"it has {n_stored} group norms, the model {n_wanted}")
     network.load_pretrained(str(file))
     return network.state_dict()
+
+
+def _short(error: Exception) -> str:
+    return one_line(error)[:200]

@@ -1,10 +1,10 @@
-"""Which models there are: roles such as "bit-m", what they stand for, and what decides a pretrained start. No torch here."""
+"""Which models exist, and what they are called: roles such as "bit-m" stand for concrete models."""
 
 from alpt_lib.errors import ModelError, unknown
 
 NOT_PRETRAINED = "-np"
 
-# what a role such as "bit-m" stands for, by tier; a concrete name ("timm:...", "hf:...") works anywhere
+# by tier; a concrete name ("timm:NAME", "hf:NAME") works in both
 ROLES = {
     "mini": {
         "bit-s": "mini-bit-s",
@@ -19,11 +19,6 @@ ROLES = {
         "roberta-m": "hf:roberta-large",
     },
 }
-
-MINI_BIT_LAYERS = {"mini-bit-s": (1, 1, 1), "mini-bit-m": (1, 1, 1), "mini-bit-m-deep": (2, 2, 2)}
-
-BIT_S = "BiT-S-R50x1.npz"  # Google's file: no hub has this model in timm's format
-
 TITLES = {
     "bit-s": "BiT-S",
     "bit-m": "BiT-M",
@@ -33,6 +28,10 @@ TITLES = {
     "roberta-m": "RoBERTa",
     "roberta-m-np": "RoBERTa, not pretrained",
 }
+MINI_BIT_LAYERS = {"mini-bit-s": (1, 1, 1), "mini-bit-m": (1, 1, 1), "mini-bit-m-deep": (2, 2, 2)}
+
+# Google's file: no hub has this model in timm's format
+BIT_S = "BiT-S-R50x1.npz"
 
 
 def title(model: str) -> str:
@@ -52,23 +51,17 @@ def resolve(name: str, tier: str = "mini") -> str:
     roles = ROLES[tier]
     if base in roles:
         return roles[base] + suffix
-    if (
-        base in roles.values()
-        or base in ROLES["mini"].values()
-        or base.startswith(("timm:", "hf:"))
-    ):
+    concrete = {*roles.values(), *ROLES["mini"].values()}
+    if base in concrete or base.startswith(("timm:", "hf:")):
         return name
-    raise ModelError(
-        unknown(
-            "model", name, [*roles, *(r + NOT_PRETRAINED for r in roles), "timm:NAME", "hf:NAME"]
-        )
-    )
+    not_pretrained = [role + NOT_PRETRAINED for role in roles]
+    raise ModelError(unknown("model", name, [*roles, *not_pretrained, "timm:NAME", "hf:NAME"]))
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Base name, and "-np" or ""."""
-    pretrained = not name.endswith(NOT_PRETRAINED)
-    return (name, "") if pretrained else (name.removesuffix(NOT_PRETRAINED), NOT_PRETRAINED)
+    """Base name, and "-np" (not pretrained) or ""."""
+    base = name.removesuffix(NOT_PRETRAINED)
+    return base, name.removeprefix(base)
 
 
 def reads_texts(name: str) -> bool:
