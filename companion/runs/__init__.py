@@ -1,0 +1,1 @@
+"""From parameters to stored runs: plan, execute, keep."""

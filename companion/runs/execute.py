@@ -1,41 +1,33 @@
-"""Run many configs: worker processes or Ray tasks, each run resumed from its stored rounds; progress and time left.
+"""Finish runs: in this process, in worker processes, or as tasks of a Ray cluster."""
 
-Any number of processes, here or on other machines with the same home folder, may execute the same plan at once:
-`python -m alpt_lib.execute --preset mini` does what no other one is doing, until nothing is left.
-"""
-
-import sys
 import time
-from contextlib import closing
-from pathlib import Path
 
-from alpt_lib import datasets
-from alpt_lib.config import RunConfig
-from alpt_lib.errors import CompanionError, unknown
+from alpt_lib.acquisition import POOL
+from alpt_lib.config import input_size
+from alpt_lib.errors import CompanionError, StoreError, one_line, unknown
 from alpt_lib.progress import Progress
-from companion.runs import store
 from companion.runs.plan import check_protocol
-from companion.runs.work import _groups, _is_free, fits_left
-from companion.runs.workers import _failures
+from companion.runs.store import StoredRun
+from companion.runs.work import groups, work
+from companion.runs.workers import cores, visible_gpus, work_in_processes
 
 EXECUTORS = ("local", "ray")
-
-WAIT = 1.0  # s between two looks at runs that other processes are doing
+SHOWN = 5  # failed runs that are named
 
 
 class RunsFailed(CompanionError):
     """Some runs ended with an error; the others are stored."""
 
 
-def missing(configs: list[RunConfig]) -> list[RunConfig]:
-    """The configs that are not finished in the store, each once.
+def missing(runs: list[StoredRun]) -> list[StoredRun]:
+    """The runs that are not finished in the store, each once.
 
     Raises:
-        ConfigError, DataError, ModelError: what cannot be run, before anything is.
+        ConfigError: what cannot be run, before anything is.
     """
-    todo = [c for c in dict.fromkeys(configs) if not store.is_done(c)]
-    for config in todo:
-        check_protocol(datasets.read_dataset(Path(config.dataset)), config)
+    todo = [run for run in dict.fromkeys(runs) if not run.is_done()]
+    for run in todo:
+        check_protocol(run.data, run.config)
     return todo
 
 
@@ -46,77 +38,93 @@ def check_executor(name: str) -> None:
 
 
 def execute(
-    configs: list[RunConfig], workers: int = 0, quiet: bool = False, executor: str = "local"
+    runs: list[StoredRun],
+    workers: int = 0,
+    quiet: bool = False,
+    executor: str = "local",
+    forgives: bool = True,
 ) -> None:
-    """Finish every config: stored ones are reused, interrupted ones go on from their last round.
+    """Finish every run: stored ones are reused, interrupted ones go on from their last round.
 
     Args:
-        workers: processes; 0 takes one per visible GPU, without GPUs one per core. Ray takes what its cluster has.
+        workers: processes; 0 takes one per visible GPU, without GPUs one per core. Ray takes what
+            its cluster has.
         executor: "local", or "ray" for the tasks of a Ray cluster.
+        forgives: a person asks, so runs that killed their processes before are tried again; a job
+            array leaves them given up.
     Raises:
         RunsFailed: after all others have finished; names each run that failed and why.
     """
     check_executor(executor)
-    todo = missing(configs)
+    todo = missing(runs)
     if not todo:
         return
-    _build_once(todo)
-    _decode_once(todo)
-    total, n_runs = sum(map(fits_left, todo)), len(todo)
-    progress, failed = Progress(total, f"{n_runs} runs", "fit", quiet), {}
-    while todo:
-        if any(map(_is_free, todo)):
-            with closing(_failures(_groups(todo), workers, executor, progress.add)) as failures:
-                for config, why in failures:
-                    failed[config] = why
-                    if why.startswith(
-                        store.StoreError.__name__
-                    ):  # a full disk: the other runs could not be stored either
-                        raise RunsFailed(f"stopped, what is stored is whole: {why}")
-        else:  # other processes are at all of them; should one of these die, the run goes on here
-            time.sleep(WAIT)
-        todo = [c for c in todo if c not in failed and not store.is_done(c)]
-        progress.add(
-            total - sum(map(fits_left, [*todo, *failed])) - progress.done
-        )  # what other processes did
+    started = time.time()
+    since = started if forgives else 0.0
+    build_models(todo)
+    fill_caches(todo)
+    left = sum(run.lines_left() for run in todo)
+    progress = Progress(left, f"{len(todo)} runs", "round", quiet)
+    try:
+        _work_on(todo, workers, since, executor, progress)
+    except StoreError as error:
+        why = one_line(error)
+        raise RunsFailed(f"stopped, what is stored is whole: {why}") from error
+    except CompanionError as error:
+        raise RunsFailed(str(error)) from error
     progress.close()
+    failed = [run for run in todo if not run.is_done()]
     if failed:
-        lines = [
-            f"{Path(c.dataset).name} {c.model} {c.acquisition} seed {c.seed}: {why}"
-            for c, why in failed.items()
-        ]
-        raise RunsFailed(
-            f"{len(failed)} of {n_runs} runs failed, the others are stored: {'; '.join(lines[:5])}"
-            + (f"; and {len(lines) - 5} more" if len(lines) > 5 else "")
-        )
+        raise RunsFailed(_in_words(failed, len(todo)))
 
 
-def _decode_once(configs: list[RunConfig]) -> None:
-    """Fill the image caches before the workers start, so that no two decode the same images."""
-    for folder, size, crop in {(c.dataset, c.recipe.resize, c.recipe.crop) for c in configs}:
-        data = datasets.read_dataset(Path(folder))
-        if data.description.modality == "image":
-            size = size or data.description.image_size
-            for split in [datasets.POOL, *data.eval_splits]:
-                data.images(split, crop or size)
+def _work_on(
+    todo: list[StoredRun], workers: int, since: float, executor: str, progress: Progress
+) -> None:
+    if executor == "ray":
+        from companion.runs.on_ray import work_in_tasks
+
+        work_in_tasks(todo, since, progress.add)
+        return
+    n_workers = min(workers or len(visible_gpus()) or cores(), len(groups(todo)))
+    if n_workers == 1:
+        work(todo, since, progress.add)
+    else:
+        work_in_processes(todo, n_workers, since, progress.add)
 
 
-def _build_once(configs: list[RunConfig]) -> None:
-    """Build each model once before anything runs, so that weights that are missing or do not fit are said once.
+def _in_words(failed: list[StoredRun], n_runs: int) -> str:
+    lines = [f"{run}: {run.failure() or 'not finished'}" for run in failed]
+    more = f"; and {len(lines) - SHOWN} more" if len(lines) > SHOWN else ""
+    named = "; ".join(lines[:SHOWN])
+    return f"{len(failed)} of {n_runs} runs failed, the others are stored: {named}{more}"
 
-    Text models fill the caches of tokens, as `_decode_once` does those of images.
+
+def build_models(runs: list[StoredRun]) -> None:
+    """Build each model once before anything runs: weights that do not fit are said once.
+
+    Raises:
+        ModelError: weights that are missing or do not fit.
     """
-    from alpt_lib.models import TextClassifier, create
+    from alpt_lib.scoring import ScoringNetwork
 
-    for folder, name, weights in dict.fromkeys((c.dataset, c.model, c.weights) for c in configs):
-        data = datasets.read_dataset(Path(folder))
-        model = create(name, data, weights, seed=0)
-        if isinstance(model, TextClassifier):
-            for split in [datasets.POOL, *data.eval_splits]:
-                model.tokens(data, split)
+    kinds = {(run.config.dataset, run.config.model, run.config.weights): run for run in runs}
+    for run in kinds.values():
+        network = ScoringNetwork(run.data, run.config)
+        if run.data.is_text:
+            for split in (POOL, *run.data.eval_splits):
+                network.inputs(split)
 
 
-if __name__ == "__main__":
-    from companion.cli import main
+def fill_caches(runs: list[StoredRun]) -> None:
+    """Decode the images before workers start, so that no two decode the same ones."""
+    from alpt_lib.inputs import images
 
-    sys.exit(main(["execute", *sys.argv[1:]]))
+    for run in {_image_kind(run): run for run in runs if not run.data.is_text}.values():
+        _, crop = input_size(run.config.recipe, run.data.description.image_size)
+        for split in (POOL, *run.data.eval_splits):
+            images(run.data, split, crop)
+
+
+def _image_kind(run: StoredRun) -> tuple[str, int, int]:
+    return run.config.dataset, *input_size(run.config.recipe, run.data.description.image_size)

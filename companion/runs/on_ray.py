@@ -1,24 +1,27 @@
 """Run groups as tasks of a Ray cluster: several machines, fractions of GPUs, machines that vanish.
 
-Every node needs this library in its environment and the same home folder (ALPT_HOME) at the same path: the store, the data
-and the claims on runs are there. `ray.init` finds the cluster as it always does: RAY_ADDRESS, else the one of this machine,
-else it starts one here.
+Every node needs this library in its environment and the same home folder (ALPT_HOME) at the same
+path: the store, the data and the claims on runs are there. `ray.init` finds the cluster as it
+always does: RAY_ADDRESS, else the one of this machine, else it starts one here.
 """
 
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
-from alpt_lib.config import RunConfig
 from alpt_lib.errors import CompanionError, ConfigError
 from alpt_lib.files import home
-from companion.runs import store
-from companion.runs.work import CRASHES, Failure, fits_left, run_group
+from companion.runs.store import StoredRun
+from companion.runs.work import CRASHES, groups, work
+from companion.runs.workers import plan_as_json, runs_of_plan
 
-GPUS_PER_RUN = "ALPT_GPUS_PER_RUN"  # e.g. 0.25: four runs at a time share a GPU; default: 1 on a cluster with GPUs, else 0
+# e.g. 0.25: four runs at a time share a GPU; default: 1 on a cluster with GPUs, else 0
+GPUS_PER_RUN = "ALPT_GPUS_PER_RUN"
 
 
-def in_tasks(groups: list[list[RunConfig]], report: Callable[[int], None]) -> Iterator[Failure]:
-    """One task a group; a task whose node or process is lost starts again elsewhere, from its last stored round.
+def work_in_tasks(runs: list[StoredRun], since: float, report: Callable[[int], None]) -> None:
+    """One task a group; one whose node or process is lost starts again elsewhere, where it was.
 
     Raises:
         CompanionError: Ray is not installed, or its cluster has no GPU that was asked for.
@@ -34,32 +37,44 @@ def in_tasks(groups: list[list[RunConfig]], report: Callable[[int], None]) -> It
     if is_mine:
         ray.init(log_to_driver=False, logging_level="error")
     try:
-        task = ray.remote(num_cpus=1, num_gpus=_gpus_per_run(ray), max_retries=CRASHES - 1)(_work)
+        options = {"num_cpus": 1, "num_gpus": _gpus_per_run(ray), "max_retries": CRASHES - 1}
+        task = ray.remote(**options)(_work_on)
         running = {
-            task.remote(str(home()), group): (group, sum(map(fits_left, group))) for group in groups
+            task.remote(str(home()), plan_as_json(group, since)): group for group in groups(runs)
         }
+        left = sum(run.lines_left() for run in runs)
         while running:
             (ready,), _ = ray.wait(list(running))
-            group, n_fits = running.pop(ready)
-            try:
-                yield from ray.get(ready)
-            except ray.exceptions.RayError as error:
-                why = f"its Ray task was lost {CRASHES} times: {type(error).__name__}"
-                yield from ((config, why) for config in group if not store.is_done(config))
-            report(n_fits - sum(map(fits_left, group)))
+            group = running.pop(ready)
+            _collect(ray, ready, group)
+            now = sum(run.lines_left() for run in runs)
+            report(left - now)
+            left = now
     finally:
         if is_mine:
             ray.shutdown()
 
 
-def _work(home_folder: str, group: list[RunConfig]) -> list[Failure]:
-    os.environ["ALPT_HOME"] = (
-        home_folder  # a runtime_env would have Ray start processes of its own for it: 5 s
-    )
-    return run_group(group, lambda _: None)
+def _collect(ray: Any, ready: Any, group: list[StoredRun]) -> None:
+    """The task is over: a lost one fails its runs, an error of the store ends everything."""
+    try:
+        ray.get(ready)
+    except ray.exceptions.RayTaskError as error:
+        raise error.as_instanceof_cause() from None
+    except ray.exceptions.RayError as error:
+        for run in group:
+            if not run.is_done():
+                run.fail(f"its Ray task was lost {CRASHES} times: {type(error).__name__}")
 
 
-def _gpus_per_run(ray) -> float:
+def _work_on(home_folder: str, plan: str) -> None:
+    # a runtime_env would have Ray start processes of its own for it: 5 s
+    os.environ["ALPT_HOME"] = home_folder
+    content = json.loads(plan)
+    work(runs_of_plan(content), content["since"])
+
+
+def _gpus_per_run(ray: Any) -> float:
     available = ray.cluster_resources().get("GPU", 0)
     text = os.environ.get(GPUS_PER_RUN, "1" if available else "0")
     try:
@@ -68,6 +83,7 @@ def _gpus_per_run(ray) -> float:
         share = -1.0
     if not 0 <= share <= max(available, 0):
         raise ConfigError(
-            f"{GPUS_PER_RUN} takes a number from 0 to the cluster's {available:g} GPUs; got {text!r}"
+            f"{GPUS_PER_RUN} takes a number from 0 to the cluster's {available:g} GPUs; got "
+            f"{text!r}"
         )
     return share

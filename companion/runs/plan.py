@@ -1,48 +1,75 @@
-"""TODO: what this room holds."""
+"""From parameters to runs: datasets, models and settings, checked before anything is done."""
 
-from __future__ import annotations
-
-import fcntl
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from alpt_lib import checkpoints, datasets, errors, registry
-from alpt_lib.config import Protocol, Recipe, RunConfig, override
-from alpt_lib.datasets import POOL, Dataset
-from alpt_lib.errors import ConfigError, unknown
-from alpt_lib.files import REPOSITORY, home
-from alpt_lib.loop import start_pool
+import numpy as np
+import pandas as pd
+
+from alpt_lib.acquisition import POOL
+from alpt_lib.checkpoints import local_weights, weights_fingerprint
+from alpt_lib.config import Protocol, Recipe, RunConfig, input_size, override
+from alpt_lib.datasets import Dataset, Description, is_path, locate, prepared, read_dataset
+from alpt_lib.errors import ConfigError, DataError, unknown
+from alpt_lib.files import REPOSITORY, home, locked
 from alpt_lib.progress import Progress
-from companion.runs import store
+from alpt_lib.registry import ROLES, resolve, split_name
 from companion.runs.parameters import PRESETS, check_parameters
+from companion.runs.store import StoredRun
 
-PAPER_DATA = {  # dataset at the paper tier -> the script in data_prep/ that makes it
-    **{
-        name: f"{name}.py"
-        for name in ("waterbirds", "treeperson", "iwildcam", "amazon", "camelyon17", "fmow")
-    },
-    **{f"waterbirds_{percent}": "waterbirds_variants.py" for percent in (50, 60, 70, 80, 90, 95)},
+# dataset at the paper tier -> the script in data_prep/ that makes it
+RELEASES = ("waterbirds", "treeperson", "iwildcam", "amazon", "camelyon17", "fmow")
+MATCHED = (50, 60, 70, 80, 90, 95)  # percent, of the Waterbirds variants
+PAPER_DATA = {
+    **{name: f"{name}.py" for name in RELEASES},
+    **{f"waterbirds_{percent}": "waterbirds_variants.py" for percent in MATCHED},
 }
+# of the embedded datasets: seconds, and about half a minute
+GENERATORS = ("mini_text.py", "mini_vision.py")
 
-GENERATORS = (
-    "mini_text.py",
-    "mini_vision.py",
-)  # of the embedded datasets: seconds, and about half a minute
+
+class Shelf:
+    """The datasets and weights of one command, each read once; the next one reads them again."""
+
+    def __init__(self) -> None:
+        self._datasets: dict[Path, Dataset] = {}
+        self._weights: dict[tuple[str, str | None], str] = {}
+
+    def dataset(self, folder: Path) -> Dataset:
+        if folder not in self._datasets:
+            self._datasets[folder] = read_dataset(folder)
+        return self._datasets[folder]
+
+    def run(self, config: RunConfig, data: Dataset | None = None) -> StoredRun:
+        """The run of a config, with its dataset and the fingerprint of its weights."""
+        data = data or self.dataset(Path(config.dataset))
+        key = (config.model, config.weights)
+        if key not in self._weights:
+            self._weights[key] = weights_fingerprint(*key)
+        return StoredRun(config, data, self._weights[key])
 
 
 @dataclass(frozen=True)
 class Planned:
     """One run and how tables and figures call it."""
 
-    config: RunConfig
+    run: StoredRun
     dataset: str
     model: str
+
+    @property
+    def config(self) -> RunConfig:
+        return self.run.config
+
+    @property
+    def data(self) -> Dataset:
+        return self.run.data
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -53,7 +80,7 @@ class Planned:
             "acquisition": c.acquisition,
             "seed": c.seed,
             "stopping": c.recipe.stopping,
-            "run_id": store.run_id(c),
+            "run_id": self.run.run_id,
         }
 
 
@@ -61,121 +88,111 @@ class Planned:
 class Expected:
     """A published dataset that is not prepared here, as its script describes it."""
 
-    description: datasets.Description
+    description: Description
     sizes: dict[str, int]  # examples of the pool and of each evaluation split
     script: str
+    data: Dataset = field(init=False)  # without rows
+
+    def __post_init__(self) -> None:
+        folder = home() / "data" / "paper" / self.description.name
+        no_rows = pd.DataFrame({"split": [], "label": []})
+        object.__setattr__(self, "data", Dataset(folder, self.description, no_rows))
 
 
 def plan_runs(
-    parameters: dict[str, Any], expected: Mapping[str, Expected] = MappingProxyType({})
+    parameters: dict[str, Any],
+    expected: Mapping[str, Expected] = MappingProxyType({}),
+    shelf: Shelf | None = None,
 ) -> list[Planned]:
-    """Every run that these parameters name: datasets x models x stopping rules x acquisition functions x seeds.
+    """Every run that these parameters name.
+
+    Datasets x models x stopping rules x acquisition functions x seeds.
 
     Args:
-        expected: datasets that are planned for though they are not here (`--dry-run`).
+        expected: datasets that are planned for though they are not here (dry runs).
+        shelf: holds what other plans of the same command have read.
     Raises:
         ConfigError, DataError, ModelError: anything unknown or unfitting.
     """
     p = check_parameters(parameters)
     tier = PRESETS[p["preset"]]
+    shelf = shelf or Shelf()
     planned = []
     for name in p["datasets"]:
-        folder = home() / "data" / tier / name if name in expected else _locate(name, tier)
-        d = (
-            expected[name].description
-            if name in expected
-            else datasets.read_dataset(folder).description
-        )
-        protocol = override(
-            override(Protocol(), d.protocol, f"{d.name} protocol"), p["protocol"], "protocol"
-        )
-        recipe = override(override(Recipe(), d.recipe, f"{d.name} recipe"), p["recipe"], "recipe")
-        wanted = (
-            p["models"].get(name, p["models"].get(d.name, []))
-            if isinstance(p["models"], dict)
-            else p["models"]
-        )
-        for model, rule, acquisition, seed in product(
-            wanted or [d.default_model],
-            p["stopping"] or [recipe.stopping],
-            p["acquisitions"],
-            p["seeds"],
-        ):
-            config = RunConfig(
-                dataset=str(folder),
-                model=registry.resolve(model, tier),
-                acquisition=acquisition,
-                seed=seed,
-                weights=checkpoints.local_weights(model, tier, p["weights"]),
-                probe=tuple(p["probe"]),
-                protocol=protocol,
-                recipe=override(recipe, {"stopping": rule}, "recipe"),
-            )
-            planned.append(Planned(config, d.name, model))
-    if isinstance(p["weights"], dict):
-        used = [name for each in planned for name in (each.model, each.config.model)]
-        bases = [registry.split_name(name)[0] for name in used]
-        _check_names("model in weights", p["weights"], [*registry.ROLES[tier], *used, *bases])
-    if isinstance(p["models"], dict):  # the tier's other datasets are for other notebooks
-        others = [*datasets.prepared(tier), *(PAPER_DATA if tier == "paper" else ())]
-        _check_names(
-            "dataset in models",
-            p["models"],
-            [*p["datasets"], *(each.dataset for each in planned), *others],
-        )
+        is_here = name not in expected
+        data = shelf.dataset(_locate(name, tier)) if is_here else expected[name].data
+        planned += _plan_dataset(p, name, data, shelf, is_here)
+    _check_mappings(p, tier, planned)
     return planned
+
+
+def _plan_dataset(
+    p: dict[str, Any], name: str, data: Dataset, shelf: Shelf, is_here: bool
+) -> list[Planned]:
+    d = data.description
+    tier = PRESETS[p["preset"]]
+    protocol = override(Protocol(), d.protocol, f"{d.name} protocol")
+    protocol = override(protocol, p["protocol"], "protocol")
+    recipe = override(Recipe(), d.recipe, f"{d.name} recipe")
+    recipe = override(recipe, p["recipe"], "recipe")
+    models = p["models"]
+    if isinstance(models, dict):
+        models = models.get(name, models.get(d.name, []))
+    rules = p["stopping"] or [recipe.stopping]
+    planned = []
+    for model, rule, acquisition, seed in product(
+        models or [d.default_model], rules, p["acquisitions"], p["seeds"]
+    ):
+        config = RunConfig(
+            dataset=str(data.folder),
+            model=resolve(model, tier),
+            acquisition=acquisition,
+            seed=seed,
+            weights=local_weights(model, tier, p["weights"]),
+            probe=tuple(p["probe"]),
+            protocol=protocol,
+            recipe=override(recipe, {"stopping": rule}, "recipe"),
+        )
+        can_identify = is_here and has_weights(config)
+        run = shelf.run(config, data) if can_identify else StoredRun(config, data)
+        planned.append(Planned(run, d.name, model))
+    return planned
+
+
+def has_weights(config: RunConfig) -> bool:
+    """Whether local weights that a run names are there."""
+    return not config.weights or Path(config.weights).expanduser().exists()
 
 
 def _locate(name: str, tier: str) -> Path:
     try:
-        return datasets.locate(name, tier)
-    except errors.DataError as error:
+        return locate(name, tier)
+    except DataError as error:
         if tier != "paper" or name not in PAPER_DATA:
             raise
-        raise errors.DataError(
-            f"{name} is not prepared: run python data_prep/{PAPER_DATA[name]} --root FOLDER, or with "
-            "--download; --dry-run lists everything that is missing"
+        raise DataError(
+            f"{name} is not prepared: run python data_prep/{PAPER_DATA[name]} --root FOLDER, or "
+            "with --download; --dry-run lists everything that is missing"
         ) from error
 
 
+def _check_mappings(p: dict[str, Any], tier: str, planned: list[Planned]) -> None:
+    """The names of a mapping must mean something here; a typo would quietly take the default."""
+    if isinstance(p["weights"], dict):
+        used = [name for each in planned for name in (each.model, each.config.model)]
+        bases = [split_name(name)[0] for name in used]
+        _check_names("model in weights", p["weights"], [*ROLES[tier], *used, *bases])
+    if isinstance(p["models"], dict):
+        # the tier's other datasets are for other notebooks
+        others = [*prepared(tier), *(PAPER_DATA if tier == "paper" else ())]
+        here = [each.dataset for each in planned]
+        _check_names("dataset in models", p["models"], [*p["datasets"], *here, *others])
+
+
 def _check_names(what: str, names: Iterable[str], known: list[str]) -> None:
-    """The names of a mapping must mean something to these runs; a typo would quietly take the default."""
     for name in names:
         if name not in known:
             raise ConfigError(unknown(what, name, list(dict.fromkeys(known))))
-
-
-def prepare(parameters: dict[str, Any]) -> None:
-    """Generate the embedded datasets that these parameters name and that are not there yet (seconds)."""
-    target, named = (
-        home() / "data" / "mini",
-        [name for name in parameters["datasets"] if not datasets.is_path(name)],
-    )
-    is_mini = PRESETS.get(parameters.get("preset", "mini")) == "mini"
-    if is_mini and not all((target / name / "dataset.yaml").exists() for name in named):
-        generate(target)
-
-
-def generate(target: Path) -> None:
-    """Run the generators of data_prep/ into `target`, one process at a time; they skip what is complete."""
-    progress = Progress(
-        len(GENERATORS), "embedded datasets, once, about half a minute", "generator"
-    )
-    target.mkdir(parents=True, exist_ok=True)
-    with open(target / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for script in GENERATORS:
-            done = subprocess.run(
-                [sys.executable, str(REPOSITORY / "data_prep" / script), "--out", str(target)],
-                capture_output=True,
-                text=True,
-            )
-            if done.returncode:
-                raise errors.DataError(
-                    f"data_prep/{script} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}"
-                )
-            progress.add(1)
-    progress.close()
 
 
 def check_protocol(data: Dataset, config: RunConfig) -> None:
@@ -184,34 +201,68 @@ def check_protocol(data: Dataset, config: RunConfig) -> None:
     Raises:
         ConfigError: what was asked, what there is.
     """
-    protocol, n_pool = config.protocol, len(data.rows(POOL))
-    asked = protocol.seed_set_size + protocol.budget
-    if asked > n_pool:
+    protocol = config.protocol
+    n_pool = len(data.rows(POOL))
+    if protocol.seed_set_size + protocol.budget > n_pool:
         raise ConfigError(
-            f"{data.name}: asked for {asked} labels (seed set {protocol.seed_set_size} + budget "
-            f"{protocol.budget}) but the pool holds {n_pool}"
+            f"{data.name}: asked for {protocol.seed_set_size + protocol.budget} labels (seed set "
+            f"{protocol.seed_set_size} + budget {protocol.budget}) but the pool holds {n_pool}"
         )
     if 0 < protocol.pool_subsample < protocol.query_batch_size:
         raise ConfigError(
             f"pool_subsample {protocol.pool_subsample} is smaller than query_batch_size "
             f"{protocol.query_batch_size}"
         )
-    attributes = [c for c in data.rows(POOL).columns if c not in ("path", "text", "split")]
+    attributes = list(data.attributes(POOL))
     for attribute in config.probe:
         if attribute not in attributes:
             raise ConfigError(f"{data.name}: {unknown('probe attribute', attribute, attributes)}")
-    recipe, size = config.recipe, config.recipe.resize or data.description.image_size
-    if recipe.crop > size and data.description.modality == "image":
+    _check_recipe(data, config.recipe)
+    try:
+        rng = np.random.default_rng(0)
+        data.pool().seed_set(protocol.seed_set_size, protocol.seed_set, rng)
+    except ValueError as error:
+        raise ConfigError(f"{data.name}: {error}") from error
+
+
+def _check_recipe(data: Dataset, recipe: Recipe) -> None:
+    resize, crop = input_size(recipe, data.description.image_size)
+    if crop > resize and not data.is_text:
         raise ConfigError(
-            f"{data.name}: crop {recipe.crop} exceeds the image size {size}; set recipe resize too"
+            f"{data.name}: crop {crop} exceeds the image size {resize}; set recipe resize too"
         )
-    if recipe.stopping == "early_stopping" and data.rows(recipe.validation_split) is data.rows(
-        POOL
-    ):
+    uses_validation = recipe.stopping == "early_stopping"
+    if uses_validation and data.rows(recipe.validation_split) is data.rows(POOL):
         raise ConfigError(
             f"{data.name}: validation_split must not be the pool, whose labels are not bought yet"
         )
-    try:
-        start_pool(data, config)
-    except ValueError as error:
-        raise ConfigError(f"{data.name}: {error}") from error
+
+
+def not_generated(parameters: dict[str, Any]) -> bool:
+    """Whether these parameters name an embedded dataset that is not there yet."""
+    if PRESETS.get(parameters.get("preset", "mini")) != "mini":
+        return False
+    target = home() / "data" / "mini"
+    named = [name for name in parameters["datasets"] if not is_path(name)]
+    return not all((target / name / "dataset.yaml").exists() for name in named)
+
+
+def prepare_datasets(parameters: dict[str, Any]) -> None:
+    """Generate the embedded datasets that these parameters name and that are not there yet."""
+    if not_generated(parameters):
+        generate(home() / "data" / "mini")
+
+
+def generate(target: Path) -> None:
+    """Run the generators of data_prep/ into `target`; they skip what is complete."""
+    label = "embedded datasets, once, about half a minute"
+    progress = Progress(len(GENERATORS), label, "generator")
+    with locked(target / ".lock"):
+        for script in GENERATORS:
+            command = [sys.executable, REPOSITORY / "data_prep" / script, "--out", target]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                words = done.stderr.strip().splitlines() or ["no message"]
+                raise DataError(f"data_prep/{script} failed: {words[-1]}")
+            progress.add(1)
+    progress.close()

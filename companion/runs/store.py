@@ -1,362 +1,417 @@
-"""The run store: one folder a run, named by the hash of its config and data; one line a round, appended.
+"""The run store: a folder a run, named by the hash of its config; a line a round, appended.
 
-    runs/<run id>/config.json    config, data and weights fingerprints, package versions, commit
-    runs/<run id>/rounds.jsonl   one Round a line: metrics, the query batch it led to, how the fit went
-    runs/<run id>/failed.json    why the last attempt ended early; gone when the run is started again
+runs/<run id>/config.json    config, fingerprints of data and weights, package versions, commit
+runs/<run id>/rounds.jsonl   a Round a line, with the labels and attributes of what it asked for
+runs/<run id>/failed.json    why the last attempt ended early; gone when the run is started again
+runs/<run id>/attempts       a line for each attempt that has not ended in order (a death, if old)
 
-Reading neither writes nor locks, so that finished runs serve from a store that is read-only.
+Reading neither writes nor locks: finished runs serve from a store that is read-only.
 """
 
-import fcntl
 import json
-import os
 import re
 import subprocess
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from alpt_lib import datasets, errors
+from alpt_lib.acquisition import POOL
 from alpt_lib.checkpoints import weights_fingerprint
-from alpt_lib.config import ADDED_LATER, Protocol, Recipe, RunConfig
-from alpt_lib.errors import CompanionError, ConfigError, unknown
-from alpt_lib.files import REPOSITORY, hashed, replace_text, runs_folder
-from alpt_lib.loop import Round, start_pool
+from alpt_lib.config import RunConfig
+from alpt_lib.datasets import Dataset
+from alpt_lib.errors import ConfigError, StoreError, one_line, unknown
+from alpt_lib.files import (
+    REPOSITORY,
+    append_durably,
+    hashed,
+    locked,
+    one_line_errors,
+    runs_folder,
+    write_whole,
+)
+from alpt_lib.loop import Round
 from alpt_lib.registry import reads_texts
 
-RESULTS_VERSION = 2  # raise when the code changes what a run's rows mean
-
-BEFORE = -1  # round number of what is measured before any fine-tuning
-
+RESULTS_VERSION = 3  # raise when the code changes what a run's rows mean
 METRIC_COLUMNS = ["round", "n_labels", "split", "subgroup", "metric", "value", "n_examples"]
-
 ACQUISITION_COLUMNS = ["round", "rank", "index", "label", "subgroup", "score"]
-
-RUN_COLUMNS = [
-    "run_id",
-    "dataset",
-    "model",
-    "acquisition",
-    "seed",
-    "stopping",
-    "n_rounds",
-]  # of what `load` returns
+# of what `all_runs` returns
+RUN_COLUMNS = ["run_id", "dataset", "model", "acquisition", "seed", "stopping", "n_rounds"]
+PACKAGES = ("alpt-lib", "torch", "timm", "transformers", "numpy", "scikit-learn")
+KEPT = (
+    "the rounds before are kept: free some space or make the folder writable, then start the same "
+    "command again"
+)
 
 
-class StoreError(CompanionError):
-    """The run store cannot be written: a full disk, a read-only folder."""
+class StoredRun:
+    """One run and what the store holds of it, read anew at each call.
 
-
-def identity(config: RunConfig) -> dict[str, Any]:
-    """Everything that decides a run's rows; paths are replaced by what they hold.
-
-    The packages that compute count by major and minor version: after such an upgrade every run is done anew under a new id.
+    Args:
+        config: the run. data: its dataset; only a run that is to be done needs it.
+        weights: fingerprint of its weights, where it is known already.
     """
-    content = config.to_dict()
-    content["recipe"] = {
-        k: v
-        for k, v in content["recipe"].items()
-        if k not in ADDED_LATER or v != getattr(Recipe, k)
-    }
-    data = datasets.read_dataset(Path(config.dataset))
-    content["dataset"] = data.fingerprint
-    d = data.description
-    content["input_size"] = d.image_size if d.modality == "image" else d.max_tokens
-    content["weights"] = _weights_fingerprint(config.model, config.weights)
-    used = ["torch", "numpy", "transformers" if reads_texts(config.model) else "timm"]
-    used += ["scikit-learn"] if config.probe else []
-    content["versions"] = {name: ".".join(_version(name).split(".")[:2]) for name in used}
-    return {**content, "results_version": RESULTS_VERSION}
 
+    def __init__(self, config: RunConfig, data: Dataset | None, weights: str | None = None):
+        self.config = config
+        self.data = data
+        self._weights = weights
 
-_version = lru_cache(version)
+    @classmethod
+    def at(cls, folder: Path) -> "StoredRun":
+        """The run in a folder of the store, without its dataset.
 
-_weights_fingerprint = lru_cache(weights_fingerprint)
-
-
-@lru_cache(maxsize=10_000)
-def run_id(config: RunConfig) -> str:
-    """16 hexadecimal digits: the hash of `identity`."""
-    return hashed(identity(config))
-
-
-def folder(config: RunConfig) -> Path:
-    return runs_folder() / run_id(config)
-
-
-def read(config: RunConfig) -> list[Round]:
-    """The stored rounds, in order; a torn last line (a crash while writing) is left out."""
-    return read_rounds(folder(config) / "rounds.jsonl")
-
-
-def read_rounds(file: Path) -> list[Round]:
-    """The rounds of a file up to its first line that is not the next one."""
-    rounds: list[Round] = []
-    for line in (
-        file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ()
-    ):
+        Raises:
+            StoreError: its config.json is missing or unreadable.
+        """
         try:
-            round_ = Round(**json.loads(line))
-            is_next = round_.round == (rounds[-1].round + 1 if rounds else min(round_.round, 0))
-        except (ValueError, TypeError):
-            break
-        if not is_next:
-            break
-        rounds.append(round_)
-    return rounds
+            record = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            run = cls(RunConfig.from_dict(record["config"]), None)
+            run.identity = record["identity"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise StoreError(
+                f"{folder.name}: config.json is missing or unreadable; `alpt verify` lists all "
+                "faults"
+            ) from error
+        run.record = record
+        run.run_id = folder.name
+        return run
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, StoredRun) and self.config == other.config
 
-def is_done(config: RunConfig) -> bool:
-    rounds = read(config)
-    return bool(rounds) and rounds[-1].round == config.protocol.n_rounds
+    def __hash__(self) -> int:
+        return hash(self.config)
 
+    def __str__(self) -> str:
+        c = self.config
+        return f"{Path(c.dataset).name} {c.model} {c.acquisition} seed {c.seed}"
 
-def failure(run: RunConfig | Path) -> str | None:
-    """Why the last attempt at a run (its config or its folder) ended early; None if it did not, or was killed."""
-    target = run if isinstance(run, Path) else folder(run)
-    try:
-        return str(json.loads((target / "failed.json").read_text(encoding="utf-8"))["reason"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides the run's rows; paths are replaced by what they hold.
 
+        The packages that compute count by major and minor version: after such an upgrade every run
+        is done again under a new id.
+        """
+        config = self.config
+        content = config.to_dict()
+        content["dataset"] = self.data.fingerprint
+        description = self.data.description
+        is_text = self.data.is_text
+        content["input_size"] = description.max_tokens if is_text else description.image_size
+        if self._weights is None:
+            self._weights = weights_fingerprint(config.model, config.weights)
+        content["weights"] = self._weights
+        used = ["torch", "numpy", "transformers" if reads_texts(config.model) else "timm"]
+        if config.probe:
+            used.append("scikit-learn")
+        content["versions"] = {name: ".".join(_version(name).split(".")[:2]) for name in used}
+        return {**content, "results_version": RESULTS_VERSION}
 
-@contextmanager
-def writing(config: RunConfig):
-    """Hold a run for writing, one process at a time; yields `append(round)`, each durable before it returns.
+    @cached_property
+    def run_id(self) -> str:
+        """16 hexadecimal digits: the hash of `identity`."""
+        return hashed(self.identity)
 
-    An error that ends the run is kept as its `failure`.
-
-    Raises:
-        StoreError: the disk is full or read-only; the rounds before are kept.
-    """
-    target = folder(config)
-    with _said(target):
-        target.mkdir(parents=True, exist_ok=True)
-        lock = open(target / "lock", "w")  # noqa: SIM115 (released below, or by the system if the process dies)
-    with lock:
-        with _said(target):
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            _write_config(config, target)
-            mend(target / "rounds.jsonl")
-            (target / "failed.json").unlink(missing_ok=True)
-
-        def append(round_: Round) -> None:
-            with _said(target):
-                add(target / "rounds.jsonl", round_)
-
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What config.json says; {} before the run was started."""
         try:
-            yield append
+            return json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    @property
+    def is_older(self) -> bool:
+        """Whether an older version of this library wrote it: its rows mean something else."""
+        return self.identity.get("results_version") != RESULTS_VERSION
+
+    @property
+    def folder(self) -> Path:
+        return runs_folder() / self.run_id
+
+    @property
+    def n_lines(self) -> int:
+        """Lines of a finished run: before any label, the seed set, then a round a query batch."""
+        return self.config.protocol.n_rounds + 2
+
+    def lines_left(self) -> int:
+        """Rounds that are to be done; cheap."""
+        return max(self.n_lines - self.n_stored(), 0)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """RUN_COLUMNS."""
+        c = self.config
+        values = (Path(c.dataset).name, c.model, c.acquisition, c.seed, c.recipe.stopping)
+        return dict(zip(RUN_COLUMNS, (self.run_id, *values, c.protocol.n_rounds), strict=True))
+
+    # --- reading
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The stored rounds as they were written, up to the first line that is not the next one."""
+        file = self.folder / "rounds.jsonl"
+        if self.is_older or not file.exists():
+            return []
+        lines: list[dict[str, Any]] = []
+        for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                line = json.loads(text)
+                if line["number"] != len(lines) - 1:
+                    break
+                _as_round(line)
+            except (ValueError, TypeError, KeyError):
+                break
+            lines.append(line)
+        return lines
+
+    def rounds(self) -> list[Round]:
+        """The stored rounds, in order; a torn last line (a crash while writing) is left out."""
+        return [_as_round(line) for line in self.lines()]
+
+    def n_stored(self) -> int:
+        """How many lines are stored; cheap."""
+        try:
+            return (self.folder / "rounds.jsonl").read_bytes().count(b"\n")
+        except OSError:
+            return 0
+
+    def is_done(self) -> bool:
+        return self.n_stored() >= self.n_lines and len(self.lines()) == self.n_lines
+
+    def failure(self, since: float = 0.0) -> str | None:
+        """Why the last attempt ended early, if that was after `since` (s); None if it did not."""
+        try:
+            content = json.loads((self.folder / "failed.json").read_text(encoding="utf-8"))
+            return str(content["reason"]) if content.get("when", 0.0) >= since else None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def deaths(self, since: float = 0.0) -> int:
+        """How many processes died at this run since (s), the last stored round being the same.
+
+        Only the holder of the run's claim, or who looks at a run that nobody holds, may ask.
+        """
+        n_stored = self.n_stored()
+        attempts = [(int(n), float(when)) for n, when in self._attempts()]
+        return sum(n == n_stored and when >= since for n, when in attempts)
+
+    def _attempts(self) -> list[list[str]]:
+        try:
+            lines = (self.folder / "attempts").read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return []
+        return [line.split() for line in lines if len(line.split()) == 2]
+
+    def metrics(self) -> pd.DataFrame:
+        """The run's metrics, one number a row: METRIC_COLUMNS."""
+        rows = [
+            {"round": r.number, "n_labels": r.n_labels, **row}
+            for r in self.rounds()
+            for row in r.metrics
+        ]
+        return pd.DataFrame(rows, columns=METRIC_COLUMNS)
+
+    def acquisitions(self) -> pd.DataFrame:
+        """The run's labelled examples, one a row: ACQUISITION_COLUMNS and the attributes.
+
+        `round` is the round that first trains on the example: 0 for the seed set (score NaN).
+        """
+        tables = [_asked_in(line) for line in self.lines() if line["asked"]]
+        if not tables:
+            return pd.DataFrame(columns=ACQUISITION_COLUMNS)
+        return pd.concat(tables, ignore_index=True)
+
+    def fits(self) -> pd.DataFrame:
+        """How each training went: round, n_steps, first_loss, last_loss, stopped_by."""
+        rows = [{"round": r.number, **r.fit} for r in self.rounds() if r.fit]
+        columns = ["round", "n_steps", "first_loss", "last_loss", "stopped_by"]
+        return pd.DataFrame(rows, columns=columns)
+
+    # --- writing
+
+    @contextmanager
+    def claim(self) -> Iterator[bool]:
+        """Hold the run for this process; yields whether no other one has it, on any machine.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        with one_line_errors(self.folder, StoreError, KEPT):
+            lock = locked(self.folder / "lock", wait=False)
+            is_ours = lock.__enter__()
+        try:
+            yield is_ours
+        finally:
+            lock.__exit__(None, None, None)
+
+    @contextmanager
+    def writing(self) -> Iterator[Callable[[Round], None]]:
+        """Write rounds of a claimed run; yields `append(round)`, durable before it returns.
+
+        An error that ends the run is kept as its `failure`; a process that dies leaves its attempt.
+
+        Raises:
+            StoreError: the disk is full or read-only; the rounds before are kept.
+        """
+        with self._said():
+            self._start()
+        try:
+            yield self._append
         except StoreError:
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            with suppress(OSError):
-                replace_text(target / "failed.json", json.dumps({"reason": reason}))
+            self.fail(one_line(error))
             raise
+        finally:
+            with suppress(OSError):
+                (self.folder / "attempts").unlink(missing_ok=True)
 
+    def fail(self, reason: str) -> None:
+        """Store why the run ended early."""
+        content = json.dumps({"reason": reason, "when": time.time()})
+        with self._said():
+            write_whole(self.folder / "failed.json", content)
 
-@contextmanager
-def _said(target: Path):
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot write the run store {target}: {error.strerror}; the rounds before are kept: free some space or "
-            "make the folder writable, then start the same command again"
-        ) from error
+    def _said(self):
+        return one_line_errors(f"the run store {self.folder}", StoreError, KEPT)
 
+    def _start(self) -> None:
+        if not (self.folder / "config.json").exists():
+            self._write_config()
+        kept = "".join(json.dumps(line) + "\n" for line in self.lines())
+        file = self.folder / "rounds.jsonl"
+        if file.exists() and file.read_bytes() != kept.encode():
+            # torn by a crash or a full disk, or torn just before the line end
+            write_whole(file, kept)
+        (self.folder / "failed.json").unlink(missing_ok=True)
+        append_durably(self.folder / "attempts", f"{self.n_stored()} {time.time():.3f}\n")
 
-def _write_config(config: RunConfig, target: Path) -> None:
-    if read_record(target) is None:
+    def _write_config(self) -> None:
         record = {
-            "run_id": target.name,
-            "config": config.to_dict(),
-            "identity": identity(config),
-            "versions": versions(),
+            "run_id": self.run_id,
+            "config": self.config.to_dict(),
+            "identity": self.identity,
+            "versions": {name: _version(name) for name in PACKAGES},
             "commit": commit(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        replace_text(target / "config.json", json.dumps(record, indent=1))
+        write_whole(self.folder / "config.json", json.dumps(record, indent=1))
+
+    def _append(self, now: Round) -> None:
+        rows = np.array(now.asked, dtype=np.int64)
+        attributes = self.data.attributes(POOL).iloc[rows]
+        examples = {"label": [], "subgroup": self.data.subgroup(POOL)[rows].tolist()}
+        examples |= {str(column): attributes[column].tolist() for column in attributes}
+        line = {**asdict(now), "examples": examples if now.asked else {}}
+        with self._said():
+            append_durably(self.folder / "rounds.jsonl", json.dumps(line, default=str) + "\n")
 
 
-def add(file: Path, round_: Round) -> None:
-    """Append a round to a file; it is on the disk before this returns."""
-    with open(file, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(asdict(round_)) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+def _as_round(line: dict[str, Any]) -> Round:
+    return Round(**{key: value for key, value in line.items() if key != "examples"})
 
 
-def mend(file: Path) -> None:
-    """Drop what a crash or a full disk left of a last line."""
-    kept = "".join(json.dumps(asdict(r)) + "\n" for r in read_rounds(file))
-    if (
-        file.exists() and file.read_bytes() != kept.encode()
-    ):  # torn, or torn just before the line end
-        replace_text(file, kept)
+def _asked_in(line: dict[str, Any]) -> pd.DataFrame:
+    """What one round asked for, most wanted first."""
+    examples = line["examples"]
+    table = pd.DataFrame(
+        {
+            "round": line["number"] + 1,
+            "rank": range(len(line["asked"])),
+            "index": line["asked"],
+            "label": examples["label"],
+            "subgroup": examples["subgroup"],
+            "score": np.array(line["scores"], dtype=float),
+        }
+    )
+    others = {key: values for key, values in examples.items() if key not in table}
+    return table.assign(**others)
 
 
-def versions() -> dict[str, str]:
-    """Versions of what computes: stored with every result."""
-    return {
-        name: version(name)
-        for name in ("alpt-lib", "torch", "timm", "transformers", "numpy", "scikit-learn")
-    }
+def run_folders() -> list[Path]:
+    """The folders of the store that are named like runs."""
+    folders = runs_folder().glob("*") if runs_folder().is_dir() else ()
+    named = [f for f in folders if re.fullmatch("[0-9a-f]{16}", f.name)]
+    return sorted(f for f in named if f.is_dir() and not f.is_symlink())
+
+
+def stored_runs() -> list[StoredRun]:
+    """Every run in the store whose config can be read, finished or not."""
+    runs = []
+    for folder in run_folders():
+        with suppress(StoreError):
+            runs.append(StoredRun.at(folder))
+    return runs
+
+
+TABLES: dict[str, tuple[Callable[[StoredRun], pd.DataFrame], list[str]]] = {
+    "metrics": (StoredRun.metrics, METRIC_COLUMNS),
+    "acquisitions": (StoredRun.acquisitions, ACQUISITION_COLUMNS),
+}
+
+
+def all_runs(what: str = "metrics", **where: Any) -> pd.DataFrame:
+    """Every stored run in one tidy frame, finished or not; needs no dataset.
+
+    `all_runs(dataset="waterbirds", metric="accuracy", seed=[1, 11])`
+
+    Args:
+        what: "metrics" (one number a row) or "acquisitions" (one labelled example a row).
+        where: a column and the value, or list of values, that its rows must have.
+    Returns:
+        RUN_COLUMNS, then METRIC_COLUMNS, or ACQUISITION_COLUMNS and attributes;
+        companion/report/data_dictionary.csv says what each means. A run is finished once it has
+        rows of round `n_rounds`.
+    Raises:
+        ConfigError: an unknown table or column; lists all.
+    """
+    if what not in TABLES:
+        raise ConfigError(unknown("table", what, list(TABLES)))
+    read, columns = TABLES[what]
+    wanted = {name: value if _is_list(value) else [value] for name, value in where.items()}
+    tables = [pd.DataFrame(columns=[*RUN_COLUMNS, *columns])]
+    for run in stored_runs():
+        own = run.columns
+        if all(value in wanted.get(name, [value]) for name, value in own.items()):
+            tables.append(with_columns(read(run), own))
+    frame = pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)
+    for name, values in wanted.items():
+        if name not in frame:
+            raise ConfigError(unknown("column", name, list(frame)))
+        frame = frame[frame[name].isin(values)]
+    return frame.reset_index(drop=True)
+
+
+def with_columns(table: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
+    """A table of one run with columns of equal values before its own."""
+    constant = pd.DataFrame([columns] * len(table), columns=list(columns), index=table.index)
+    return pd.concat([constant, table[[c for c in table if c not in columns]]], axis=1)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | set)
+
+
+_version = lru_cache(version)
 
 
 @lru_cache(maxsize=1)
 def commit() -> str:
     """Commit of the checkout, "+" if it has uncommitted changes; "unknown" outside git."""
+    describe = ["describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+"]
     try:
-        git = [
-            "git",
-            "-C",
-            str(REPOSITORY),
-            "describe",
-            "--always",
-            "--exclude=*",
-            "--abbrev=12",
-            "--dirty=+",
-        ]
+        git = ["git", "-C", str(REPOSITORY), *describe]
         return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-
-
-def metrics_of(config: RunConfig, rounds: list[Round] | None = None) -> pd.DataFrame:
-    """The run's metrics, one number a row: METRIC_COLUMNS. `rounds` are read unless they are given."""
-    rounds = read(config) if rounds is None else rounds
-    rows = [{"round": r.round, "n_labels": r.n_labels, **row} for r in rounds for row in r.metrics]
-    return pd.DataFrame(rows, columns=METRIC_COLUMNS)
-
-
-def acquisitions_of(config: RunConfig, rounds: list[Round] | None = None) -> pd.DataFrame:
-    """The run's labelled examples, one a row: ACQUISITION_COLUMNS and the manifest's attributes.
-
-    `round` is the round that first trains on the example: 0 for the seed set (score NaN).
-    """
-    rounds = read(config) if rounds is None else rounds
-    data = datasets.read_dataset(Path(config.dataset))
-    seed_set = start_pool(data, config).labelled
-    rows = [(0, rank, index, float("nan")) for rank, index in enumerate(seed_set)]
-    for r in rounds:
-        rows += [
-            (r.round + 1, rank, i, s)
-            for rank, (i, s) in enumerate(zip(r.query, r.scores, strict=True))
-        ]
-    table = pd.DataFrame(rows, columns=["round", "rank", "index", "score"])
-    manifest = data.rows(datasets.POOL).iloc[table["index"]].reset_index(drop=True)
-    table["subgroup"] = data.subgroup(datasets.POOL)[table["index"]]
-    attributes = manifest.drop(columns=["split", "path", "text"], errors="ignore")
-    return pd.concat([table, attributes], axis=1)[
-        [*ACQUISITION_COLUMNS, *attributes.columns.drop("label")]
-    ]
-
-
-TABLES = {"metrics": metrics_of, "acquisitions": acquisitions_of}
-
-
-def all_runs(what: str = "metrics", **where: Any) -> pd.DataFrame:
-    """Every stored run in one tidy frame, finished or not: `load(dataset="waterbirds", metric="accuracy", seed=[1, 11])`.
-
-    Args:
-        what: "metrics" (one number a row) or "acquisitions" (one labelled example a row; the datasets must be here).
-        where: a column and the value, or list of values, that its rows must have.
-    Returns:
-        RUN_COLUMNS, then METRIC_COLUMNS, or ACQUISITION_COLUMNS and attributes; companion/data_dictionary.csv says what each
-        means. A run is finished once it has rows of round `n_rounds`.
-    Raises:
-        ConfigError: an unknown table or column; lists all. DataError: acquisitions of a dataset that is gone or has changed.
-    """
-    if what not in TABLES:
-        raise ConfigError(unknown("table", what, list(TABLES)))
-    frames = []
-    for target in run_folders():
-        record = read_record(target)
-        config = record and config_of(record)
-        if not config or not all(
-            _is_wanted(value, where.get(name))
-            for name, value in _run_columns(target, config).items()
-        ):
-            continue
-        if what == "acquisitions":
-            _check_same_data(target, config, record)
-        table = TABLES[what](config, read_rounds(target / "rounds.jsonl"))
-        run = pd.DataFrame([_run_columns(target, config)] * len(table), columns=RUN_COLUMNS)
-        frames.append(pd.concat([run, table[[c for c in table if c not in RUN_COLUMNS]]], axis=1))
-    columns = METRIC_COLUMNS if what == "metrics" else ACQUISITION_COLUMNS
-    found = pd.concat(
-        [f for f in frames if len(f)] or [pd.DataFrame(columns=[*RUN_COLUMNS, *columns])],
-        ignore_index=True,
-    )
-    for name, wanted in where.items():
-        if name not in found:
-            raise ConfigError(unknown("column", name, list(found)))
-        found = found[
-            found[name].isin(wanted if isinstance(wanted, list | tuple | set) else [wanted])
-        ]
-    return found.reset_index(drop=True)
-
-
-def _is_wanted(value: Any, wanted: Any) -> bool:
-    return (
-        wanted is None
-        or value == wanted
-        or (isinstance(wanted, list | tuple | set) and value in wanted)
-    )
-
-
-def _run_columns(target: Path, c: RunConfig) -> dict[str, Any]:
-    values = (
-        target.name,
-        Path(c.dataset).name,
-        c.model,
-        c.acquisition,
-        c.seed,
-        c.recipe.stopping,
-        c.protocol.n_rounds,
-    )
-    return dict(zip(RUN_COLUMNS, values, strict=True))
-
-
-def _check_same_data(target: Path, config: RunConfig, record: dict[str, Any]) -> None:
-    """Stored rows are numbers of pool rows: of another pool they would name other examples."""
-    if datasets.read_dataset(Path(config.dataset)).fingerprint != record["identity"]["dataset"]:
-        raise errors.DataError(
-            f"run {target.name} was done on other data than {config.dataset} holds now; "
-            "`python -m alpt_lib prune` removes such runs, a filter such as dataset=... leaves them out"
-        )
-
-
-def run_folders() -> list[Path]:
-    """The folders of the store that are named like runs."""
-    found = runs_folder().glob("*") if runs_folder().is_dir() else ()
-    return sorted(
-        p
-        for p in found
-        if re.fullmatch("[0-9a-f]{16}", p.name) and p.is_dir() and not p.is_symlink()
-    )
-
-
-def read_record(target: Path) -> dict[str, Any] | None:
-    """A run's config.json if it is one of ours and whole."""
-    try:
-        record = json.loads((target / "config.json").read_text(encoding="utf-8"))
-        config_of(record)
-        return record
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def config_of(record: dict[str, Any]) -> RunConfig:
-    """The config that a run was started with."""
-    c = record["config"]
-    return RunConfig(
-        **{**c, "protocol": Protocol(**c["protocol"]), "recipe": Recipe(**c["recipe"])}
-    )

@@ -1,18 +1,17 @@
-"""Housekeeping of the run store: list, verify and prune what is in runs/. Files that are no runs are left alone."""
+"""Keep the run store: list, verify and prune what is in runs/. Files that are no runs stay."""
 
-import fcntl
 import json
 import shutil
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from alpt_lib import files
-from alpt_lib.files import runs_folder
-from alpt_lib.loop import Round
-from companion.runs import store
+from alpt_lib.errors import StoreError
+from alpt_lib.files import hashed, locked, runs_folder
+from companion.runs.store import StoredRun, run_folders, stored_runs
 
 COLUMNS = [
     "run_id",
@@ -28,27 +27,90 @@ COLUMNS = [
     "started",
     "bytes",
 ]
+OLDER = (
+    "written by an older version (results version {}): left alone; its run is done again under a "
+    "new id, `alpt prune` removes it"
+)
 
 
 def listing() -> pd.DataFrame:
-    """One row a stored run: COLUMNS. A run is finished once `rounds_done` is `rounds`; `failed` says why it ended early."""
-    return pd.DataFrame(
-        [_row(folder) for folder in store.run_folders() if store.read_record(folder)],
-        columns=COLUMNS,
-    )
+    """One row a stored run: COLUMNS.
+
+    A run is finished once `rounds_done` is `rounds`; `failed` says why it ended early.
+    """
+    return pd.DataFrame([_row(run) for run in stored_runs()], columns=COLUMNS)
+
+
+def _row(run: StoredRun) -> list[Any]:
+    c = run.config
+    packages = run.record.get("versions", {})
+    return [
+        run.run_id,
+        Path(c.dataset).name,
+        c.model,
+        c.acquisition,
+        c.seed,
+        # without what comes before the first label
+        max(len(run.lines()) - 1, 0),
+        c.protocol.n_rounds + 1,
+        "older version" if run.is_older else run.failure(),
+        ", ".join(f"{name} {version}" for name, version in packages.items()),
+        run.record.get("commit", ""),
+        run.record.get("started", ""),
+        sum(file.stat().st_size for file in run.folder.iterdir()),
+    ]
 
 
 def verify() -> list[str]:
-    """What is wrong with the store, one line each; [] if nothing is. A torn last line is named too: its run does it again."""
-    return [
-        f"{folder.name}: {fault}" for folder in store.run_folders() for fault in _faults(folder)
-    ]
+    """What is wrong with the store, one line each; [] if nothing is.
+
+    A torn last line is named too: its run does it again. So are runs of older versions.
+    """
+    return [f"{folder.name}: {fault}" for folder in run_folders() for fault in _faults(folder)]
+
+
+def _faults(folder: Path) -> list[str]:
+    try:
+        run = StoredRun.at(folder)
+    except StoreError:
+        return ["config.json is missing or unreadable: delete the folder to do its run again"]
+    if run.is_older:
+        return [OLDER.format(run.identity.get("results_version", "?"))]
+    faults = []
+    if hashed(run.identity) != folder.name:
+        faults.append("the identity in config.json gives another id")
+    file = folder / "rounds.jsonl"
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    if text and not text.endswith("\n"):
+        faults.append("the last line of rounds.jsonl is torn")
+    return faults + _faults_of_rounds(text.splitlines(), run.n_lines)
+
+
+def _faults_of_rounds(texts: list[str], n_lines: int) -> list[str]:
+    lines = [_parsed(text) for text in texts]
+    faults = [f"line {i} of rounds.jsonl is no round" for i, x in enumerate(lines, 1) if x is None]
+    rounds = [line for line in lines if line is not None]
+    numbers = [line["number"] for line in rounds]
+    if numbers != list(range(-1, len(numbers) - 1)) or len(numbers) > n_lines:
+        faults.append(f"rounds are missing, repeated or too many: {numbers}")
+    asked = Counter(row for line in rounds for row in line["asked"])
+    faults += [f"pool row {row} is acquired twice" for row, times in asked.items() if times > 1]
+    return faults
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+        return line if isinstance(line["number"], int) and isinstance(line["asked"], list) else None
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def prune(keep: Collection[str], remove: bool = False) -> pd.DataFrame:
     """The runs whose ids are not in `keep`; removed only if asked to, so look first.
 
-    A run that another process is writing stays. Each folder goes at once: it is renamed, then emptied.
+    A run that another process is writing stays. Each folder goes at once: it is renamed, then
+    emptied.
 
     Returns:
         rows of `listing`: what would go, or with `remove` what went.
@@ -57,78 +119,15 @@ def prune(keep: Collection[str], remove: bool = False) -> pd.DataFrame:
     table = table[~table["run_id"].isin(list(keep))].reset_index(drop=True)
     if not remove:
         return table
-    for leftover in runs_folder().glob(
-        ".pruned-*"
-    ):  # of a process that was killed while it emptied one
+    # of a process that was killed while it emptied one
+    for leftover in runs_folder().glob(".pruned-*"):
         shutil.rmtree(leftover)
-    return table[[_remove(runs_folder() / run_id) for run_id in table["run_id"]]].reset_index(
-        drop=True
-    )
+    is_gone = [_remove(runs_folder() / run_id) for run_id in table["run_id"]]
+    return table[is_gone].reset_index(drop=True)
 
 
 def _remove(folder: Path) -> bool:
-    with open(folder / "lock", "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        gone = folder.rename(folder.with_name(f".pruned-{folder.name}"))
-        shutil.rmtree(gone)
-        return True
-
-
-def _row(folder: Path) -> list[Any]:
-    record = store.read_record(folder)
-    c = store.config_of(record)
-    rounds = store.read_rounds(folder / "rounds.jsonl")
-    versions = ", ".join(
-        f"{name} {version}" for name, version in record.get("versions", {}).items()
-    )
-    return [
-        folder.name,
-        Path(c.dataset).name,
-        c.model,
-        c.acquisition,
-        c.seed,
-        sum(r.round != store.BEFORE for r in rounds),
-        c.protocol.n_rounds + 1,
-        store.failure(folder),
-        versions,
-        record.get("commit", ""),
-        record.get("started", ""),
-        sum(p.stat().st_size for p in folder.iterdir()),
-    ]
-
-
-def _faults(folder: Path) -> list[str]:
-    record, file = store.read_record(folder), folder / "rounds.jsonl"
-    if record is None:
-        return ["config.json is missing or unreadable: delete the folder to do its run anew"]
-    faults = []
-    if files.hashed(record.get("identity")) != folder.name:
-        faults.append("the identity in config.json gives another id")
-    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
-    rounds = [_round(line) for line in text.splitlines()]
-    faults += [
-        f"line {i} of rounds.jsonl is no round" for i, r in enumerate(rounds, 1) if r is None
-    ]
-    if text and not text.endswith("\n"):
-        faults.append("the last line of rounds.jsonl is torn")
-    numbers = [r.round for r in rounds if r]
-    first, most = min([0, *numbers[:1]]), store.config_of(record).protocol.n_rounds + 1
-    if (
-        numbers != list(range(first, first + len(numbers)))
-        or first < store.BEFORE
-        or len(numbers) + first > most
-    ):
-        faults.append(f"rounds are missing, repeated or too many: {numbers}")
-    asked = pd.Series([row for r in rounds if r for row in r.query], dtype=object)
-    faults += [f"pool row {row} is acquired twice" for row in asked[asked.duplicated()].unique()]
-    return faults
-
-
-def _round(line: str) -> Round | None:
-    try:
-        return Round(**json.loads(line))
-    except (ValueError, TypeError):
-        return None
+    with locked(folder / "lock", wait=False) as is_ours:
+        if is_ours:
+            shutil.rmtree(folder.rename(folder.with_name(f".pruned-{folder.name}")))
+        return is_ours

@@ -1,153 +1,186 @@
-"""TODO: what this room holds."""
+"""Do runs in this process: claim what nobody else is doing, resume it from its stored rounds.
+
+Any number of processes, on any machines that share the store, may do so at once with the same plan.
+"""
 
 import ctypes
-import fcntl
-import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from alpt_lib import datasets
+import numpy as np
+
+from alpt_lib.checkpoints import weights_fingerprint
 from alpt_lib.config import Protocol, RunConfig
-from alpt_lib.loop import Round, active_learning
-from alpt_lib.probes import probe_observer
-from companion.runs import store
+from alpt_lib.errors import DataError, StoreError
+from alpt_lib.loop import Learner, active_learning
+from companion.runs.store import StoredRun
 
-CRASHES = 2  # so often may a worker process die at a run before that run is given up
+if TYPE_CHECKING:  # a command that only looks should not wait for torch
+    from alpt_lib.training import FineTunedNetwork
 
-Failure = tuple[RunConfig, str]  # a run that failed, and why in one line
+# a run is given up after so many deaths of its process at the same round
+CRASHES = 2
+WAIT = 1.0  # s between two looks at runs that other processes are doing
 
 
-@contextmanager
-def _claim(config: RunConfig) -> Iterator[bool]:
-    """Claim a run for this process; yields whether no other one has it, on any machine that shares the folder.
+def work(
+    runs: list[StoredRun], since: float = 0.0, report: Callable[[int], None] = lambda n: None
+) -> None:
+    """Finish runs that nobody else is doing, until each is finished or has failed.
 
-    The claim is a lock that the system releases when its owner dies, however it dies.
+    Args:
+        since: s; failures and deaths before it do not count (0: all do).
+        report: told of rounds done.
+    Raises:
+        StoreError: the store cannot be written; the other runs could not be stored either.
     """
-    target, file = store.folder(config), None
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        file = open(target / "claim", "w")  # noqa: SIM115 (closed below)
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_ours = True
-    except OSError as error:  # anything but another's claim: `results.writing` says what is wrong with this store
-        is_ours = not isinstance(error, BlockingIOError)
-    try:
-        yield is_ours
-    finally:
-        if file:
-            file.close()
+    pending = groups(runs)
+    while pending:
+        worked = [_work_on(group, since, report) for group in pending]
+        pending = [group for group in pending if not all(is_settled(r, since) for r in group)]
+        if pending and not any(worked):
+            # others are at them; should one of these die, its run goes on here
+            time.sleep(WAIT)
 
 
-def _is_free(config: RunConfig) -> bool:
-    if not store.folder(config).exists():
-        return True
-    with _claim(config) as is_ours:
-        return is_ours
+def is_settled(run: StoredRun, since: float) -> bool:
+    """Whether a run is finished, or failed after `since`."""
+    return run.failure(since) is not None or run.is_done()
 
 
-def _next(groups: list[list[RunConfig]]) -> list[RunConfig]:
-    """Take out the first group that no other process is at, lest both fit its seed set; the first if there is none."""
-    return groups.pop(next((i for i, group in enumerate(groups) if all(map(_is_free, group))), 0))
+def groups(runs: list[StoredRun]) -> list[list[StoredRun]]:
+    """Runs that share a seed-set fit stay together; the longest first, to finish together."""
+    by_seed_set: dict[RunConfig, list[StoredRun]] = {}
+    for run in runs:
+        by_seed_set.setdefault(before_queries(run.config), []).append(run)
+
+    def length(group: list[StoredRun]) -> int:
+        return sum(r.lines_left() * r.config.recipe.max_steps for r in group)
+
+    return sorted(by_seed_set.values(), key=length, reverse=True)
 
 
-def _groups(configs: list[RunConfig]) -> list[list[RunConfig]]:
-    """Runs that share a seed-set fit stay together; the longest first, so that the workers finish together."""
-    groups: dict[RunConfig, list[RunConfig]] = {}
-    for config in configs:
-        groups.setdefault(_before_queries(config), []).append(config)
-    return sorted(
-        groups.values(), key=lambda group: -sum(fits_left(c) * c.recipe.max_steps for c in group)
-    )
-
-
-def _before_queries(config: RunConfig) -> RunConfig:
+def before_queries(config: RunConfig) -> RunConfig:
     """What decides the seed-set fit and its accuracies, the rest at its defaults."""
-    seed_set = Protocol(
-        seed_set_size=config.protocol.seed_set_size, seed_set=config.protocol.seed_set
-    )
+    own = config.protocol
+    seed_set = Protocol(seed_set_size=own.seed_set_size, seed_set=own.seed_set)
     return replace(config, acquisition="random", probe=(), protocol=seed_set)
 
 
-def fits_left(config: RunConfig) -> int:
-    return config.protocol.n_rounds + 1 - len(_played(store.read(config)))
+def _work_on(group: list[StoredRun], since: float, report: Callable[[int], None]) -> bool:
+    """Do what is free of a group; whether there was anything."""
+    with _claimed([run for run in group if not is_settled(run, since)]) as ours:
+        # another process may have finished them in the meantime
+        todo = [run for run in ours if not is_settled(run, since)]
+        if todo:
+            do_group(todo, since, report)
+        return bool(todo)
 
 
-def _played(rounds: list[Round]) -> list[Round]:
-    return [r for r in rounds if r.round != store.BEFORE]
+@contextmanager
+def _claimed(runs: list[StoredRun]) -> Iterator[list[StoredRun]]:
+    """Those runs that are ours now; two processes must not fit the same seed set."""
+    with ExitStack() as stack:
+        yield [run for run in runs if stack.enter_context(run.claim())]
 
 
-def run_group(group: list[RunConfig], report: Callable[[int | Counter], None]) -> list[Failure]:
-    """Finish the runs of one group in this process, but for those that another process is doing.
-
-    Args:
-        report: told of fits done, and where time is measured, of the seconds of each part.
-    Returns:
-        each run that failed, and why in one line.
-    """
-    if profiling.WANTED not in os.environ:
-        return _run_group(group, report)
-    started = time.perf_counter()
-    with profiling.clocks() as spent:
-        failures = _run_group(group, report)
-    report(
-        spent
-        + Counter({"the rest of the runs": time.perf_counter() - started - sum(spent.values())})
-    )
-    return failures
-
-
-def _run_group(group: list[RunConfig], report: Callable[[int], None]) -> list[Failure]:
+def do_group(runs: list[StoredRun], since: float, report: Callable[[int], None]) -> None:
+    """Do claimed runs that share a seed set; one that fails must not end the others."""
     import torch
 
-    torch.set_num_threads(1)  # the same sums, so the same tables, whatever the number of workers
-    _keep_freed_memory()
-    shared: dict = {}
-    failures = []
-    for config in group:
-        with _claim(config) as is_ours:
-            try:
-                if is_ours and not store.is_done(config):
-                    _run(config, shared, report)
-            except (
-                Exception
-            ) as error:  # one failed run must not end the sweep; its reason is reported
-                failures.append((config, f"{type(error).__name__}: {' '.join(str(error).split())}"))
-    return failures
+    # the same sums, so the same tables, whatever the number of workers
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    network = None
+    seed_set_fit: dict[str, Any] = {}
+    for run in runs:
+        if run.deaths(since) >= CRASHES:
+            why = f"its process died {CRASHES} times at the same round"
+            run.fail(f"{why} (killed, or out of memory)")
+            continue
+        try:
+            with run.writing() as append:
+                if network is None or run.config.recipe.fidelity == "released":
+                    network = _network(run)
+                learner = _learner(run, network, seed_set_fit)
+                pool = run.data.pool()
+                for now in active_learning(learner, pool, run.config, run.rounds()):
+                    append(now)
+                    report(1)
+        except StoreError:
+            raise
+        except Exception:  # it is kept as the run's failure
+            continue
 
 
-def _keep_freed_memory() -> None:
-    """Let glibc reuse the memory of activations; it would return and fetch it anew each step (10-25% of a step here)."""
+def _network(run: StoredRun) -> "FineTunedNetwork":
+    from alpt_lib.training import FineTunedNetwork
+
+    network = FineTunedNetwork(run.data, before_queries(run.config))
+    now = weights_fingerprint(run.config.model, run.config.weights)
+    if now != run.identity["weights"]:
+        raise DataError(
+            f"the weights of {run.config.model} changed after the runs were planned: start the "
+            "same command again"
+        )
+    return network
+
+
+def _learner(run: StoredRun, network: "FineTunedNetwork", seed_set_fit: dict) -> Learner:
+    """The network, its seed-set fit shared with the other runs of its group; probed if asked to."""
+    learner: Learner = network
+    if run.config.recipe.fidelity != "released":
+        # there a fit also leaves the momentum that the next one starts with
+        learner = SharedSeedSet(network, run.config.protocol.seed_set_size, seed_set_fit)
+    if run.config.probe:
+        from alpt_lib.probes import Probed
+
+        learner = Probed(learner, run.data, run.config)
+    return learner
+
+
+class SharedSeedSet:
+    """A learner that fits and evaluates a seed set once for all runs that have it in common.
+
+    Args:
+        size: of the seed set. kept: of the first run, filled for the others: weights, how the fit
+            went, metric rows.
+    """
+
+    def __init__(self, network: "FineTunedNetwork", size: int, kept: dict[str, Any]):
+        self.network = network
+        self.size = size
+        self.kept = kept
+        self.reset = network.reset
+        self.replay = network.replay
+        self.predict_probs = network.predict_probs
+        self.features = network.features
+
+    def fit(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+        if len(rows) != self.size:
+            return self.network.fit(rows, rng)
+        if "fit" in self.kept:
+            self.network.load(self.kept["weights"])
+        else:
+            self.kept["fit"] = self.network.fit(rows, rng)
+            weights = self.network.model.state_dict()
+            self.kept["weights"] = {name: tensor.clone() for name, tensor in weights.items()}
+        return self.kept["fit"]
+
+    def evaluate(self, number: int) -> list[dict[str, Any]]:
+        if number != 0:
+            return self.network.evaluate(number)
+        if "metrics" not in self.kept:
+            self.kept["metrics"] = self.network.evaluate(number)
+        return self.kept["metrics"]
+
+
+def keep_freed_memory() -> None:
+    """Let glibc reuse the memory of activations: fetched anew, it costs 10-25% of a step."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):  # glibc only
         libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, its largest value
         libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-
-
-def _run(config: RunConfig, shared: dict, report: Callable[[int], None]) -> None:
-    data = datasets.read_dataset(Path(config.dataset))
-    with store.writing(config) as append:
-        done = store.read(config)
-        learner = _learner(_before_queries(config))
-        observe = probe_observer(data, learner, config) if config.probe else None
-        if observe and not done:
-            learner.reset()
-            append(Round(store.BEFORE, 0, [], [], observe(store.BEFORE)))
-        history = [r.query for r in _played(done)]
-        for round_ in active_learning(
-            data, learner, config, history=history, shared=shared, observe=observe
-        ):
-            append(round_)
-            report(1)
-
-
-@lru_cache(maxsize=1)
-def _learner(config: RunConfig):
-    from alpt_lib.training import Learner
-
-    data = datasets.read_dataset(Path(config.dataset))
-    return Learner(data, config.model, config.recipe, config.weights, config.seed)
