@@ -1,17 +1,316 @@
-"""TODO: what this room holds."""
+"""The one reader of tables (csv, tsv, parquet), as frames of text; and the files below a folder.
 
+A table is read as its writer meant it, or refused. What is not plain is said in `attrs["notes"]`.
+"""
+
+import csv
+import gzip
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
+
+from alpt_lib.errors import DataError
+
+SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+OTHERS = (".xlsx", ".xls", ".ods", ".json", ".jsonl")
+INDEX = "__index_level_0__"  # what pandas adds to a parquet
+ROWS_AT_ONCE = 20_000
+REMEDY = "put such texts in quotes, and double the quotes within them"
+Span = tuple[int, int, list[str]]  # a record of several lines: the first of them, the last, fields
 
 
-def read_csv(file: Path) -> pd.DataFrame:
-    frame = pd.read_csv(file, dtype=str, keep_default_na=False)
-    header = pd.read_csv(file, dtype=str, keep_default_na=False, header=None, nrows=1).iloc[0]
-    if header.duplicated().any():
-        raise ValueError(f"column {header[header.duplicated()].iloc[0]!r} appears twice")
-    if not isinstance(
-        frame.index, pd.RangeIndex
-    ):  # pandas would take the first column for row names
-        raise ValueError("its rows have more fields than its header")
+def read_table(file: Path) -> pd.DataFrame:
+    """A csv, tsv (either may be .gz) or parquet file as text, "" where nothing is.
+
+    Returns:
+        one row a record; `attrs["notes"]` says, in words, what was not plain: the encoding, the
+        separator, records of several lines, empty lines left out.
+    Raises:
+        DataError: it cannot be read, has no rows, or a record does not fit its header.
+    """
+    notes: list[str] = []
+    try:
+        if file.suffix.lower() in OTHERS:
+            raise DataError("it is another kind of file; save it as csv, in UTF-8")
+        is_parquet = file.suffix.lower() == ".parquet"
+        frame = _parquet(file, notes) if is_parquet else _text_table(file, notes)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        advice = "" if isinstance(error, DataError) else "; give a csv, tsv or parquet file"
+        raise DataError(f"{file} cannot be read: {error}{advice}") from error
+    if frame.empty:
+        raise DataError(f"{file} has no rows")
+    frame.attrs["notes"] = [f"{file.name}: {note}" for note in notes]
     return frame
+
+
+def _parquet(file: Path, notes: list[str]) -> pd.DataFrame:
+    opened = parquet.ParquetFile(file)
+    schema = opened.schema_arrow
+    names = [field.name for field in schema if is_plain(field.type) and field.name != INDEX]
+    others = sorted(set(schema.names) - {*names, INDEX})
+    if others:
+        notes.append(f"columns left out, for they hold no plain values: {', '.join(others)}")
+    if len(set(names)) < len(names):
+        raise DataError(f"a column appears twice; it has {', '.join(names)}")
+    table = opened.read(columns=names)
+    return pd.DataFrame({name: as_text(table.column(name)) for name in names}, dtype="str")
+
+
+def is_plain(kind: pa.DataType) -> bool:
+    """Whether values of an arrow type are words or numbers: no lists, no bytes, no pictures."""
+    return not (pa.types.is_nested(kind) or "binary" in str(kind))
+
+
+def as_text(values: pa.ChunkedArray | pa.Array) -> list[str]:
+    """Values as text, "" where none is; whole numbers stay so, though a gap made them floats."""
+
+    def word(value: Any) -> str:
+        if value is None or value != value:
+            return ""
+        is_whole = isinstance(value, float) and value.is_integer()
+        return str(int(value)) if is_whole else str(value)
+
+    return [word(value) for value in values.to_pylist()]
+
+
+def _text_table(file: Path, notes: list[str]) -> pd.DataFrame:
+    """A csv or tsv by the first separator, of those in its header, that fits all its records."""
+    encoding = _encoding(file, notes)
+    with _opened(file, encoding) as stream:
+        first = stream.readline()
+    usual = "\t" if ".tsv" in file.name.lower() else ","
+    tells = re.fullmatch(r"sep=(.)\s*", first)
+    if tells:
+        usual = tells[1]
+        notes.append(f"separator {usual!r}, as its first line says")
+    faults = []
+    for separator, quoting in [(usual, csv.QUOTE_MINIMAL)] if tells else _dialects(first, usual):
+        said = []
+        if separator != usual:
+            said.append(f"read with the separator {SEPARATORS[separator]}")
+        if quoting == csv.QUOTE_NONE:
+            said.append("quotes are taken as parts of the texts, for else they do not fit")
+        try:
+            with _opened(file, encoding) as stream:
+                if tells:
+                    stream.readline()
+                frame = _records(stream, separator, quoting, said)
+        except DataError as fault:
+            faults.append(fault)
+        else:
+            notes += said
+            return frame
+    raise faults[0]
+
+
+def _dialects(header: str, usual: str) -> list[tuple[str, Any]]:
+    """Separators to try and how quotes are read: the usual one first, then others in the header."""
+    ordered = sorted(SEPARATORS, key=lambda separator: separator != usual)
+    separators = [separator for separator in ordered if separator in header] or [usual]
+    dialects: list[tuple[str, Any]] = [(separator, csv.QUOTE_MINIMAL) for separator in separators]
+    if "\t" in separators:
+        # in a tsv, quotes are often parts of the texts
+        dialects.insert(separators.index("\t") + 1, ("\t", csv.QUOTE_NONE))
+    return dialects
+
+
+def _encoding(file: Path, notes: list[str]) -> str:
+    """What a byte-order mark tells, else UTF-8, else the encoding of Windows in the West."""
+    with _opened(file) as stream:
+        head = stream.read(100)
+    marked = [name for mark, name in MARKS.items() if head.startswith(mark)]
+    if not marked and b"\0" in head:
+        raise DataError("it is no text, or UTF-16 without its mark; save it as UTF-8")
+    for name in marked or ("utf-8", "cp1252"):
+        try:
+            with _opened(file, name) as stream:
+                odd = _first_odd_word(stream)
+        except UnicodeDecodeError:
+            continue
+        if name != "utf-8":
+            notes.append(f"read as {name}" + (f", so that it has {odd!r}" if odd else ""))
+        return name
+    raise DataError("it is no text in UTF-8, UTF-16 or cp1252; save it as UTF-8")
+
+
+def _first_odd_word(stream: io.TextIOBase) -> str:
+    """Read a text to its end; the first of its words that is not plain ASCII."""
+    odd = ""
+    while chunk := stream.read(1 << 20):
+        if not odd and not chunk.isascii():
+            odd = next(word for word in re.split(r"[\s,;|]+", chunk) if not word.isascii())[:30]
+    return odd
+
+
+@contextmanager
+def _opened(file: Path, encoding: str = "") -> Iterator[Any]:
+    """A file, unpacked if it is a .gz: its bytes, or its text with the line ends that it has."""
+    opener: Any = gzip.open if file.suffix.lower() == ".gz" else open
+    with opener(file, "rb") as stream:
+        yield io.TextIOWrapper(stream, encoding, newline="") if encoding else stream
+
+
+def _records(stream: Any, separator: str, quoting: Any, notes: list[str]) -> pd.DataFrame:
+    csv.field_size_limit(1 << 30)
+    reader = csv.reader(stream, delimiter=separator, quoting=quoting, strict=True)
+    parts = []
+    spans: list[Span] = []
+    n_empty = 0
+    try:
+        names = _unique(next(reader, []), notes)
+        line = reader.line_num
+        while batch := list(islice(reader, ROWS_AT_ONCE)):
+            rows = batch
+            is_simple = reader.line_num - line == len(batch) and all(map(any, batch))
+            if not is_simple or set(map(len, batch)) != {len(names)}:
+                rows = _checked(batch, line, names, spans)
+            parts.append(pd.DataFrame(rows, columns=names, dtype="str"))
+            n_empty += len(batch) - len(rows)
+            line = reader.line_num
+    except csv.Error as error:
+        raise DataError(f"line {reader.line_num}: {error}; {REMEDY}") from error
+    if n_empty:
+        notes.append(f"{n_empty} empty lines left out")
+    if spans:
+        first, last, _ = spans[0]
+        notes.append(f"{len(spans)} records of several lines, the first in lines {first} to {last}")
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    _refuse_swallowed(frame, spans, separator)
+    return frame
+
+
+def _unique(names: list[str], notes: list[str]) -> list[str]:
+    """Column names as pandas gives them: `Unnamed: 2` where none is, `text.1` for a second one."""
+    unique = []
+    for i, given in enumerate(names):
+        name = given or f"Unnamed: {i}"
+        if name in names[:i]:
+            name = f"{given}.{names[:i].count(given)}"
+            notes.append(f"column {given!r} appears twice; the later one is called {name!r}")
+        unique.append(name)
+    return unique
+
+
+def _checked(
+    batch: list[list[str]], line: int, names: list[str], spans: list[Span]
+) -> list[list[str]]:
+    """The records that are not empty, each as long as the header; those of several lines noted."""
+    rows = []
+    for row in batch:
+        begins = line + 1
+        line = begins + sum(field.count("\n") for field in row)
+        if not any(row):
+            continue
+        if len(row) != len(names):
+            raise DataError(
+                f"line {begins} has {len(row)} fields, its header {len(names)} "
+                f"({', '.join(names)}); {REMEDY}"
+            )
+        if line > begins:
+            spans.append((begins, line, row))
+        rows.append(row)
+    return rows
+
+
+def _refuse_swallowed(frame: pd.DataFrame, spans: list[Span], separator: str) -> None:
+    """Refuse a record that a stray quote made of many: it holds whole fields that others have."""
+    suspects = [span for span in spans if _fields_within(span[2], separator)]
+    values = [set(frame[name]) - {""} for name in frame] if suspects else []
+    for first, last, row in suspects:
+        if any(value in values[i] for i, value in _fields_within(row, separator)):
+            raise DataError(
+                f"lines {first} to {last} would be one record, though each looks like one: a quote "
+                f"begins a text there; {REMEDY}"
+            )
+
+
+def _fields_within(row: list[str], separator: str) -> list[tuple[int, str]]:
+    """Column and value of the fields that lie whole within the quotes of a longer one.
+
+    [] unless each line of the record has as many fields as the record.
+    """
+    for i, field in enumerate(row):
+        lines = [line.rstrip("\r").split(separator) for line in field.split("\n")]
+        n_inner = len(lines) - 2
+        if [len(line) for line in lines] == [len(row) - i, *[len(row)] * n_inner, i + 1]:
+            return [
+                *list(enumerate(lines[0], i))[1:],
+                *[pair for line in lines[1:-1] for pair in enumerate(line)],
+                *list(enumerate(lines[-1]))[:-1],
+            ]
+    return []
+
+
+def with_names(frame: pd.DataFrame, wanted: Iterable[str]) -> pd.DataFrame:
+    """The table with columns called as wanted where only case or spaces differ; notes say which.
+
+    Args:
+        wanted: names in lower case.
+    """
+    present = {name.strip().casefold(): name for name in reversed(frame.columns)}
+    renamed = {
+        present[name]: name for name in wanted if name in present and name not in frame.columns
+    }
+    said = [f"column {old!r} is taken for {new!r}" for old, new in renamed.items()]
+    notes = [*frame.attrs.get("notes", []), *said]
+    frame = frame.rename(columns=renamed)
+    frame.attrs["notes"] = notes
+    return frame
+
+
+def files_below(folder: Path, suffixes: Collection[str] = ()) -> list[str]:
+    """Files below a folder, as paths from it with slashes, in the order of their parts.
+
+    Links are followed, but not in a circle; hidden files and folders are left out.
+
+    Args:
+        suffixes: in lower case: files whose names end so, in any case; (): all files.
+    """
+
+    def below(at: str, above: tuple[str, ...]) -> Iterator[str]:
+        real = os.path.realpath(at)
+        if real in above:
+            return
+        for entry in os.scandir(at):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from below(entry.path, (*above, real))
+            elif not suffixes or entry.name.lower().endswith(tuple(suffixes)):
+                yield entry.path[len(top) :]
+
+    top = os.path.join(folder, "")
+    try:
+        return sorted(below(top, ()), key=lambda path: path.split("/"))
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def find_file(folder: Path, name: str) -> str | None:
+    """The path from a folder under which a file is found, None if it is not.
+
+    As it is written; else as it may be meant: by Windows, as an address (file://, %20), with
+    accents put together otherwise, with spaces around it, with its suffix in another case.
+    """
+    return next((path for path in _spellings(name) if (folder / path).is_file()), None)
+
+
+def _spellings(name: str) -> Iterator[str]:
+    yield name
+    written = os.path.expanduser(name.strip().removeprefix("file://").replace("\\", "/"))
+    for path in (written, unquote(written)):
+        for form in ("NFC", "NFD"):
+            stem, suffix = os.path.splitext(unicodedata.normalize(form, path))
+            yield from (stem + suffix, stem + suffix.lower(), stem + suffix.upper())
