@@ -1,196 +1,263 @@
-"""The command line, `python -m alpt_lib COMMAND`: `run` plans, executes, renders and reports (run_all.sh calls it)."""
+"""The command line, `alpt COMMAND`: `run` plans, executes, renders and reports.
+
+What a command needs is imported when it runs: a first line shows at once, help waits for nothing.
+"""
 
 import argparse
-import fcntl
-import hashlib
 import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, NoReturn, TextIO
 
-import pandas as pd
 import yaml
 
-from alpt_lib.config import RunConfig
-from alpt_lib.errors import CompanionError
-from alpt_lib.files import REPOSITORY, home
+from alpt_lib.errors import CompanionError, unknown, visible
+from alpt_lib.files import home, runs_folder
 from alpt_lib.progress import QUIET
-from companion import listings, notebook_text
-from companion.report import export, gallery, render
-from companion.runs import dry_run, store, upkeep
-from companion.runs.execute import EXECUTORS, RunsFailed, check_executor, execute
-from companion.runs.parameters import PRESETS, check_parameters
-from companion.runs.plan import plan_runs, prepare
 
-COMMANDS = {  # group -> command -> what it does, as `--help` shows them
-    "make figures": {
-        "run": "do the runs that are missing, render the notebooks, print the claims (run_all.sh calls it)",
-        "execute": "do the runs that no other process is doing, draw nothing",
-    },
-    "look": {
-        "list": "runs, datasets, models, acquisitions, presets or notebooks",
-        "show": "one stored run: its rounds, final accuracies, why it failed",
-        "explain": "what a run's id is made of; of two runs, what differs",
-        "check": "a dataset folder: its counts, or the first thing that is wrong with it",
-    },
-    "take results elsewhere": {
-        "export": "stored runs as one tidy csv or parquet, with a data dictionary",
-        "tensorboard": "stored runs as TensorBoard event files",
-    },
-    "keep the store": {
-        "verify": "what is wrong with the store; exit status 1 if anything is",
-        "prune": "stored runs that no notebook of the preset needs; --yes removes them",
-    },
-}
-
-AFTERWORD = """\
-`python -m alpt_lib COMMAND --help` has the options of each. Data, runs and figures are in {home}
-(ALPT_HOME moves them). In python, `alpt_lib.results.load()` gives all stored runs as one pandas frame."""
-
-VERDICT_COLOURS = {
-    "reproduced": 32,
-    "right direction": 33,
-    "not reproduced": 31,
-    "not testable": 2,
-}  # of ANSI terminals
+# --- actions: each returns an exit status
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Exit status: 0, or 1 with one line on stderr that says what is wrong; 130 after Ctrl-C."""
-    options = _parser().parse_args(arguments)
-    if getattr(options, "quiet", False):
-        os.environ[QUIET] = "1"
+def run(options: argparse.Namespace) -> int:
+    """Plan all notebooks, do the missing runs once, render, and say where to look.
+
+    Runs that fail do not end it: figures are drawn of all others, and the exit status tells.
+    """
+    started = time.monotonic()
+    given, parameters = _parameters(options)
+    _announce(f"planning {len(given)} notebooks at the {options.preset} preset")
+    if options.dry_run:
+        from companion.runs.dry_run import dry_run
+
+        _say(dry_run(parameters, options.workers))
+        return 0
+    from companion.report.draw import Notebook, draw
+    from companion.runs.execute import RunsFailed, execute
+
+    plans = _plans(parameters)
+    _say_plan(options, plans, given)
+    faults = []
     try:
-        return options.action(options)
-    except CompanionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # `... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:  # a full disk, a folder that is read-only or no folder
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        execute(_runs(plans), options.workers, executor=options.executor)
+    except RunsFailed as error:
+        faults.append(str(error))
+    output = home() / "figures" / ("custom" if options.set else options.preset)
+    notebooks = {
+        name: Notebook(given[name], [each.run.run_id for each in plan])
+        for name, plan in plans.items()
+    }
+    workers = options.workers or os.cpu_count() or 1
+    page, not_rendered = draw(notebooks, options.preset, output, workers, are_done=not faults)
+    if not options.quiet:
+        _say_claims(options.preset, output)
+    minutes = (time.monotonic() - started) / 60
+    n_rendered = len(given) - len(not_rendered)
+    _say(f"{n_rendered} of {len(given)} notebooks in {minutes:.1f} min; open {page}")
+    faults += [f"{name}: {fault}" for name, fault in not_rendered.items()]
+    for fault in faults:
+        print(f"error: {visible(fault)}", file=sys.stderr)
+    return 1 if faults else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    width = max(len(name) for group in COMMANDS.values() for name in group)
-    overview = "\n\n".join(
-        "\n".join([f"{group}:", *(f"  {name:{width}}  {does}" for name, does in commands.items())])
-        for group, commands in COMMANDS.items()
-    )
-    parser = argparse.ArgumentParser(
-        prog="python -m alpt_lib",
-        usage="%(prog)s COMMAND [options]",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Active Learning Helps Pretrained Models Learn the Intended Task: a reproducible companion.",
-        epilog=f"{overview}\n\n{AFTERWORD.format(home=home())}",
-    )
-    subparsers = parser.add_subparsers(
-        dest="command",
-        required=True,
-        prog="python -m alpt_lib",
-        metavar="COMMAND",
-        help=argparse.SUPPRESS,
-    )
-    known = {name: does for group in COMMANDS.values() for name, does in group.items()}
+def execute_runs(options: argparse.Namespace) -> int:
+    """Finish the runs of all notebooks beside any number of other processes that do the same."""
+    if options.plan:
+        from companion.runs.workers import work_from_stdin
 
-    def command(
-        name: str, action: Callable[[argparse.Namespace], int], *parents: argparse.ArgumentParser
-    ):
-        added = subparsers.add_parser(
-            name, parents=parents, description=f"{known[name][0].upper()}{known[name][1:]}."
-        )
-        added.set_defaults(action=action)
-        return added
+        return work_from_stdin()
+    given, parameters = _parameters(options)
+    _announce(f"planning the runs of {len(given)} notebooks at the {options.preset} preset")
+    from companion.runs.execute import execute
 
-    loud = argparse.ArgumentParser(add_help=False)
-    loudness = loud.add_mutually_exclusive_group()
-    loudness.add_argument(
-        "--quiet", action="store_true", help="no progress; errors, and in the end where to look"
-    )
-    loudness.add_argument(
-        "--verbose", action="store_true", help="also the planned runs, and what notebooks are given"
-    )
-    plan = _plan_options()
-    run_parser = command("run", run, plan, loud)
-    run_parser.add_argument(
-        "--profile", action="store_true", help="say which part of the runs takes how long"
-    )
-    run_parser.add_argument(
-        "--dry-run", action="store_true", help="say what would run, how long, how much disk"
-    )
-    command("execute", execute_runs, plan, loud)
-    command("list", list_what).add_argument(
-        "what", nargs="?", default="runs", choices=list(listings.LISTS), help="default: runs"
-    )
-    command("show", show_run).add_argument("run", metavar="RUN_ID", help="or how it starts")
-    command("explain", explain_runs).add_argument(
-        "runs",
-        nargs="+",
-        metavar="RUN_ID|FILE.yaml",
-        help="a stored run's id, or a yaml file of notebook parameters",
-    )
-    command("check", check_folder).add_argument(
-        "folder", help="a folder with manifest.csv and dataset.yaml, or a dataset's name"
-    )
-    exporter = command("export", export_table)
-    exporter.add_argument(
-        "--to", type=Path, required=True, metavar="FILE", help="ends in .csv or .parquet"
-    )
-    exporter.add_argument(
-        "--what",
-        choices=export.TABLES,
-        default="metrics",
-        help="default: metrics, one number a row",
-    )
-    exporter.add_argument(
-        "--where",
-        type=_mapping,
-        metavar="'{dataset: waterbirds}'",
-        help="only rows with these values (yaml)",
-    )
-    command("tensorboard", write_events).add_argument(
-        "--log", type=Path, metavar="FOLDER", help="default: tensorboard/ beside runs/"
-    )
-    command("verify", verify_runs)
-    command("prune", prune_runs, plan).add_argument(
-        "--yes", action="store_true", help="remove them; without it they are only listed"
-    )
-    return parser
+    plans = _plans(parameters)
+    _say_plan(options, plans, {})
+    execute(_runs(plans), options.workers, executor=options.executor, forgives=False)
+    return 0
 
 
-def _plan_options() -> argparse.ArgumentParser:
-    """The options that say which notebooks, with which parameters, done how."""
-    plan = argparse.ArgumentParser(add_help=False)
-    plan.add_argument("--preset", default="mini", help=f"{', '.join(PRESETS)} (default: mini)")
-    plan.add_argument("--only", metavar="01,05", help="only these notebooks, by number or name")
-    plan.add_argument(
-        "--set",
-        type=_mapping,
-        default={},
-        metavar="'{seeds: [1, 2]}'",
-        help="change parameters of the "
-        "notebooks (yaml; protocol and recipe are added to); figures then go to figures/custom",
-    )
-    plan.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        help="worker processes (default: one per GPU, without GPUs per core)",
-    )
-    plan.add_argument(
-        "--executor",
-        default="local",
-        help=f"{' or '.join(EXECUTORS)}: where runs are done (default: local)",
-    )
-    return plan
+def list_what(options: argparse.Namespace) -> int:
+    """One line a run, dataset, model ..."""
+    if options.what in ("runs", "datasets"):
+        _announce(f"reading {home() / ('runs' if options.what == 'runs' else 'data')}")
+    from companion.listings import LISTS, text
+
+    table = LISTS[options.what]()
+    _say(text(table) if len(table) else f"no stored {options.what}")
+    return 0
+
+
+def show_run(options: argparse.Namespace) -> int:
+    """All that is stored of one run."""
+    _announce(f"reading {runs_folder()}")
+    from companion.listings import show_run
+
+    _say(show_run(options.run))
+    return 0
+
+
+def explain_runs(options: argparse.Namespace) -> int:
+    """What ids are made of."""
+    _announce(f"reading {', '.join(options.runs)}")
+    from companion.explain import explain
+
+    _say(explain(options.runs))
+    return 0
+
+
+def check_folder(options: argparse.Namespace) -> int:
+    """Counts of a dataset folder."""
+    _announce(f"checking {options.folder}")
+    from companion.listings import check_folder
+
+    _say(check_folder(options.folder))
+    return 0
+
+
+def export_table(options: argparse.Namespace) -> int:
+    """Stored runs as one file, with a data dictionary beside it."""
+    _announce(f"reading {runs_folder()}")
+    from companion.report.export import export
+
+    _say(export(options.to, options.what, options.where))
+    return 0
+
+
+def write_events(options: argparse.Namespace) -> int:
+    """Stored runs as TensorBoard event files."""
+    _announce(f"reading {runs_folder()}")
+    from companion.report.export import tensorboard
+
+    _say(tensorboard(options.log or home() / "tensorboard"))
+    return 0
+
+
+def renew_reference(options: argparse.Namespace) -> int:
+    """Make what a run drew the committed result that later runs are compared with."""
+    from companion.report.gallery import write_gallery
+    from companion.report.reference import renew
+
+    folder = renew(options.source)
+    drawn = sorted(file.parent.name for file in folder.glob("*/*.ipynb"))
+    page = write_gallery(drawn, folder.name, folder, reference="")
+    _say(f"{len(drawn)} notebooks in {folder}; look at {page}, then commit it")
+    return 0
+
+
+def verify_runs(options: argparse.Namespace) -> int:
+    """Every fault of the store, one a line."""
+    _announce(f"reading {runs_folder()}")
+    from companion.runs.upkeep import listing, verify
+
+    faults = verify()
+    _say("\n".join(faults) or f"{len(listing())} stored runs, nothing wrong with them")
+    return 1 if faults else 0
+
+
+def prune_runs(options: argparse.Namespace) -> int:
+    """List, and with --yes remove, the runs that the preset's notebooks do not need."""
+    _, parameters = _parameters(options)
+    _announce(f"reading {runs_folder()}")
+    from companion.listings import runs_table, text
+    from companion.runs.upkeep import prune
+
+    needed = {each.run_id for each in _runs(_plans(parameters))}
+    gone = prune(needed, remove=options.yes)
+    if len(gone):
+        _say(text(runs_table(gone)))
+    done = "removed" if options.yes else "not needed by this preset; --yes removes them"
+    _say(f"{len(gone)} runs {done}")
+    return 0
+
+
+# --- what several actions share
+
+
+def _parameters(options: argparse.Namespace) -> tuple[dict[str, dict], dict[str, dict]]:
+    """Of each notebook: what papermill sets, and all of its parameters, checked."""
+    from companion import notebook_text
+    from companion.runs.parameters import check_parameters
+
+    given = notebook_text.overrides(notebook_text.select(options.only), options.preset, options.set)
+    parameters = {}
+    for name, changes in given.items():
+        own = notebook_text.tagged_literals(name)
+        parameters[name] = check_parameters({**own, **changes, "workers": options.workers})
+    return given, parameters
+
+
+def _plans(parameters: dict[str, dict]) -> dict[str, list]:
+    """Of each notebook its `Planned` runs; datasets that are missing are generated first."""
+    from companion.runs.plan import Shelf, plan_runs, prepare_datasets
+
+    for p in parameters.values():
+        prepare_datasets(p)
+    shelf = Shelf()
+    return {name: plan_runs(p, shelf=shelf) for name, p in parameters.items()}
+
+
+def _runs(plans: dict[str, list]) -> list:
+    return [each.run for plan in plans.values() for each in plan]
+
+
+def _say_plan(options: argparse.Namespace, plans: dict[str, list], given: dict[str, dict]) -> None:
+    """With --verbose: each planned run, and what notebooks are given."""
+    if options.verbose:
+        from companion.listings import in_yaml, planned_table, text
+
+        _say(text(planned_table(plans)))
+        for name, changes in given.items():
+            _say(f"{name}: {in_yaml(changes)}")
+
+
+def _say_claims(preset: str, output: Path) -> None:
+    """The claims of a run beside the reference's, and how many agree."""
+    from companion.listings import claims_text
+    from companion.report.gallery import collect_claims
+    from companion.report.reference import compare, in_one_line, read_reference
+
+    if preset == "smoke":
+        _say("smoke: everything runs; its claims are too small to judge")
+        return
+    comparison = compare(collect_claims(output), read_reference(output.name))
+    # coloured, so that its control characters are its own
+    print(claims_text(comparison, has_colours(sys.stdout)))
+    _say(f"\n{in_one_line(comparison, output.name)}\n")
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Whether to colour what goes to a stream: a terminal that can, and NO_COLOR is not set."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _say(text: str) -> None:
+    print(visible(text), flush=True)
+
+
+def _announce(text: str) -> None:
+    """A first line at once, apart from what is asked for."""
+    if QUIET not in os.environ:
+        print(visible(text), file=sys.stderr, flush=True)
+
+
+# --- commands and their options
+
+Option = tuple[tuple[str, ...], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Command:
+    """What a command does, as `--help` shows it, the function that does it, and its options."""
+
+    does: str
+    action: Callable[[argparse.Namespace], int]
+    options: list[Option]
+
+
+def _option(*flags: str, **settings: Any) -> Option:
+    return flags, settings
 
 
 def _mapping(text: str) -> dict:
@@ -205,230 +272,244 @@ def _mapping(text: str) -> dict:
     return content
 
 
-def execute_runs(options: argparse.Namespace) -> int:
-    """Finish the runs of all notebooks beside any number of other processes that do the same."""
-    plans = _plans(_parameters(options)[1])
-    if options.verbose:
-        print(_planned_table(plans))
-    execute(
-        [config for plan in plans.values() for config in plan],
-        options.workers,
-        executor=options.executor,
+# which notebooks, with which parameters, done how
+PLAN = [
+    _option("--preset", default="mini", help="smoke, mini, paper (default: mini)"),
+    _option("--only", metavar="01,05", help="only these notebooks, by number or name"),
+    _option(
+        "--set",
+        type=_mapping,
+        default={},
+        metavar="'{seeds: [1, 2]}'",
+        help="change parameters of the notebooks (yaml; protocol and recipe are added to); "
+        "figures then go to figures/custom",
+    ),
+    _option(
+        "--workers",
+        type=int,
+        default=0,
+        help="worker processes (default: one per GPU, without GPUs per core)",
+    ),
+    _option("--executor", default="local", help="local or ray: where runs are done"),
+]
+
+# of which one may be given
+LOUDNESS = [
+    _option("--quiet", action="store_true", help="no progress; errors, and where to look"),
+    _option(
+        "--verbose",
+        action="store_true",
+        help="also the planned runs, and what notebooks are given",
+    ),
+]
+
+COMMANDS: dict[str, dict[str, Command]] = {
+    "make figures": {
+        "run": Command(
+            "do the runs that are missing, render the notebooks, print the claims "
+            "(run_all.sh calls it)",
+            run,
+            [
+                *PLAN,
+                *LOUDNESS,
+                _option(
+                    "--dry-run",
+                    action="store_true",
+                    help="say what would run, how long, how much disk",
+                ),
+            ],
+        ),
+        "execute": Command(
+            "do the runs that no other process is doing, draw nothing",
+            execute_runs,
+            [*PLAN, *LOUDNESS, _option("--plan", choices=["-"], help=argparse.SUPPRESS)],
+        ),
+    },
+    "look": {
+        "list": Command(
+            "runs, datasets, models, acquisitions, presets or notebooks",
+            list_what,
+            [
+                _option(
+                    "what",
+                    nargs="?",
+                    default="runs",
+                    choices=["runs", "datasets", "models", "acquisitions", "presets", "notebooks"],
+                    help="default: runs",
+                )
+            ],
+        ),
+        "show": Command(
+            "one stored run: its rounds, final accuracies, why it failed",
+            show_run,
+            [_option("run", metavar="RUN_ID", help="or how it starts")],
+        ),
+        "explain": Command(
+            "what a run's id is made of; of two runs, what differs",
+            explain_runs,
+            [
+                _option(
+                    "runs",
+                    nargs="+",
+                    metavar="RUN_ID|FILE.yaml",
+                    help="a stored run's id, or a yaml file of notebook parameters",
+                )
+            ],
+        ),
+        "check": Command(
+            "a dataset folder: its counts, or the first thing that is wrong with it",
+            check_folder,
+            [
+                _option(
+                    "folder",
+                    help="a folder with manifest.csv and dataset.yaml, or a dataset's name",
+                )
+            ],
+        ),
+    },
+    "take results elsewhere": {
+        "export": Command(
+            "stored runs as one tidy csv or parquet, with a data dictionary",
+            export_table,
+            [
+                _option(
+                    "--to",
+                    type=Path,
+                    required=True,
+                    metavar="FILE",
+                    help="ends in .csv or .parquet",
+                ),
+                _option(
+                    "--what",
+                    choices=["metrics", "acquisitions", "runs"],
+                    default="metrics",
+                    help="default: metrics, one number a row",
+                ),
+                _option(
+                    "--where",
+                    type=_mapping,
+                    metavar="'{dataset: waterbirds}'",
+                    help="only rows with these values (yaml)",
+                ),
+            ],
+        ),
+        "tensorboard": Command(
+            "stored runs as TensorBoard event files",
+            write_events,
+            [
+                _option(
+                    "--log",
+                    type=Path,
+                    metavar="FOLDER",
+                    help="default: tensorboard/ beside runs/",
+                )
+            ],
+        ),
+        "reference": Command(
+            "make what a run drew the committed result that later runs are compared with",
+            renew_reference,
+            [
+                _option(
+                    "--from",
+                    dest="source",
+                    type=Path,
+                    required=True,
+                    metavar="FOLDER",
+                    help="such as figures/mini, which becomes figures/reference/mini",
+                )
+            ],
+        ),
+    },
+    "keep the store": {
+        "verify": Command(
+            "what is wrong with the store; exit status 1 if anything is", verify_runs, []
+        ),
+        "prune": Command(
+            "stored runs that no notebook of the preset needs; --yes removes them",
+            prune_runs,
+            [
+                *PLAN,
+                _option(
+                    "--yes",
+                    action="store_true",
+                    help="remove them; without it they are only listed",
+                ),
+            ],
+        ),
+    },
+}
+
+AFTERWORD = """\
+`alpt COMMAND --help` has the options of each. Data, runs and figures are in {home}
+(ALPT_HOME moves them). In python, `companion.runs.store.all_runs()` gives all stored runs as one
+pandas frame."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, with the nearest option that there is."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; `{self.prog} --help` shows what there is\n")
+
+
+def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """The arguments of a command; exits with status 2 and one line where they make no sense."""
+    known = {name: command for group in COMMANDS.values() for name, command in group.items()}
+    parser = _parser(known)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words and not words[0].startswith("-") and words[0] not in known:
+        parser.error(unknown("command", words[0], known))
+    options, others = parser.parse_known_args(words)
+    if others:
+        flags = [flag for given, _ in known[options.command].options for flag in given]
+        parser.error(unknown("option", others[0], flags))
+    return options
+
+
+def _parser(known: dict[str, Command]) -> Parser:
+    width = max(map(len, known))
+    overview = ""
+    for group, commands in COMMANDS.items():
+        lines = [f"  {name:{width}}  {command.does}" for name, command in commands.items()]
+        overview += "\n".join([f"{group}:", *lines, "", ""])
+    parser = Parser(
+        prog="alpt",
+        usage="%(prog)s COMMAND [options]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Active Learning Helps Pretrained Models Learn the Intended Task: a companion.",
+        epilog=f"{overview}{AFTERWORD.format(home=home())}",
     )
-    return 0
-
-
-def list_what(options: argparse.Namespace) -> int:
-    """One line a run, dataset, model ..."""
-    table = listings.LISTS[options.what]()
-    print(listings.text(table) if len(table) else f"no stored {options.what}")
-    return 0
-
-
-def show_run(options: argparse.Namespace) -> int:
-    """All that is stored of one run."""
-    print(listings.show(options.run))
-    return 0
-
-
-def explain_runs(options: argparse.Namespace) -> int:
-    """What ids are made of."""
-    print(listings.explain(options.runs))
-    return 0
-
-
-def check_folder(options: argparse.Namespace) -> int:
-    """Counts of a dataset folder."""
-    print(listings.check_folder(options.folder))
-    return 0
-
-
-def export_table(options: argparse.Namespace) -> int:
-    """Stored runs as one file, with a data dictionary beside it."""
-    print(export.export(options.to, options.what, options.where))
-    return 0
-
-
-def write_events(options: argparse.Namespace) -> int:
-    """Stored runs as TensorBoard event files."""
-    print(export.tensorboard(options.log or home() / "tensorboard"))
-    return 0
-
-
-def verify_runs(options: argparse.Namespace) -> int:
-    """Every fault of the store, one a line."""
-    faults = upkeep.verify()
-    print("\n".join(faults) or f"{len(upkeep.listing())} stored runs, nothing wrong with them")
-    return 1 if faults else 0
-
-
-def prune_runs(options: argparse.Namespace) -> int:
-    """List, and with --yes remove, the runs that the preset's notebooks do not need."""
-    needed = {
-        store.run_id(config) for plan in _plans(_parameters(options)[1]).values() for config in plan
-    }
-    gone = upkeep.prune(needed, remove=options.yes)
-    if len(gone):
-        print(listings.text(listings.runs_table(gone)))
-    print(
-        f"{len(gone)} runs {'removed' if options.yes else 'not needed by this preset; --yes removes them'}"
+    added = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", prog="alpt", help=argparse.SUPPRESS
     )
-    return 0
+    for name, command in known.items():
+        about = f"{command.does[0].upper()}{command.does[1:]}."
+        of_command = added.add_parser(name, description=about)
+        of_command.set_defaults(action=command.action)
+        loudness = of_command.add_mutually_exclusive_group()
+        for flags, settings in command.options:
+            is_loudness = (flags, settings) in LOUDNESS
+            (loudness if is_loudness else of_command).add_argument(*flags, **settings)
+    return parser
 
 
-def _planned_table(plans: dict[str, list[RunConfig]]) -> str:
-    """Each planned run once, with how much of it is stored."""
-    rows = [
-        (
-            store.run_id(c),
-            Path(c.dataset).name,
-            c.model,
-            c.acquisition,
-            c.seed,
-            listings.is_stored(store.run_id(c)),
-        )
-        for c in dict.fromkeys(config for plan in plans.values() for config in plan)
-    ]
-    return listings.text(
-        pd.DataFrame(rows, columns=["run_id", "dataset", "model", "acquisition", "seed", "stored"])
-    )
-
-
-def _parameters(options: argparse.Namespace) -> tuple[dict[str, dict], dict[str, dict]]:
-    """Of each notebook: what papermill sets, and all of its parameters."""
-    given = notebook_text.overrides(notebook_text.select(options.only), options.preset, options.set)
-    parameters = {
-        name: check_parameters(
-            {**notebook_text.tagged_literals(name), **p, "workers": options.workers}
-        )
-        for name, p in given.items()
-    }
-    for p in parameters.values():
-        prepare(p)
-    return given, parameters
-
-
-def _plans(parameters: dict[str, dict]) -> dict[str, list[RunConfig]]:
-    return {name: [planned.config for planned in plan_runs(p)] for name, p in parameters.items()}
-
-
-def run(options: argparse.Namespace) -> int:
-    """Plan all notebooks, do the missing runs once, render, and say where to look.
-
-    Runs that fail do not end it: figures are drawn of all others, and the summary and the exit status tell.
-    """
-    started = time.monotonic()
-    if options.profile:
-        os.environ[profiling.WANTED] = "1"
-    check_executor(options.executor)
-    given, parameters = _parameters(options)
-    if options.dry_run:
-        print(dry_run.dry_run(parameters, options.workers))
-        return 0
-    plans = _plans(parameters)
-    if options.verbose:
-        print(_planned_table(plans))
-        print(
-            "\n".join(
-                f"{name}: {yaml.safe_dump(p, default_flow_style=True, width=1000).strip()}"
-                for name, p in given.items()
-            )
-        )
-    failures = []
+def main(arguments: list[str] | None = None) -> int:
+    """Exit status: 0, or 1 with one line on stderr that says what is wrong; 130 after Ctrl-C."""
+    options = read_arguments(arguments)
+    if getattr(options, "quiet", False):
+        os.environ[QUIET] = "1"
     try:
-        execute(
-            [config for plan in plans.values() for config in plan],
-            options.workers,
-            executor=options.executor,
-        )
-    except RunsFailed as error:
-        failures.append(str(error))
-    output = home() / "figures" / (options.preset if not options.set else "custom")
-    with _alone(output):
-        stamps = {name: _stamp(name, given[name], plans[name]) for name in given}
-        stale = {
-            name: given[name] for name in given if not _is_rendered(name, output, stamps[name])
-        }
-        not_rendered = (
-            render.render(stale, output, options.workers or os.cpu_count() or 1) if stale else []
-        )
-        for name in stale:
-            if not (failures or any(line.startswith(name) for line in not_rendered)):
-                _stamp_file(name, output).parent.mkdir(exist_ok=True)
-                _stamp_file(name, output).write_text(stamps[name])
-        page = gallery.gallery(list(given), options.preset, output)
-    if not options.quiet:
-        print(claims_table(output, has_colours(sys.stdout)) + "\n")
-    n_rendered = len(given) - len(not_rendered)
-    print(
-        f"{n_rendered} of {len(given)} notebooks in {(time.monotonic() - started) / 60:.1f} min; open {page}"
-    )
-    for line in failures + not_rendered:
-        print(f"error: {line}", file=sys.stderr)
-    return 1 if failures + not_rendered else 0
-
-
-@contextmanager
-def _alone(output: Path):
-    """One process at a time draws into a folder; a second one then finds everything rendered."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with open(output.parent / f".{output.name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _stamp(name: str, given: dict, plan: list[RunConfig]) -> str:
-    """Hash of everything that decides a rendered notebook: its text, the library, its parameters and runs."""
-    library = [
-        file
-        for package in ("alpt_lib", "companion")
-        for file in sorted((REPOSITORY / package).rglob("*"))
-    ]
-    endings = (".py", ".html", ".css", ".csv", ".js")
-    sources = [
-        notebook_text.NOTEBOOKS / f"{name}.ipynb",
-        *(file for file in library if file.suffix in endings),
-    ]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
-    digest.update(repr((given, [store.run_id(config) for config in plan])).encode())
-    return digest.hexdigest()
-
-
-def _stamp_file(name: str, output: Path) -> Path:
-    return output.parent / ".rendered" / f"{output.name}_{name}"
-
-
-def _is_rendered(name: str, output: Path, stamp: str) -> bool:
-    file = _stamp_file(name, output)
-    return file.exists() and file.read_text() == stamp and (output / name / f"{name}.html").exists()
-
-
-def has_colours(stream: TextIO) -> bool:
-    """Whether to colour what goes to this stream: a terminal that can, and whose user did not set NO_COLOR."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def claims_table(output: Path, in_colour: bool = False) -> str:
-    """The whole claims table as text for a terminal."""
-    file = output / "claims.csv"
-    if not file.exists():
-        return ""
-    table = pd.read_csv(file)
-    number = "{:+.3f}".format
-    lines = [f"{'claim':88} {'paper':>7} {'ours':>7}  {'95% interval':>16} seeds  verdict"]
-    for row in table.itertuples():
-        paper, ours = ("" if pd.isna(v) else number(v) for v in (row.paper, row.ours))
-        interval = "" if pd.isna(row.ci_low) else f"{number(row.ci_low)} {number(row.ci_high)}"
-        verdict = (
-            f"\033[{VERDICT_COLOURS[row.verdict]}m{row.verdict}\033[0m"
-            if in_colour
-            else row.verdict
-        )
-        lines.append(
-            f"{row.claim:88.88} {paper:>7} {ours:>7}  {interval:>16} {row.n_seeds:5d}  {verdict}"
-        )
-    return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        status = options.action(options)
+        # a full disk shows when the last words are written
+        print(end="", flush=True)
+        return status
+    except BrokenPipeError:
+        # `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (CompanionError, OSError) as error:
+        print(f"error: {visible(str(error))}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        return 130

@@ -1,5 +1,6 @@
-"""What there is, as tables and text for a terminal: datasets, models, presets, stored runs, and what a run's id is made of."""
+"""What there is, as tables and text for a terminal: datasets, models, presets, runs, claims."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,57 +8,52 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from alpt_lib import datasets, errors, registry
-from alpt_lib.acquisition import ACQUISITION_FUNCTIONS
-from alpt_lib.errors import CompanionError, ConfigError
+from alpt_lib import datasets, registry
+from alpt_lib.errors import CompanionError, DataError
 from alpt_lib.files import home, runs_folder
-from alpt_lib.loop import Round
 from companion import notebook_text
-from companion.report import estimates
-from companion.runs import store, upkeep
-from companion.runs.parameters import PARAMETERS, PRESETS
-from companion.runs.plan import PAPER_DATA, check_protocol, plan_runs, prepare
+from companion.runs import upkeep
+from companion.runs.parameters import PRESETS
+from companion.runs.plan import PAPER_DATA, Planned, check_protocol, plan_runs
+from companion.runs.store import StoredRun, run_folders
 
 
 def list_datasets() -> pd.DataFrame:
-    """Every dataset that a notebook names or that data/ holds: name, presets it serves, what it holds or how to get it."""
-    named = {
-        name
-        for n in notebook_text.notebook_names()
-        for name in notebook_text.tagged_literals(n)["datasets"]
-    }
-    tiers = {
-        "mini": (named, "generated on first use"),
-        "paper": (PAPER_DATA, "python data_prep/{}"),
-    }
+    """Every dataset that a notebook names or that data/ holds; what it holds, or how to get it."""
+    named = set()
+    for notebook in notebook_text.notebook_names():
+        named.update(notebook_text.tagged_literals(notebook)["datasets"])
     rows = []
-    for tier, (known, how) in tiers.items():
+    for tier, known in (("mini", named), ("paper", set(PAPER_DATA))):
         presets = ", ".join(preset for preset, of in PRESETS.items() if of == tier)
         here = datasets.prepared(tier)
         for name in sorted({*known, *here}):
-            state = _holds(here[name]) if name in here else how.format(PAPER_DATA.get(name, ""))
+            state = _holds(here[name]) if name in here else _how_to_get(name, tier)
             rows.append((name, presets, state))
     return pd.DataFrame(rows, columns=["dataset", "presets", "what it holds, or how to get it"])
+
+
+def _how_to_get(name: str, tier: str) -> str:
+    return f"python data_prep/{PAPER_DATA[name]}" if tier == "paper" else "generated on first use"
 
 
 def _holds(folder: Path) -> str:
     try:
         data = datasets.read_dataset(folder)
-    except errors.DataError as error:
+    except DataError as error:
         return f"broken: {error}"
-    d = data.description
-    sizes = ", ".join(
-        f"{split} {len(data.rows(split)):,}" for split in (datasets.POOL, *data.eval_splits)
-    )
-    return f"{d.modality}s, {len(d.classes)} classes, {sizes}; model {d.default_model}"
+    described = data.description
+    splits = (datasets.POOL, *data.eval_splits)
+    sizes = ", ".join(f"{split} {len(data.rows(split)):,}" for split in splits)
+    kind = f"{described.modality}s, {len(data.classes)} classes"
+    return f"{kind}, {sizes}; model {described.default_model}"
 
 
 def list_models() -> pd.DataFrame:
     """Roles with what they stand for in each tier, and the forms of any other name."""
-    rows = [
-        (role, registry.title(role), mini, registry.ROLES["paper"][role])
-        for role, mini in registry.ROLES["mini"].items()
-    ]
+    rows = []
+    for role, mini in registry.ROLES["mini"].items():
+        rows.append((role, registry.title(role), mini, registry.ROLES["paper"][role]))
     forms = {
         "timm:NAME": "any timm model",
         "hf:NAME": "any transformers sequence classifier, or a folder",
@@ -69,33 +65,37 @@ def list_models() -> pd.DataFrame:
 
 def list_acquisitions() -> pd.DataFrame:
     """Acquisition functions with the first line of their docstrings."""
-    rows = [
-        (name, (function.__doc__ or "").strip().splitlines()[0])
-        for name, function in ACQUISITION_FUNCTIONS.items()
-    ]
-    return pd.DataFrame(rows, columns=["acquisition", "score: higher is asked first"])
+    from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, BATCH_FUNCTIONS
+
+    rows = []
+    for name, function in {**ACQUISITION_FUNCTIONS, **BATCH_FUNCTIONS}.items():
+        rows.append((name, (function.__doc__ or "").strip().splitlines()[0]))
+    return pd.DataFrame(rows, columns=["acquisition", "what is asked first"])
 
 
 def list_presets() -> pd.DataFrame:
-    """Presets with the parameters that they change in every notebook, and how many notebooks have more of their own."""
+    """Presets with the parameters that they change in every notebook."""
     rows = []
     for preset in PRESETS:
         file = notebook_text.NOTEBOOKS / "presets" / f"{preset}.yaml"
-        changes = yaml.safe_load(file.read_text(encoding="utf-8"))
-        words = file.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")
-        changed = yaml.safe_dump(
-            {k: v for k, v in changes.items() if k != "preset"}, default_flow_style=True, width=1000
-        ).strip()
-        rows.append((preset, words, changed if changed != "{}" else ""))
+        source = file.read_text(encoding="utf-8")
+        changes = yaml.safe_load(source)
+        del changes["preset"]
+        words = source.splitlines()[0].lstrip("# ")
+        rows.append((preset, words, in_yaml(changes) if changes else ""))
     return pd.DataFrame(rows, columns=["preset", "for", "sets in every notebook"])
+
+
+def in_yaml(content: dict[str, Any]) -> str:
+    """A mapping in one line, as `--set` takes it."""
+    return yaml.safe_dump(content, default_flow_style=True, width=1000).strip()
 
 
 def list_notebooks() -> pd.DataFrame:
     """Notebooks with their headings and the part of the paper that each is about."""
-    rows = [
-        (name, notebook_text.heading(name), notebook_text.paper_source(name))
-        for name in notebook_text.notebook_names()
-    ]
+    rows = []
+    for name in notebook_text.notebook_names():
+        rows.append((name, notebook_text.heading(name), notebook_text.paper_source(name)))
     return pd.DataFrame(rows, columns=["notebook", "question", "paper"])
 
 
@@ -115,218 +115,127 @@ LISTS: dict[str, Callable[[], pd.DataFrame]] = {
 
 
 def runs_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """The columns of `store.listing` that fit a terminal."""
+    """The columns of `upkeep.listing` that fit a terminal."""
     rounds = runs["rounds_done"].astype(str) + "/" + runs["rounds"].astype(str)
-    shown = runs.assign(rounds=rounds, failed=runs["failed"].fillna(""))
-    return shown[
-        ["run_id", "dataset", "model", "acquisition", "seed", "rounds", "started", "failed"]
-    ]
+    table = runs.assign(rounds=rounds, failed=runs["failed"].fillna(""))
+    run = ["run_id", "dataset", "model", "acquisition", "seed"]
+    return table[[*run, "rounds", "started", "failed"]]
+
+
+def planned_table(plans: dict[str, list[Planned]]) -> pd.DataFrame:
+    """Each planned run once, with how much of it is stored."""
+    planned = {each.run.run_id: each for plan in plans.values() for each in plan}
+    rows = []
+    for run_id, each in planned.items():
+        c = each.config
+        stored = how_much_is_stored(each.run)
+        rows.append((run_id, each.dataset, c.model, c.acquisition, c.seed, stored))
+    columns = ["run_id", "dataset", "model", "acquisition", "seed", "stored"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def how_much_is_stored(run: StoredRun) -> str:
+    """yes, in part, or no."""
+    if run.is_done():
+        return "yes"
+    return "in part" if run.rounds() else "no"
 
 
 def text(table: pd.DataFrame, digits: int = 3) -> str:
-    """A table for a terminal: words flush left, numbers flush right with so many decimals; empty ones say so."""
+    """A table for a terminal: words flush left, numbers flush right; an empty one says so.
+
+    Args:
+        digits: decimals of numbers that are not whole.
+    """
     if table.empty:
         return "none"
-    cells = {
-        str(c): [
-            ("" if pd.isna(v) else f"{v:.{digits}f}" if isinstance(v, float) else str(v))
-            for v in table[c]
-        ]
-        for c in table
-    }
     columns = []
-    for column, values in cells.items():
-        width = max(map(len, [column, *values]))
-        flush = str.rjust if pd.api.types.is_numeric_dtype(table[column]) else str.ljust
-        columns.append([flush(cell, width) for cell in (column, *values)])
+    for name in table:
+        cells = [str(name), *(_cell(value, digits) for value in table[name])]
+        width = max(map(len, cells))
+        is_number = pd.api.types.is_numeric_dtype(table[name])
+        columns.append([cell.rjust(width) if is_number else cell.ljust(width) for cell in cells])
     return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
 
 
-def find(run_id: str) -> Path:
-    """Folder of the stored run whose id starts so.
+def _cell(value: Any, digits: int) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
+
+
+def find_run(run_id: str) -> StoredRun:
+    """The stored run whose id starts so.
 
     Raises:
-        CompanionError: none does, or several do.
+        CompanionError: none does, or several do, or it is broken.
     """
-    found = [folder for folder in store.run_folders() if folder.name.startswith(run_id)]
-    if len(found) == 1:
-        return found[0]
-    if found:
+    folders = run_folders()
+    matching = [folder for folder in folders if folder.name.startswith(run_id)]
+    if len(matching) > 1:
+        names = ", ".join(folder.name for folder in matching[:5])
         raise CompanionError(
-            f"{len(found)} runs start with {run_id!r}: {', '.join(f.name for f in found[:5])}; give more digits"
+            f"{len(matching)} runs start with {run_id!r}: {names}; give more digits"
         )
-    raise CompanionError(
-        f"none of the {len(store.run_folders())} runs in {runs_folder()} starts with {run_id!r}; "
-        "`python -m alpt_lib list` shows them"
-    )
-
-
-def record_of(folder: Path) -> dict[str, Any]:
-    """The run's config.json.
-
-    Raises:
-        CompanionError: it is broken.
-    """
-    record = store.read_record(folder)
-    if record is None:
+    if not matching:
         raise CompanionError(
-            f"{folder.name}: config.json is missing or unreadable; `python -m alpt_lib verify` lists all faults"
+            f"none of the {len(folders)} runs in {runs_folder()} starts with {run_id!r}; "
+            "`alpt list` shows them"
         )
-    return record
+    return StoredRun.at(matching[0])
 
 
-def show(run_id: str) -> str:
-    """One stored run: what it is, what each round did, what it ends with, and why it failed if it did."""
-    folder = find(run_id)
-    record = record_of(folder)
-    config, rounds = store.config_of(record), store.read_rounds(folder / "rounds.jsonl")
-    done = sum(r.round != store.BEFORE for r in rounds)
-    versions = ", ".join(
-        f"{name} {version}" for name, version in record.get("versions", {}).items()
-    )
-    facts = {
-        "run": folder.name,
+def show_run(run_id: str) -> str:
+    """One stored run: what it is, what each round did, what it ends with, why it failed."""
+    from companion.report.estimates import last_rounds
+
+    run = find_run(run_id)
+    lines = [f"{name:12} {value}" for name, value in _facts(run).items() if value is not None]
+    metrics = run.metrics()
+    if len(metrics):
+        columns = ["split", "subgroup", "metric", "value", "n_examples"]
+        last = last_rounds(metrics.assign(run_id=run.run_id))[columns]
+        lines += ["", "each round:", text(_each_round(run, metrics))]
+        lines += ["", "after the last stored round:", text(last)]
+    return "\n".join(lines)
+
+
+def _facts(run: StoredRun) -> dict[str, Any]:
+    config, record = run.config, run.record
+    n_done = sum(each.number >= 0 for each in run.rounds())
+    packages = record.get("versions", {}).items()
+    return {
+        "run": run.run_id,
         "dataset": config.dataset,
         "model": config.model,
         "acquisition": config.acquisition,
         "seed": config.seed,
-        "rounds": f"{done} of {config.protocol.n_rounds + 1}",
-        "failed": store.failure(folder),
+        "rounds": f"{n_done} of {config.protocol.n_rounds + 1}",
+        "failed": run.failure(),
         "started": record.get("started"),
         "commit": record.get("commit"),
-        "versions": versions,
+        "versions": ", ".join(f"{name} {version}" for name, version in packages),
     }
-    lines = [f"{name:12} {value}" for name, value in facts.items() if value is not None]
-    table = store.all_runs(run_id=folder.name)
-    if len(table):
-        last = estimates.final(table)[["split", "subgroup", "metric", "value", "n_examples"]]
-        lines += [
-            "",
-            "each round:",
-            text(_each_round(rounds, table)),
-            "",
-            "after the last stored round:",
-            text(last),
-        ]
-    return "\n".join(lines)
 
 
-def _each_round(rounds: list[Round], table: pd.DataFrame) -> pd.DataFrame:
+def _each_round(run: StoredRun, metrics: pd.DataFrame) -> pd.DataFrame:
     """Labels, length of the fit and accuracy on every split, a row a round."""
-    fits = [r.fit or {} for r in rounds]
-    shown = pd.DataFrame(
-        {
-            "round": [r.round for r in rounds],
-            "labels": [r.n_labels for r in rounds],
-            "asked": [len(r.query) for r in rounds],
-            "steps": pd.array([fit.get("n_steps") for fit in fits], dtype="Int64"),
-            "stopped by": [fit.get("stopped_by", "") for fit in fits],
-        }
-    )
-    overall = table[(table["metric"] == "accuracy") & (table["subgroup"] == "all")]
+    rows = []
+    for each in run.rounds():
+        fit = each.fit or {}
+        rows.append(
+            {
+                "round": each.number,
+                "labels": each.n_labels,
+                "asked": len(each.asked),
+                "steps": fit.get("n_steps"),
+                "stopped by": fit.get("stopped_by", ""),
+            }
+        )
+    table = pd.DataFrame(rows).astype({"steps": "Int64"})
+    overall = metrics[(metrics["metric"] == "accuracy") & (metrics["subgroup"] == "all")]
     accuracy = overall.pivot_table(index="round", columns="split", values="value", sort=False)
-    return shown.join(accuracy.add_prefix("accuracy, "), on="round")
-
-
-def explain(names: list[str]) -> str:
-    """What ids are made of. One run: every setting that counts; several: those that differ.
-
-    Args:
-        names: ids of stored runs (or how they start), or yaml files of notebook parameters, each of which plans runs.
-    """
-    runs = {run: content for name in names for run, content in _identities(name).items()}
-    flat = {run: _flat(content) for run, content in runs.items()}
-    if len(flat) == 1:
-        ((run, settings),) = flat.items()
-        table = pd.DataFrame(
-            [(k, _short(v), MEANING.get(k, "")) for k, v in settings.items()],
-            columns=["setting", "value", ""],
-        )
-        return f"{run} is the hash of\n\n{text(table)}\n\n{OUTSIDE}"
-    keys = dict.fromkeys(key for settings in flat.values() for key in settings)
-    differ = [
-        key
-        for key in keys
-        if len({_short(settings.get(key, ABSENT)) for settings in flat.values()}) > 1
-    ]
-    if not differ:
-        return "the same run"
-    if len(flat) == 2:
-        one, other = flat
-        rows = [(key, *(_short(flat[run].get(key, ABSENT)) for run in flat)) for key in differ]
-        return (
-            f"differ in\n\n{text(pd.DataFrame(rows, columns=['setting', one, other]))}\n\n{OUTSIDE}"
-        )
-    rows = [
-        (run, *(_short(settings.get(key, ABSENT)) for key in differ), is_stored(run))
-        for run, settings in flat.items()
-    ]
-    return f"{len(flat)} runs, which differ in\n\n{text(pd.DataFrame(rows, columns=['run_id', *differ, 'stored']))}\n\n{OUTSIDE}"
-
-
-ABSENT = "(not set)"
-
-OUTSIDE = (
-    "Not part of an id: names and paths (what they hold counts), the number of workers, the machine, patch versions of "
-    "packages."
-)
-
-MEANING = {
-    "dataset": "hash of rows, labels, attributes, file sizes, classes and subgroups",
-    "weights": "hash of the weights, the hub's name, or empty if not pretrained",
-    "results_version": "raised when code changes what rows mean",
-    "input_size": "px, or tokens",
-    "probe": "attributes of the linear probe",
-}
-
-
-def _identities(name: str) -> dict[str, dict[str, Any]]:
-    """Run id -> everything that decides its rows."""
-    if not name.endswith((".yaml", ".yml")):
-        folder = find(name)
-        return {folder.name: record_of(folder)["identity"]}
-    try:
-        given = yaml.safe_load(Path(name).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise CompanionError(f"cannot read {name}: {' '.join(str(error).split())}") from error
-    if not isinstance(given, dict) or not given.get("datasets"):
-        raise ConfigError(
-            f"{name} must be a mapping of notebook parameters with at least `datasets: [...]`; the others are "
-            f"{', '.join(sorted(set(PARAMETERS) - {'datasets'}))}"
-        )
-    prepare(given)
-    configs = [planned.config for planned in plan_runs(given)]
-    return {store.run_id(config): store.identity(config) for config in configs}
-
-
-def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"recipe": {"lr": 1}} -> {"recipe.lr": 1}"""
-    flat = {}
-    for key, value in content.items():
-        flat |= (
-            _flat(value, f"{prefix}{key}.")
-            if isinstance(value, dict)
-            else {f"{prefix}{key}": value}
-        )
-    return flat
-
-
-def _short(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def is_stored(run: str) -> str:
-    """yes, in part, or no."""
-    folder = runs_folder() / run
-    record = store.read_record(folder)
-    if record is None:
-        return "no"
-    rounds = store.read_rounds(folder / "rounds.jsonl")
-    return (
-        "yes"
-        if rounds and rounds[-1].round == store.config_of(record).protocol.n_rounds
-        else "in part"
-    )
+    return table.join(accuracy.add_prefix("accuracy, "), on="round")
 
 
 def check_folder(name: str) -> str:
@@ -335,57 +244,88 @@ def check_folder(name: str) -> str:
     Raises:
         DataError, ConfigError: the first thing that is wrong.
     """
-    tier = next(
-        (t for t in ("mini", "paper") if (home() / "data" / t / name / "dataset.yaml").exists()),
-        "mini",
-    )
-    folder = datasets.locate(name, tier)
-    data = datasets.read_dataset(folder)
-    preset = next(preset for preset, of in PRESETS.items() if of == tier)
-    (planned,) = plan_runs(
-        {"preset": preset, "datasets": [str(folder)], "acquisitions": ["random"]}
-    )
-    check_protocol(data, planned.config)
-    splits = [datasets.POOL, *data.eval_splits]
-    rows = pd.concat(
-        [data.rows(split).assign(split=split, subgroup=data.subgroup(split)) for split in splits]
-    )
-    d, protocol = data.description, planned.config.protocol
-    lines = [
-        f"{d.title or d.name}: {d.modality}s in {folder}",
-        "",
-        "examples by class",
-        _counts(rows, "label", data.classes, splits),
+    described = [
+        t for t in ("mini", "paper") if (home() / "data" / t / name / "dataset.yaml").exists()
     ]
-    if d.subgroups:
-        table = _counts(rows, "subgroup", sorted(rows["subgroup"].unique()), splits)
-        lines += [
-            "",
-            f"examples by subgroup ({' x '.join(d.subgroups)}); minority: {', '.join(data.minority) or 'none'}",
-            table,
-        ]
-    attributes = [c for c in rows if c not in ("path", "text", "label", "split", "subgroup")]
-    spent = (
-        f"{protocol.seed_set_size} labels, then {protocol.budget} by {protocol.query_batch_size}"
-    )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"attributes: {', '.join(attributes) or 'none'}",
-            f"protocol: {spent}",
-            f"model: {d.default_model}",
-            f"fingerprint: {data.fingerprint}",
-            "nothing wrong with it",
-        ]
-    )
+    tier = described[0] if described else "mini"
+    folder = datasets.locate(name, tier)
+    preset = next(preset for preset, of in PRESETS.items() if of == tier)
+    parameters = {"preset": preset, "datasets": [str(folder)], "acquisitions": ["random"]}
+    (planned,) = plan_runs(parameters)
+    check_protocol(planned.data, planned.config)
+    return "\n".join([*_counted(planned.data), *_settings(planned), "nothing wrong with it"])
 
 
-def _counts(rows: pd.DataFrame, column: str, values: list[str], splits: list[str]) -> str:
-    table = pd.crosstab(rows[column], rows["split"]).reindex(
-        index=values, columns=splits, fill_value=0
-    )
-    table = table.assign(
-        **{"share of the pool": table[datasets.POOL] / max(table[datasets.POOL].sum(), 1)}
-    )
+def _counted(data: datasets.Dataset) -> list[str]:
+    """Examples by class, and by subgroup where there are any."""
+    described = data.description
+    parts = []
+    for split in (datasets.POOL, *data.eval_splits):
+        parts.append(data.rows(split).assign(split=split, subgroup=data.subgroup(split)))
+    rows = pd.concat(parts)
+    title = described.title or data.name
+    lines = [f"{title}: {described.modality}s in {data.folder}", "", "examples by class"]
+    lines.append(_counts(rows, "label", data.classes))
+    if described.subgroups:
+        columns = " x ".join(described.subgroups)
+        minority = ", ".join(data.minority) or "none"
+        lines += ["", f"examples by subgroup ({columns}); minority: {minority}"]
+        lines.append(_counts(rows, "subgroup", sorted(rows["subgroup"].unique())))
+    standard = ("path", "text", "label", "split", "subgroup")
+    attributes = [column for column in rows if column not in standard]
+    return [*lines, "", f"attributes: {', '.join(attributes) or 'none'}"]
+
+
+def _settings(planned: Planned) -> list[str]:
+    """What a run on this folder would do."""
+    protocol = planned.config.protocol
+    spent = f"then {protocol.budget} by {protocol.query_batch_size}"
+    return [
+        f"protocol: {protocol.seed_set_size} labels, {spent}",
+        f"model: {planned.data.description.default_model}",
+        f"fingerprint: {planned.data.fingerprint}",
+    ]
+
+
+def _counts(rows: pd.DataFrame, column: str, values: list[str]) -> str:
+    """A row a value, a column a split, and each value's share of the pool."""
+    splits = list(dict.fromkeys(rows["split"]))
+    table = pd.crosstab(rows[column], rows["split"])
+    table = table.reindex(index=values, columns=splits, fill_value=0)
+    n_pool = max(table[datasets.POOL].sum(), 1)
+    table["share of the pool"] = table[datasets.POOL] / n_pool
     return text(table.rename_axis(column).reset_index().rename_axis(None, axis=1))
+
+
+def claims_text(comparison: pd.DataFrame, in_colour: bool) -> str:
+    """The claims table of a run beside the reference's.
+
+    Args:
+        comparison: as `reference.compare` gives it.
+    """
+    from companion.report.claims import VERDICTS
+
+    beside = f" {'reference, 95% interval':>23} {'':7}"
+    if not (comparison["compared"] != "").any():
+        beside = ""
+    rest = f" {'paper':>7} {'ours, 95% interval':>23}{beside} verdict"
+    width = max(36, min(88, shutil.get_terminal_size((200, 24)).columns - len(rest) - 12))
+    lines = [f"{'claim':{width}}{rest}"]
+    for row in comparison.itertuples():
+        claim = row.claim if len(row.claim) <= width else f"{row.claim[: width - 1]}…"
+        paper = "" if pd.isna(row.paper) else f"{row.paper:+.3f}"
+        ours = _estimate(row.ours, row.ci_low, row.ci_high)
+        if beside:
+            theirs = _estimate(row.reference, row.reference_low, row.reference_high)
+            beside = f" {theirs:>23} {row.compared:7}"
+        verdict = row.verdict
+        if in_colour:
+            verdict = f"\033[{VERDICTS[verdict].ansi}m{verdict}\033[0m"
+        lines.append(f"{claim:{width}} {paper:>7} {ours:>23}{beside} {verdict}")
+    return "\n".join(lines)
+
+
+def _estimate(value: float, low: float, high: float) -> str:
+    if pd.isna(value):
+        return ""
+    return f"{value:+.3f}" if pd.isna(low) else f"{value:+.3f} {low:+.3f} {high:+.3f}"

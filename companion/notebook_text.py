@@ -1,4 +1,4 @@
-"""TODO: what this room holds."""
+"""What the notebooks say of themselves: names, headings, captions, parameters."""
 
 import ast
 import json
@@ -13,7 +13,12 @@ from companion.runs.parameters import PRESETS
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 
-CAPTION = "**Figure.**"  # begins the paragraph that says what a figure shows
+# begin the paragraphs that say what a figure shows, and what the paper claims
+CAPTION = "**Figure.**"
+CLAIM = "**The claim.**"
+
+# the part of the paper that a claim names: "(paper, section 5.1, Fig. 2)"
+SOURCE = re.compile(r"\((?:paper, )?((?:section|Fig|Appendix)[^)]*)\)")
 
 
 def notebook_names() -> list[str]:
@@ -30,15 +35,15 @@ def select(only: str | None) -> list[str]:
     names = notebook_names()
     if only is None:
         return names
-    chosen = []
+    chosen = set()
     for wanted in filter(None, (part.strip() for part in only.split(","))):
-        found = [n for n in names if wanted in (n, n.split("_")[0])]
-        if not found:
+        matching = {name for name in names if wanted in (name, name.split("_")[0])}
+        if not matching:
             raise ConfigError(unknown("notebook", wanted, names))
-        chosen += found
+        chosen |= matching
     if not chosen:
         raise ConfigError(f"no notebook named in {only!r}; known: {', '.join(names)}")
-    return sorted(set(chosen))
+    return sorted(chosen)
 
 
 def heading(name: str) -> str:
@@ -46,12 +51,90 @@ def heading(name: str) -> str:
     return _first_cell(name).splitlines()[0].lstrip("# ")
 
 
+def claim(name: str) -> str:
+    """What the paper claims, in markdown: the first cell's paragraph that begins so."""
+    paragraphs = _first_cell(name).split("\n\n")
+    (words,) = [p for p in paragraphs if p.startswith(CLAIM)]
+    return words.removeprefix(CLAIM)
+
+
 def paper_source(name: str) -> str:
-    """The section and figures of the paper that a notebook's claim names, e.g. "section 5.1, Fig. 2"."""
-    found = re.search(
-        r"\((?:paper, )?((?:section|Fig|Appendix)[^)]*)\)", " ".join(_first_cell(name).split())
-    )
-    return found[1] if found else ""
+    """The part of the paper that a notebook's claim names, e.g. "section 5.1, Fig. 2"."""
+    named = SOURCE.search(" ".join(_first_cell(name).split()))
+    return named[1] if named else ""
+
+
+def captions(name: str) -> dict[str, str]:
+    """Figure -> its caption in markdown: the last such paragraph before the cell that saves it."""
+    by_figure = {}
+    caption = ""
+    for cell in _cells(name):
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            for paragraph in source.split("\n\n"):
+                if paragraph.startswith(CAPTION):
+                    caption = " ".join(paragraph.removeprefix(CAPTION).split())
+        else:
+            by_figure |= dict.fromkeys(saved_figures(source), caption)
+    return by_figure
+
+
+def saved_figures(source: str) -> list[str]:
+    """The figures that a code cell saves."""
+    return re.findall(r'study\.save\(\w+, "(\w+)"', source)
+
+
+def tagged_literals(name: str) -> dict[str, Any]:
+    """The assignments of the cell tagged `parameters`."""
+    cells = [c for c in _cells(name) if "parameters" in c["metadata"].get("tags", [])]
+    (tagged,) = cells
+    assignments = ast.parse("".join(tagged["source"])).body
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}
+
+
+def preset_parameters(preset: str, name: str) -> dict[str, Any]:
+    """What presets/<preset>.yaml sets and, if it exists, presets/<preset>/<name>.yaml, which wins.
+
+    Raises:
+        ConfigError: unknown preset.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(unknown("preset", preset, list(PRESETS)))
+    folder = NOTEBOOKS / "presets"
+    parameters = {}
+    for file in (folder / f"{preset}.yaml", folder / preset / f"{name}.yaml"):
+        if file.exists():
+            parameters |= yaml.safe_load(file.read_text(encoding="utf-8"))
+    return parameters
+
+
+def overrides(names: list[str], preset: str, changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What papermill gives each notebook: the preset's parameters, then changes of those it has.
+
+    Args:
+        changes: from the command line; `protocol` and `recipe` are added to the preset's, others
+            replace them.
+    Raises:
+        ConfigError: unknown preset, or a change that none of the notebooks has a parameter for.
+    """
+    literals = {name: tagged_literals(name) for name in names}
+    every_parameter = sorted(set().union(*literals.values()))
+    for key in changes:
+        if key not in every_parameter:
+            raise ConfigError(unknown("parameter", key, every_parameter))
+    given = {}
+    for name, own in literals.items():
+        given[name] = preset_parameters(preset, name)
+        for key in changes.keys() & own.keys():
+            before = {**own, **given[name]}[key]
+            given[name][key] = _changed(before, changes[key])
+    return given
+
+
+def _changed(before: Any, change: Any) -> Any:
+    if isinstance(before, dict) and isinstance(change, dict):
+        return {**before, **change}
+    return change
 
 
 def _first_cell(name: str) -> str:
@@ -60,80 +143,3 @@ def _first_cell(name: str) -> str:
 
 def _cells(name: str) -> list[dict[str, Any]]:
     return json.loads((NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
-
-
-def captions(name: str) -> dict[str, str]:
-    """Figure -> its caption in markdown: the last paragraph before the cell that saves it which begins with **Figure.**"""
-    found, caption = {}, ""
-    for cell in _cells(name):
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "markdown":
-            caption = next(
-                (" ".join(p.split()) for p in source.split("\n\n") if p.startswith(CAPTION)),
-                caption,
-            )
-        else:
-            found |= {figure: caption.removeprefix(CAPTION).strip() for figure in _saved(source)}
-    return found
-
-
-def _saved(source: str) -> list[str]:
-    """The figures that a code cell saves."""
-    return re.findall(r'study\.save\(\w+, "(\w+)"', source)
-
-
-def overrides(names: list[str], preset: str, changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What papermill gives each notebook: the preset's parameters, then the changes that the notebook has a parameter for.
-
-    Args:
-        changes: parameters from the command line; `protocol` and `recipe` are added to the preset's, others replace them.
-    Raises:
-        ConfigError: unknown preset, or a change that none of the notebooks has a parameter for.
-    """
-    literals = {name: tagged_literals(name) for name in names}
-    for key in changes:
-        if not any(key in known for known in literals.values()):
-            raise ConfigError(
-                unknown("parameter", key, sorted({k for known in literals.values() for k in known}))
-            )
-    given = {}
-    for name, known in literals.items():
-        given[name] = preset_parameters(preset, name)
-        for key, value in changes.items():
-            if key in known:
-                before = {**known, **given[name]}[key]
-                given[name][key] = (
-                    {**before, **value}
-                    if isinstance(before, dict) and isinstance(value, dict)
-                    else value
-                )
-    return given
-
-
-def tagged_literals(name: str) -> dict[str, Any]:
-    """The assignments of the cell tagged `parameters`."""
-    (tagged,) = [
-        "".join(c["source"]) for c in _cells(name) if "parameters" in c["metadata"].get("tags", [])
-    ]
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(tagged).body}
-
-
-def preset_parameters(preset: str, name: str) -> dict[str, Any]:
-    """notebooks/presets/<preset>.yaml and, where there is one, notebooks/presets/<preset>/<name>.yaml, which wins.
-
-    Raises:
-        ConfigError: unknown preset.
-    """
-    if preset not in PRESETS:
-        raise ConfigError(unknown("preset", preset, list(PRESETS)))
-    folder = NOTEBOOKS / "presets"
-    files = [
-        file
-        for file in (folder / f"{preset}.yaml", folder / preset / f"{name}.yaml")
-        if file.exists()
-    ]
-    return {
-        key: value
-        for file in files
-        for key, value in yaml.safe_load(file.read_text(encoding="utf-8")).items()
-    }

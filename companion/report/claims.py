@@ -1,344 +1,386 @@
-"""TODO: what this room holds."""
+"""The paper's claims with their source, and ours beside them: estimate, interval, verdict.
 
-from collections.abc import Callable
+At the mini preset only the direction of a claim is judged, never its value: the data and models are
+miniatures. At the smoke preset nothing is judged: two seeds and a few gradient steps show that
+everything runs, and no more.
+"""
+
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from companion.report.estimates import (
-    Interval,
+from companion.report.estimates import Interval
+from companion.report.measures import (
+    Measure,
     NotTestable,
     gain,
     gain_difference,
     gains,
+    lead,
     probe_gap,
     ratios,
     rule_difference,
     saved_labels,
     slope,
-    t_interval,
     upsampled,
 )
-from companion.report.study import Study
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+    from companion.report.study import Study
 
 COLUMNS = ["claim", "source", "paper", "ours", "ci_low", "ci_high", "n_seeds", "verdict"]
 
 
 @dataclass(frozen=True)
-class Claim:
-    """One statement. `expect`: "above" the null value, "not above" it (no benefit), or "equal" to it."""
+class Verdict:
+    """A word's sign, its meaning, and its colour on pages and in terminals (an ANSI code)."""
 
-    notebook: str
+    sign: str
+    meaning: str
+    colour: str
+    ansi: int
+
+
+VERDICTS = {
+    "reproduced": Verdict(
+        "✓",
+        "the whole 95% interval is on the claim's side, or where the claim is no effect, allows "
+        "for none",
+        "var(--good, #1b7837)",
+        32,
+    ),
+    "right direction": Verdict(
+        "↗",
+        "the estimate is on the claim's side, but its interval reaches to no effect",
+        "var(--part, #8a6d00)",
+        33,
+    ),
+    "not reproduced": Verdict(
+        "✗",
+        "the estimate is on the other side, or where the claim is no effect, the interval excludes "
+        "none",
+        "var(--bad, #b2182b)",
+        31,
+    ),
+    "not testable": Verdict(
+        "–",
+        "too few seeds for an interval, or not part of this preset",
+        "var(--soft, #666666)",
+        2,
+    ),
+    "too small to judge": Verdict(
+        "–",
+        "the smoke preset shows that everything runs; its seeds and steps are too few to judge by",
+        "var(--soft, #666666)",
+        2,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement of the paper, or of ours after it."""
+
     statement: str
     source: str
-    measure: Callable[[Study], Interval]
-    paper: float | None = None  # the paper's number, where it states one
+    measure: Measure
+    # the paper's number, where it states one
+    paper: float | None = None
+    # "above" the null value, "not above" it (no benefit), or "equal" to it
     expect: str = "above"
     null: float = 0.0
 
 
-BALANCED, MINORITY = "accuracy_class_balanced", "accuracy_minority"
+BALANCED = "accuracy_class_balanced"
+MINORITY = "accuracy_minority"
+REVIEWERS = "accuracy_reviewer_mean"
 
-OURS = "ours, after Fig. 2"
+# networks with and without pretraining, on the metric that the paper compares them by
+TWINS = [
+    ("Waterbirds", "waterbirds", "accuracy", "bit-m"),
+    ("Treeperson", "treeperson", "accuracy", "bit-m"),
+    ("iWildCam", "iwildcam", BALANCED, "bit-m"),
+    ("Digits on photographs", "digits", "accuracy", "bit-m"),
+    ("Amazon", "amazon", REVIEWERS, "roberta-m"),
+]
 
-CLAIMS = [
-    Claim(
-        "00_task_ambiguity",
-        "Asked for blue squares and red circles more often than their share",
-        "Fig. 1",
-        upsampled("squares_circles"),
-        null=1.0,
-    ),
-    Claim(
-        "00_task_ambiguity",
-        "Which settles the task: accuracy above random's",
-        "Fig. 1",
-        gain("squares_circles", "accuracy"),
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "Waterbirds: accuracy above random",
-        "5.1, Fig. 2a",
-        gain("waterbirds", "accuracy"),
-        0.11,
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "Waterbirds: mismatched groups above random",
-        "5.1, Fig. 2b",
-        gain("waterbirds", MINORITY),
-        0.25,
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "Waterbirds: times fewer labels",
-        "5.1",
-        saved_labels("waterbirds", "accuracy"),
-        5.0,
-        null=1.0,
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "Treeperson: accuracy above random",
-        "5.1, Fig. 2c",
-        gain("treeperson", "accuracy"),
-        0.02,
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "Treeperson: mismatched groups above random",
-        "Fig. 2d",
-        gain("treeperson", MINORITY),
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "Treeperson: times fewer labels",
-        "5.1",
-        saved_labels("treeperson", "accuracy"),
-        1.6,
-        null=1.0,
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "iWildCam: accuracy at unseen locations above random",
-        "5.1, Fig. 2e",
-        gain("iwildcam", "accuracy"),
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "iWildCam: class-balanced accuracy above random",
-        "5.1, Fig. 2f",
-        gain("iwildcam", BALANCED),
-        0.09,
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "iWildCam: times fewer labels",
-        "5.1",
-        saved_labels("iwildcam", BALANCED),
-        1.8,
-        null=1.0,
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "Amazon: mean over reviewers above random",
-        "5.1, Fig. 2g",
-        gain("amazon", "accuracy_reviewer_mean"),
-        0.01,
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "Amazon: worst tenth of reviewers above random",
-        "5.1, Fig. 2g",
-        gain("amazon", "accuracy_reviewer_p10"),
-        0.025,
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "Amazon: times fewer labels",
-        "5.1",
-        saved_labels("amazon", "accuracy_reviewer_mean"),
-        1.3,
-        null=1.0,
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "Digits on photographs: accuracy above random",
-        OURS,
-        gain("digits", "accuracy"),
-    ),
-    Claim(
-        "01_accuracy_curves",
-        "Digits on photographs: mismatched groups above random",
-        OURS,
-        gain("digits", MINORITY),
-    ),
-    *(
+UPSAMPLED = [
+    ("Waterbirds", "waterbirds", "6.1, Fig. 4a"),
+    ("Treeperson", "treeperson", "6.1, Fig. 4b"),
+    ("Digits on photographs", "digits", "ours, after Fig. 4"),
+    ("Amazon, rare stars", "amazon", "6.1, Fig. 5a"),
+]
+
+# round of the probe, None the last; the paper's accuracies of both networks
+PROBED = [
+    (-1, "no fine-tuning", 0.402 - 0.311),
+    (0, "after the seed set", 0.420 - 0.320),
+    (None, "after 20 more labels", 0.424 - 0.340),
+]
+
+FAR_FROM_PRETRAINING = [
+    ("Tissue far from pretraining", "camelyon"),
+    ("Camelyon17", "camelyon17"),
+    ("FMoW", "fmow"),
+]
+
+# notebook -> its claims, in the order in which tables show them
+CLAIMS: dict[str, list[Claim]] = {
+    "00_task_ambiguity": [
         Claim(
-            "02_acquisition_functions",
-            f"iWildCam: {a.replace('_', ' ')} above random, {text}",
-            "5.2, Fig. 3",
-            gain("iwildcam", metric, acquisition=a),
-        )
-        for a in ("least_confidence", "entropy", "margin")
-        for metric, text in (("accuracy", "accuracy"), (BALANCED, "class-balanced"))
-    ),
-    Claim(
-        "02_acquisition_functions",
-        "iWildCam: margin above least confidence, class-balanced",
-        "5.2, Fig. 3",
-        lambda s: t_interval(
-            gains(s, "iwildcam", BALANCED, acquisition="margin") - gains(s, "iwildcam", BALANCED)
-        ),
-    ),
-    *(
-        Claim(
-            "03_subgroup_upsampling",
-            f"{name}: minority subgroups oversampled (times the pool's share)",
-            source,
-            upsampled(dataset),
+            "Asked for blue squares and red circles more often than their share",
+            "Fig. 1",
+            upsampled("squares_circles"),
             null=1.0,
-        )
-        for dataset, name, source in (
-            ("waterbirds", "Waterbirds", "6.1, Fig. 4a"),
-            ("treeperson", "Treeperson", "6.1, Fig. 4b"),
-            ("digits", "Digits on photographs", "ours, after Fig. 4"),
-            ("amazon", "Amazon, rare stars", "6.1, Fig. 5a"),
-        )
-    ),
-    Claim(
-        "03_subgroup_upsampling",
-        "Amazon, rare product categories: oversampled, though latent",
-        "6.1, Fig. 5b",
-        upsampled("amazon", column="category"),
-        null=1.0,
-    ),
-    *(
+        ),
         Claim(
-            "04_pretraining",
-            f"{name}: gain larger with pretraining than without",
+            "Which settles the task: accuracy above random's",
+            "Fig. 1",
+            gain("squares_circles", "accuracy"),
+        ),
+    ],
+    "01_accuracy_curves": [
+        Claim(
+            "Waterbirds: accuracy above random",
+            "5.1, Fig. 2a",
+            gain("waterbirds", "accuracy"),
+            paper=0.11,
+        ),
+        Claim(
+            "Waterbirds: mismatched groups above random",
+            "5.1, Fig. 2b",
+            gain("waterbirds", MINORITY),
+            paper=0.25,
+        ),
+        Claim(
+            "Waterbirds: times fewer labels",
+            "5.1",
+            saved_labels("waterbirds", "accuracy"),
+            paper=5.0,
+            null=1.0,
+        ),
+        Claim(
+            "Treeperson: accuracy above random",
+            "5.1, Fig. 2c",
+            gain("treeperson", "accuracy"),
+            paper=0.02,
+        ),
+        Claim(
+            "Treeperson: mismatched groups above random",
+            "Fig. 2d",
+            gain("treeperson", MINORITY),
+        ),
+        Claim(
+            "Treeperson: times fewer labels",
+            "5.1",
+            saved_labels("treeperson", "accuracy"),
+            paper=1.6,
+            null=1.0,
+        ),
+        Claim(
+            "iWildCam: accuracy at unseen locations above random",
+            "5.1, Fig. 2e",
+            gain("iwildcam", "accuracy"),
+        ),
+        Claim(
+            "iWildCam: class-balanced accuracy above random",
+            "5.1, Fig. 2f",
+            gain("iwildcam", BALANCED),
+            paper=0.09,
+        ),
+        Claim(
+            "iWildCam: times fewer labels",
+            "5.1",
+            saved_labels("iwildcam", BALANCED),
+            paper=1.8,
+            null=1.0,
+        ),
+        Claim(
+            "Amazon: mean over reviewers above random",
+            "5.1, Fig. 2g",
+            gain("amazon", REVIEWERS),
+            paper=0.01,
+        ),
+        Claim(
+            "Amazon: worst tenth of reviewers above random",
+            "5.1, Fig. 2g",
+            gain("amazon", "accuracy_reviewer_p10"),
+            paper=0.025,
+        ),
+        Claim(
+            "Amazon: times fewer labels",
+            "5.1",
+            saved_labels("amazon", REVIEWERS),
+            paper=1.3,
+            null=1.0,
+        ),
+        Claim(
+            "Digits on photographs: accuracy above random",
+            "ours, after Fig. 2",
+            gain("digits", "accuracy"),
+        ),
+        Claim(
+            "Digits on photographs: mismatched groups above random",
+            "ours, after Fig. 2",
+            gain("digits", MINORITY),
+        ),
+    ],
+    "02_acquisition_functions": [
+        *(
+            Claim(
+                f"iWildCam: {acquisition.replace('_', ' ')} above random, {words}",
+                "5.2, Fig. 3",
+                gain("iwildcam", metric, acquisition=acquisition),
+            )
+            for acquisition in ("least_confidence", "entropy", "margin")
+            for metric, words in (("accuracy", "accuracy"), (BALANCED, "class-balanced"))
+        ),
+        Claim(
+            "iWildCam: margin above least confidence, class-balanced",
+            "5.2, Fig. 3",
+            lead("iwildcam", BALANCED, "margin", "least_confidence"),
+        ),
+    ],
+    "03_subgroup_upsampling": [
+        *(
+            Claim(
+                f"{name}: minority subgroups oversampled (times the pool's share)",
+                source,
+                upsampled(dataset),
+                null=1.0,
+            )
+            for name, dataset, source in UPSAMPLED
+        ),
+        Claim(
+            "Amazon, rare product categories: oversampled, though latent",
+            "6.1, Fig. 5b",
+            upsampled("amazon", "category"),
+            null=1.0,
+        ),
+    ],
+    "04_pretraining": [
+        *(
+            Claim(
+                f"{name}: gain larger with pretraining than without",
+                "6.2, Fig. 6",
+                gain_difference(dataset, metric, model, f"{model}-np"),
+            )
+            for name, dataset, metric, model in TWINS
+        ),
+        *(
+            Claim(
+                f"{name}: no gain without pretraining",
+                "6.2, Fig. 6",
+                gain(dataset, metric, f"{model}-np"),
+                expect="not above",
+            )
+            for name, dataset, metric, model in TWINS
+        ),
+        Claim(
+            "iWildCam: narrow pretraining (S) gains less than broad (M)",
             "6.2, Fig. 6",
-            gain_difference(dataset, metric, model, f"{model}-np"),
-        )
-        for dataset, name, metric, model in (
-            ("waterbirds", "Waterbirds", "accuracy", "bit-m"),
-            ("treeperson", "Treeperson", "accuracy", "bit-m"),
-            ("iwildcam", "iWildCam", BALANCED, "bit-m"),
-            ("digits", "Digits on photographs", "accuracy", "bit-m"),
-            ("amazon", "Amazon", "accuracy_reviewer_mean", "roberta-m"),
-        )
-    ),
-    *(
+            gain_difference("iwildcam", BALANCED, "bit-m", "bit-s"),
+        ),
         Claim(
-            "04_pretraining",
-            f"{name}: no gain without pretraining",
+            "Waterbirds: a deeper network gains as much (no difference)",
             "6.2, Fig. 6",
-            gain(dataset, metric, model=f"{model}-np"),
-            expect="not above",
-        )
-        for dataset, name, metric, model in (
-            ("waterbirds", "Waterbirds", "accuracy", "bit-m"),
-            ("treeperson", "Treeperson", "accuracy", "bit-m"),
-            ("iwildcam", "iWildCam", BALANCED, "bit-m"),
-            ("digits", "Digits on photographs", "accuracy", "bit-m"),
-            ("amazon", "Amazon", "accuracy_reviewer_mean", "roberta-m"),
-        )
-    ),
-    Claim(
-        "04_pretraining",
-        "iWildCam: narrow pretraining (S) gains less than broad (M)",
-        "6.2, Fig. 6",
-        gain_difference("iwildcam", BALANCED, "bit-m", "bit-s"),
-    ),
-    Claim(
-        "04_pretraining",
-        "Waterbirds: a deeper network gains as much (no difference)",
-        "6.2, Fig. 6",
-        gain_difference("waterbirds", "accuracy", "bit-m-deep", "bit-m"),
-        expect="equal",
-    ),
-    *(
+            gain_difference("waterbirds", "accuracy", "bit-m-deep", "bit-m"),
+            expect="equal",
+        ),
+    ],
+    "05_linear_probes": [
         Claim(
-            "05_linear_probes",
             f"Probe of label x background: pretrained above not pretrained, {when}",
             "6.3, Fig. 7",
-            probe_gap(**where),
+            probe_gap(at_round),
             paper,
         )
-        for where, when, paper in (
-            ({"round": -1}, "no fine-tuning", 0.402 - 0.311),
-            ({"round": 0}, "after the seed set", 0.420 - 0.320),
-            ({}, "after 20 more labels", 0.424 - 0.340),
-        )
-    ),
-    Claim(
-        "07_ambiguity_sweep",
-        "Gain grows with ambiguity (accuracy per 10 points more matched)",
-        "6.4, Fig. 8",
-        slope(lambda study, name: gains(study, name, "accuracy")),
-    ),
-    Claim(
-        "07_ambiguity_sweep",
-        "Upsampling of mismatched examples grows with ambiguity (ratio per 10 points)",
-        "6.4, Fig. 9",
-        slope(lambda study, name: ratios(study, name)),
-    ),
-    *(
+        for at_round, when, paper in PROBED
+    ],
+    "07_ambiguity_sweep": [
         Claim(
-            "08_failure_cases",
+            "Gain grows with ambiguity (accuracy per 10 points more matched)",
+            "6.4, Fig. 8",
+            slope(lambda study, dataset: gains(study, dataset, "accuracy")),
+        ),
+        Claim(
+            "Upsampling of mismatched examples grows with ambiguity (ratio per 10 points)",
+            "6.4, Fig. 9",
+            slope(ratios),
+        ),
+    ],
+    "08_failure_cases": [
+        Claim(
             f"{name}: no gain over random",
             "6.5",
             gain(dataset, "accuracy"),
             expect="not above",
         )
-        for dataset, name in (
-            ("camelyon", "Tissue far from pretraining"),
-            ("camelyon17", "Camelyon17"),
-            ("fmow", "FMoW"),
-        )
-    ),
-    Claim(
-        "09_stopping_rule",
-        "The 0.1% rule does as well as early stopping (no difference)",
-        "2, Appendix D",
-        rule_difference,
-        expect="equal",
-    ),
-]
+        for name, dataset in FAR_FROM_PRETRAINING
+    ],
+    "09_stopping_rule": [
+        Claim(
+            "The 0.1% rule does as well as early stopping (no difference)",
+            "2, Appendix D",
+            rule_difference,
+            expect="equal",
+        ),
+    ],
+}
 
 
-def verdict(claim: Claim, found: Interval, preset: str) -> str:
-    """reproduced, right direction, not reproduced, or not testable (no interval)."""
-    if not np.isfinite(found.low) or not np.isfinite(found.high):
+def verdict(claim: Claim, ours: Interval, preset: str) -> str:
+    """One of VERDICTS: what the interval says of the claim at this preset."""
+    if not np.isfinite(ours.low) or not np.isfinite(ours.high):
         return "not testable"
+    if preset == "smoke":
+        return "too small to judge"
     if claim.expect == "not above":
-        return "reproduced" if found.low <= claim.null else "not reproduced"
+        return "reproduced" if ours.low <= claim.null else "not reproduced"
     if claim.expect == "equal":
-        return "reproduced" if found.low <= claim.null <= found.high else "not reproduced"
-    is_separated = found.low > claim.null
-    value_holds = preset != "paper" or claim.paper is None or found.low <= claim.paper <= found.high
-    if is_separated and value_holds:
+        return "reproduced" if ours.low <= claim.null <= ours.high else "not reproduced"
+    has_value = preset == "paper" and claim.paper is not None
+    if ours.low > claim.null and (not has_value or ours.low <= claim.paper <= ours.high):
         return "reproduced"
-    return "right direction" if found.estimate > claim.null else "not reproduced"
+    return "right direction" if ours.estimate > claim.null else "not reproduced"
 
 
 def check_claims(notebook: str, study: Study) -> pd.DataFrame:
     """The notebook's part of the claims table, saved as claims.csv beside its figure: COLUMNS."""
     rows = []
-    for claim in (c for c in CLAIMS if c.notebook == notebook):
+    for claim in CLAIMS[notebook]:
         try:
-            found = claim.measure(study)
+            ours = claim.measure(study)
         except NotTestable:
-            found = Interval(np.nan, np.nan, np.nan, 0)
+            ours = Interval(np.nan, np.nan, np.nan, 0)
         rows.append(
-            (
-                claim.statement,
-                claim.source,
-                claim.paper,
-                found.estimate,
-                found.low,
-                found.high,
-                found.n,
-                verdict(claim, found, study.parameters["preset"]),
-            )
+            {
+                "claim": claim.statement,
+                "source": claim.source,
+                "paper": claim.paper,
+                "ours": ours.estimate,
+                "ci_low": ours.low,
+                "ci_high": ours.high,
+                "n_seeds": ours.n,
+                "verdict": verdict(claim, ours, study.parameters["preset"]),
+            }
         )
     table = pd.DataFrame(rows, columns=COLUMNS)
     study.save_table(table, "claims")
     return table
 
 
-def show_claims(table: pd.DataFrame):
-    """The claims table for reading: numbers rounded, verdicts coloured (by the page's own colours, where it has some)."""
-    colours = {
-        "reproduced": "var(--good, #1b7837)",
-        "right direction": "var(--part, #8a6d00)",
-        "not reproduced": "var(--bad, #b2182b)",
-        "not testable": "var(--soft, #666666)",
-    }
-    words = table.rename(columns=lambda c: c.replace("_", " "))
-    return (
-        words.style.hide(axis="index")
-        .format(precision=3, na_rep="–")
-        .map(lambda v: f"color: {colours.get(v, 'inherit')}; font-weight: 600", subset=["verdict"])
-    )
+def show_claims(table: pd.DataFrame) -> Styler:
+    """The claims table for reading: numbers rounded, verdicts in the page's colours."""
+    from companion.report.plotting import reading_style
+
+    def colour(verdict: str) -> str:
+        return f"color: {VERDICTS[verdict].colour}; font-weight: 600"
+
+    return reading_style(table).map(colour, subset=["verdict"])

@@ -1,94 +1,97 @@
-"""TODO: what this room holds."""
+"""Contact sheets: what was asked for, round by round, as the model sees it."""
 
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image, ImageOps
 
 from alpt_lib.datasets import POOL, Dataset
-from companion.report.plotting import HIGHLIGHT, name, subgroup_colours
+from alpt_lib.inputs import decode
+from companion.report.plotting import HIGHLIGHT, name
+
+# pictures a row; few, so that a bird can be told from another
+COLUMNS = 6
+
+# px of a picture, of its frame, and of the cell that both stand in
+PICTURE = 64
+FRAME = 4
+CELL = PICTURE + 2 * FRAME + 2
+
+# texts a round, and of each so many lines of so many letters
+TEXTS = 3
+LINES = 3
+LETTERS = 48
+
+# frame of an example that is no minority; unframed where no subgroups are known
+OTHERS = "#b4b4b4"
+UNKNOWN = "#ffffff"
 
 
-def contact_sheet(
-    ax: Axes, data: Dataset, acquired: pd.DataFrame, columns: int = 8, size: int = 56
-) -> None:
-    """What was asked for, a row per round, most wanted first: pictures, or the first lines of texts.
+def contact_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, n_rows: int = 1) -> None:
+    """What was asked for, round below round, most wanted first: pictures, or beginnings of texts.
 
-    Disambiguating (minority) examples are framed; the bar below each picture, or before each text, has its subgroup's colour.
+    Disambiguating (minority) examples have a vermilion frame, or bar before their text, all others
+    a grey one. Pictures are upright and resized to a square, which is what the model gets.
 
     Args:
-        acquired: columns round, rank, index, subgroup; one run's. Subgroups that the dataset does not have are not marked.
-        columns: pictures a row. size: px of each. Of texts the first three of a round are shown.
+        acquired: columns round, rank, index, subgroup; one run's. Subgroups that the dataset lacks
+        are not marked. n_rows: rows of pictures a round.
     """
     rounds = sorted(acquired["round"].unique())
     if data.description.modality == "text":
-        return _text_sheet(ax, data, acquired[acquired["rank"] < 3], rounds)
-    colours = subgroup_colours(sorted(data.pool_shares.index))
-    sheet = Image.new("RGB", (columns * size, len(rounds) * size), "white")
-    for example in acquired[acquired["rank"] < columns].itertuples():
-        with Image.open(data.folder / data.rows(POOL)["path"][example.index]) as image:
-            tile = image.convert("RGB").resize(
-                (size - 10, size - 10), Image.Resampling.NEAREST if image.width < size else None
-            )
-        tile = ImageOps.expand(
-            tile, 4, HIGHLIGHT if example.subgroup in data.minority else "#ffffff"
-        )
-        if example.subgroup in colours:
-            tile.paste(to_hex(colours[example.subgroup]), (0, size - 8, size - 2, size - 2))
-        sheet.paste(tile, (example.rank * size + 1, rounds.index(example.round) * size + 1))
+        _text_sheet(ax, data, acquired[acquired["rank"] < TEXTS], rounds)
+        return
+    height = n_rows * CELL
+    sheet = Image.new("RGB", (COLUMNS * CELL, len(rounds) * height), "white")
+    for example in acquired[acquired["rank"] < COLUMNS * n_rows].itertuples():
+        row, column = divmod(example.rank, COLUMNS)
+        top = rounds.index(example.round) * height + row * CELL
+        tile = ImageOps.expand(_picture(data, example.index), FRAME, _frame(data, example.subgroup))
+        sheet.paste(tile, (column * CELL + 1, top + 1))
     ax.imshow(np.asarray(sheet), interpolation="none")
-    _rounds_on_the_left(ax, rounds, size)
+    _name_rounds(ax, rounds, height)
+
+
+def _picture(data: Dataset, row: int) -> Image.Image:
+    """A pool picture as the model gets it, small ones with their pixels showing."""
+    size = data.description.image_size
+    picture = Image.fromarray(decode(data.folder / data.rows(POOL)["path"][row], size))
+    how = Image.Resampling.NEAREST if size < PICTURE else Image.Resampling.BICUBIC
+    return picture.resize((PICTURE, PICTURE), how)
+
+
+def _frame(data: Dataset, subgroup: str) -> str:
+    if subgroup in data.minority:
+        return HIGHLIGHT
+    return OTHERS if data.description.subgroups and subgroup in data.pool_shares else UNKNOWN
 
 
 def _text_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, rounds: list[int]) -> None:
-    colours, texts = subgroup_colours(sorted(data.pool_shares.index)), data.rows(POOL)["text"]
-    height = acquired["rank"].max() + 1.5  # of a round, in texts
+    texts = data.rows(POOL)["text"]
+    # of a round, in texts
+    height = acquired["rank"].max() + 1.5
     for example in acquired.itertuples():
         y = rounds.index(example.round) * height + example.rank + 0.25
-        lines = textwrap.wrap(textwrap.shorten(texts[example.index], 138, placeholder=" ..."), 48)[
-            :3
-        ]
-        ax.text(
-            0.025,
-            y + 0.45,
-            "\n".join(lines),
-            va="center",
-            fontsize="x-small",
-            linespacing=1.05,
-            clip_on=True,
-        )
-        if example.subgroup in colours:
-            frame = (
-                {"edgecolor": HIGHLIGHT, "linewidth": 2}
-                if example.subgroup in data.minority
-                else {"linewidth": 0}
-            )
-            ax.add_patch(
-                Rectangle(
-                    (-0.01, y + 0.02),
-                    0.02,
-                    0.86,
-                    facecolor=colours[example.subgroup],
-                    clip_on=False,
-                    **frame,
-                )
-            )
+        start = textwrap.shorten(texts[example.index], LINES * LETTERS - 6, placeholder=" ...")
+        lines = textwrap.wrap(start, LETTERS)[:LINES]
+        size = {"fontsize": "x-small", "linespacing": 1.05}
+        ax.text(0.025, y + 0.45, "\n".join(lines), va="center", clip_on=True, **size)
+        colour = _frame(data, example.subgroup)
+        bar = Rectangle((-0.01, y + 0.02), 0.02, 0.86, color=colour, linewidth=0, clip_on=False)
+        ax.add_patch(bar)
     ax.set(xlim=(0, 1), ylim=(len(rounds) * height, 0))
-    _rounds_on_the_left(ax, rounds, height)
+    _name_rounds(ax, rounds, height)
 
 
-def _rounds_on_the_left(ax: Axes, rounds: list[int], height: float) -> None:
-    ax.set_yticks(
-        [(i + 0.5) * height for i in range(len(rounds))],
-        [f"round {r}" for r in rounds],
-        fontsize="small",
-    )
+def _name_rounds(ax: Axes, rounds: list[int], height: float) -> None:
+    middles = [(i + 0.5) * height for i in range(len(rounds))]
+    ax.set_yticks(middles, [f"round {number}" for number in rounds], fontsize="small")
     ax.set_xticks([])
     ax.grid(visible=False)
     ax.tick_params(left=False)
@@ -96,29 +99,40 @@ def _rounds_on_the_left(ax: Axes, rounds: list[int], height: float) -> None:
 
 
 def sheets(
-    figure: Figure, data: Dataset, acquired: pd.DataFrame, arms: list[str], title: str
+    figure: Figure,
+    data: Dataset,
+    acquired: pd.DataFrame,
+    arms: Sequence[str],
+    title: str,
+    n_rows: int = 1,
 ) -> None:
-    """Contact sheets of several arms side by side, with a legend of the subgroups' colours below.
+    """Contact sheets of several acquisition functions, and what the frames mean below.
 
     Args:
-        figure: or a part of one. acquired: as for `contact_sheet`, with acquisition.
+        figure: or a part of one.
+        acquired: whole query batches, as for `contact_sheet`, with acquisition.
+        title: goes before the name of each acquisition function.
     """
+    are_known = bool(data.description.subgroups) and acquired["subgroup"].isin(
+        data.pool_shares.index
+    )
+    is_marked = bool(np.any(are_known)) and bool(data.minority)
     for ax, arm in zip(figure.subplots(1, len(arms), squeeze=False)[0], arms, strict=True):
-        asked = acquired[acquired.acquisition == arm]
-        contact_sheet(ax, data, asked)
-        known = asked.subgroup.isin(data.pool_shares.index).any() and data.minority
-        share = f": {asked.subgroup.isin(data.minority).mean():.0%} minority" if known else ""
-        ax.set_title(f"{title}{name(arm)}{share}", fontsize="small")
-    if acquired.subgroup.isin(data.pool_shares.index).any() and data.description.subgroups:
-        handles = [
-            Patch(
-                facecolor=colour,
-                label=name(str(key)),
-                linewidth=1.5,
-                edgecolor=HIGHLIGHT if key in data.minority else colour,
-            )
-            for key, colour in subgroup_colours(sorted(data.pool_shares.index)).items()
-        ]
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(len(handles), 5), handlelength=1
-        )
+        asked = acquired[acquired["acquisition"] == arm]
+        contact_sheet(ax, data, asked, n_rows)
+        words = f"{title}{name(arm)}"
+        if is_marked:
+            share = asked["subgroup"].isin(data.minority).mean()
+            words += f"\nminority: {share:.0%} of the whole batches"
+        ax.set_title(words, fontsize="small")
+    if is_marked:
+        figure.legend(handles=_legend(data), loc="outside lower center", ncols=2, handlelength=1)
+
+
+def _legend(data: Dataset) -> list[Patch]:
+    names = textwrap.shorten(", ".join(data.minority), 70, placeholder=" ...")
+    what = " x ".join(data.description.subgroups)
+    return [
+        Patch(color=HIGHLIGHT, label=f"minority ({what}): {names}"),
+        Patch(color=OTHERS, label="others"),
+    ]

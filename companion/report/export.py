@@ -1,4 +1,4 @@
-"""How results leave: tables as csv or parquet, each with its data dictionary, and stored runs as TensorBoard event files."""
+"""How results leave: tables as csv or parquet with a data dictionary, TensorBoard events."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from alpt_lib.errors import CompanionError, unknown
+from alpt_lib.errors import CompanionError, StoreError, unknown
+from alpt_lib.files import one_line_errors, runs_folder
 from alpt_lib.progress import Progress
 from companion.runs import store, upkeep
 
@@ -14,6 +15,7 @@ DICTIONARY = Path(__file__).parent / "data_dictionary.csv"
 
 TABLES = ("metrics", "acquisitions", "runs")
 
+# what the dictionary does not know
 ATTRIBUTE = {
     "type": "text",
     "range": "",
@@ -22,59 +24,82 @@ ATTRIBUTE = {
 
 
 def dictionary() -> pd.DataFrame:
-    """Every column of every table, exported or beside a figure: type, unit or range, meaning. Indexed by column."""
+    """Every column of every table, exported or beside a figure: type, unit or range, meaning."""
     return pd.read_csv(DICTIONARY, keep_default_na=False).set_index("column")
 
 
 def describe(columns: list[str]) -> list[dict[str, str]]:
-    """The dictionary's entries of these columns, in their order; what it does not know is an attribute of the manifest."""
+    """The dictionary's entries of these columns, in their order."""
     known = dictionary().to_dict("index")
     return [{"column": column, **known.get(column, ATTRIBUTE)} for column in columns]
 
 
-def table(what: str, where: dict[str, Any] | None = None) -> pd.DataFrame:
-    """One of TABLES, over all stored runs or those that `where` leaves (`results.load`).
+def stored_table(what: str, where: dict[str, Any] | None = None) -> pd.DataFrame:
+    """One of TABLES, over all stored runs or those that `where` leaves (`store.all_runs`).
 
     Raises:
         CompanionError: unknown table or column; nothing is left.
     """
     if what not in TABLES:
         raise CompanionError(unknown("table", what, TABLES))
-    found = store.all_runs("metrics" if what == "runs" else what, **(where or {}))
+    table = store.all_runs("metrics" if what == "runs" else what, **(where or {}))
     if what == "runs":
         runs = upkeep.listing()
-        found = runs[runs["run_id"].isin(found["run_id"])] if where else runs
-    if found.empty:
+        table = runs[runs["run_id"].isin(table["run_id"])] if where else runs
+    if table.empty:
+        which = f" where {where}" if where else ""
         raise CompanionError(
-            f"nothing to export: no stored run has {what}{f' where {where}' if where else ''}; "
-            "`python -m alpt_lib list` shows what is stored"
+            f"nothing to export: no stored run has {what}{which}; `alpt list` shows what is stored"
         )
-    return found
+    return table
+
+
+def write_csv(table: pd.DataFrame, file: Path, **options: Any) -> None:
+    """A table as csv that a spreadsheet only shows.
+
+    Texts that one would run as a formula (they begin with = + - @) get an apostrophe in front;
+    numbers stay as they are.
+    """
+    shown = table.copy()
+    for column in table.columns[[not pd.api.types.is_numeric_dtype(t) for t in table.dtypes]]:
+        shown[column] = table[column].map(_as_text)
+    shown.columns = [_as_text(column) for column in table.columns]
+    shown.to_csv(file, index=False, **options)
+
+
+def _as_text(value: Any) -> Any:
+    if not isinstance(value, str) or value[:1] not in tuple("=+-@\t\r"):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def export(file: Path, what: str, where: dict[str, Any] | None = None) -> str:
-    """Write a table as FILE.csv or FILE.parquet and its columns as FILE.columns.json; says what was written.
+    """Write a table as FILE.csv or FILE.parquet, its columns as FILE.columns.json; says so.
 
     Raises:
         CompanionError: another ending, nothing to export, or the folder cannot be written.
     """
     if file.suffix not in (".csv", ".parquet"):
         raise CompanionError(f"--to takes a file that ends in .csv or .parquet; got {file}")
-    found, columns = table(what, where), file.with_suffix(".columns.json")
-    try:
+    table = stored_table(what, where)
+    columns = file.with_suffix(".columns.json")
+    with one_line_errors(file, StoreError, "choose another folder, or free some space"):
         file.parent.mkdir(parents=True, exist_ok=True)
         if file.suffix == ".csv":
-            found.to_csv(file, index=False)
+            write_csv(table, file)
         else:
-            found.to_parquet(file, index=False)
-        columns.write_text(json.dumps(describe(list(found)), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise CompanionError(f"cannot write {file}: {error.strerror}") from error
-    return f"{len(found):,} rows, {len(found.columns)} columns, in {file}; what each column means, in {columns}"
+            table.to_parquet(file, index=False)
+        columns.write_text(json.dumps(describe(list(table)), indent=1) + "\n", encoding="utf-8")
+    size = f"{len(table):,} rows, {len(table.columns)} columns"
+    return f"{size}, in {file}; what each column means, in {columns}"
 
 
 def tensorboard(folder: Path) -> str:
-    """Write all stored runs as event files, one folder a run: DATASET/MODEL/ACQUISITION/seed_N_ID. Steps are labels.
+    """Write all stored runs as event files: DATASET/MODEL/ACQUISITION/seed_N_ID. Steps are labels.
 
     Events of an earlier call are replaced, other files stay.
 
@@ -87,32 +112,30 @@ def tensorboard(folder: Path) -> str:
         raise CompanionError(
             "TensorBoard is not installed: pip install -e '.[tensorboard]'"
         ) from error
-    runs = list(table("metrics").groupby("run_id", sort=False))
+    runs = list(stored_table("metrics").groupby("run_id", sort=False))
     progress = Progress(len(runs), "event files", "run")
     for run_id, rows in runs:
-        first = rows.iloc[0]
-        model = first["model"].replace("/", "_").replace(":", "_")
-        target = (
-            folder
-            / first["dataset"]
-            / model
-            / first["acquisition"]
-            / f"seed_{first['seed']}_{run_id[:8]}"
-        )
+        target = _event_folder(folder, run_id, rows.iloc[0])
         for old in target.glob("events.out.tfevents.*"):
             old.unlink()
         with SummaryWriter(target) as writer:
-            for row in rows.itertuples():
-                group = "" if row.subgroup == "all" else f"/{row.subgroup.replace('/', '_')}"
-                writer.add_scalar(f"{row.split}/{row.metric}{group}", row.value, row.n_labels)
-            _add_fits(writer, run_id)
+            _write_events(writer, run_id, rows)
         progress.add(1)
     progress.close()
     return f"{len(runs)} runs in {folder}; look at them with: tensorboard --logdir {folder}"
 
 
-def _add_fits(writer, run_id: str) -> None:
-    for round_ in store.read_rounds(store.runs_folder() / run_id / "rounds.jsonl"):
-        for name, value in (round_.fit or {}).items():
+def _event_folder(folder: Path, run_id: str, run: pd.Series) -> Path:
+    model = run["model"].replace("/", "_").replace(":", "_")
+    last = f"seed_{run['seed']}_{run_id[:8]}"
+    return folder / run["dataset"] / model / run["acquisition"] / last
+
+
+def _write_events(writer: Any, run_id: str, rows: pd.DataFrame) -> None:
+    for row in rows.itertuples():
+        group = "" if row.subgroup == "all" else f"/{row.subgroup.replace('/', '_')}"
+        writer.add_scalar(f"{row.split}/{row.metric}{group}", row.value, row.n_labels)
+    for each in store.StoredRun.at(runs_folder() / run_id).rounds():
+        for name, value in (each.fit or {}).items():
             if isinstance(value, int | float):
-                writer.add_scalar(f"fit/{name}", value, round_.n_labels)
+                writer.add_scalar(f"fit/{name}", value, each.n_labels)

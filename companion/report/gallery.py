@@ -1,6 +1,5 @@
-"""TODO: what this room holds."""
+"""The page of a run, index.html: whether the claims hold, and every figure with its caption."""
 
-import html
 import re
 import shutil
 from pathlib import Path
@@ -8,108 +7,96 @@ from typing import Any
 
 import pandas as pd
 
-from companion.notebook_text import _first_cell, captions, heading, notebook_names
-from companion.report.claims import COLUMNS
+from companion.notebook_text import captions, claim, heading, notebook_names
+from companion.report.claims import COLUMNS, VERDICTS
 from companion.report.export import DICTIONARY
-from companion.report.pages import NAVIGATION, TEMPLATES, _page, plain
+from companion.report.pages import TEMPLATES, link_neighbours, page, picture_size, plain
+from companion.report.reference import compare, in_one_line, read_reference
 
-VERDICTS = {  # a sign beside the colour, and what the word means
-    "reproduced": (
-        "✓",
-        "the whole 95% interval is on the claim's side, or where the claim is no effect, allows for none",
-    ),
-    "right direction": (
-        "↗",
-        "the estimate is on the claim's side, but its interval reaches to no effect",
-    ),
-    "not reproduced": (
-        "✗",
-        "the estimate is on the other side, or where the claim is no effect, the interval excludes none",
-    ),
-    "not testable": ("–", "too few seeds for an interval, or not part of this preset"),
-}
+# the words of a heading before its first punctuation, a question mark included
+SHORT = re.compile(r"[^:,?]*\??")
 
 
-def gallery(names: list[str], preset: str, output: Path) -> Path:
-    """Write `output`/index.html, claims.csv and data_dictionary.csv: the claims table, and every figure with its caption.
+def write_gallery(names: list[str], preset: str, output: Path, reference: str) -> Path:
+    """Write `output`/index.html, claims.csv and data_dictionary.csv; returns the page.
 
     Args:
         names: notebooks asked for; any others that `output` holds are shown as well.
+        reference: name of the committed result to compare with; "" compares with none.
     """
-    from jinja2 import Environment
-
-    entries = [
-        _entry(n, output / n)
-        for n in notebook_names()
-        if n in names or (output / n / f"{n}.html").exists()
-    ]
-    found = [e["name"] for e in entries if "claims.csv" in e["tables"]]
-    tables = [pd.read_csv(output / name / "claims.csv").assign(notebook=name) for name in found]
-    claims = pd.concat(
-        [t for t in tables if len(t)] or [pd.DataFrame(columns=[*COLUMNS, "notebook"])]
-    )
+    is_shown = {
+        name: name in names or (output / name / f"{name}.html").exists()
+        for name in notebook_names()
+    }
+    entries = [_entry(name, output / name) for name, shown in is_shown.items() if shown]
+    claims = collect_claims(output)
     claims.to_csv(output / "claims.csv", index=False, float_format="%.6g")
     shutil.copyfile(DICTIONARY, output / DICTIONARY.name)
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = lambda v: "–" if pd.isna(v) else f"{v:.3f}".replace("-", "−")
+    comparison = compare(claims, read_reference(reference) if reference else pd.DataFrame())
     counts = claims["verdict"].value_counts()
-    body = environment.from_string((TEMPLATES / "gallery.html").read_text(encoding="utf-8")).render(
+    body = _fill(
+        "gallery.html",
         entries=entries,
-        claims={n: rows.to_dict("records") for n, rows in claims.groupby("notebook")},
+        claims={name: rows.to_dict("records") for name, rows in comparison.groupby("notebook")},
         preset=preset,
         counts={verdict: counts[verdict] for verdict in VERDICTS if verdict in counts},
         verdicts=VERDICTS,
         n_claims=len(claims),
+        agreement=in_one_line(comparison, reference) if reference else "",
+        is_compared=bool((comparison["compared"] != "").any()),
     )
-    page = output / "index.html"
-    page.write_text(_page(body, "all figures"), encoding="utf-8")
-    _link_neighbours([e for e in entries if e["done"]], output)
-    return page
+    index = output / "index.html"
+    index.write_text(page(body, "all figures"), encoding="utf-8")
+    link_neighbours(output, {e["name"]: e["short"] for e in entries if e["done"]})
+    return index
 
 
-def _link_neighbours(entries: list[dict[str, Any]], output: Path) -> None:
-    """On each notebook's page: the way back, and to the notebooks before and after it that are here."""
-    for before, entry, after in zip([None, *entries], entries, [*entries[1:], None], strict=False):
-        links = [
-            f'<a href="../{e["name"]}/{e["name"]}.html" rel="{rel}">{html.escape(words.format(e["short"]))}</a>'
-            if e
-            else "<span></span>"
-            for e, rel, words in ((before, "prev", "← {}"), (after, "next", "{} →"))
-        ]
-        navigation = (
-            f'<nav class="around">{links[0]}<a href="../index.html">All figures</a>{links[1]}</nav>'
-        )
-        page = output / entry["name"] / f"{entry['name']}.html"
-        page.write_text(
-            re.sub(
-                f'{NAVIGATION}|<nav class="around">.*?</nav>',
-                lambda _, n=navigation: n,
-                page.read_text(encoding="utf-8"),
-            ),
-            encoding="utf-8",
-        )
+def collect_claims(output: Path) -> pd.DataFrame:
+    """The claims of all notebooks that a folder of figures holds: claims.COLUMNS and notebook."""
+    columns = [*COLUMNS, "notebook"]
+    tables = []
+    for name in notebook_names():
+        file = output / name / "claims.csv"
+        table = pd.read_csv(file) if file.exists() else pd.DataFrame()
+        if len(table) and set(COLUMNS) <= set(table) and set(table["verdict"]) <= set(VERDICTS):
+            tables.append(table.assign(notebook=name)[columns])
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+def _fill(template: str, **values: Any) -> str:
+    """A template of jinja, with whatever is filled in escaped."""
+    from jinja2 import Environment
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = _number
+    text = (TEMPLATES / template).read_text(encoding="utf-8")
+    return environment.from_string(text).render(**values)
+
+
+def _number(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.3f}".replace("-", "−")
 
 
 def _entry(name: str, folder: Path) -> dict[str, Any]:
+    """What the page shows of a notebook."""
     from nbconvert.filters import markdown2html
 
-    first, described = _first_cell(name), captions(name)
-    claim = next(p for p in first.split("\n\n") if p.startswith("**The claim.**"))
+    described = captions(name)
     drawn = [figure for figure in described if (folder / f"{figure}.png").exists()]
-    drawn += sorted({p.stem for p in folder.glob("*.png")} - set(drawn))
-    texts = {
-        figure: described.get(figure) or figure.replace("_", " ").capitalize() for figure in drawn
-    }
-    figures = [
-        {"name": f, "caption": markdown2html(text), "alt": plain(text)} for f, text in texts.items()
-    ]
+    drawn += sorted({file.stem for file in folder.glob("*.png")} - set(drawn))
+    figures = []
+    for figure in drawn:
+        text = described.get(figure) or figure.replace("_", " ").capitalize()
+        width, height = picture_size(folder / f"{figure}.png")
+        words = {"caption": markdown2html(text), "alt": plain(text)}
+        figures.append({"name": figure, "width": width, "height": height, **words})
     return {
         "name": name,
         "number": name[:2],
         "heading": heading(name),
-        "short": re.match(r"[^:,?]*\??", heading(name))[0],
+        "short": SHORT.match(heading(name))[0],
         "done": (folder / f"{name}.html").exists(),
-        "claim": markdown2html(claim.removeprefix("**The claim.**")),
+        "claim": markdown2html(claim(name)),
         "figures": figures,
-        "tables": [p.name for p in sorted(folder.glob("*.csv"))],
+        "tables": [file.name for file in sorted(folder.glob("*.csv"))],
     }

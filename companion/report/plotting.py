@@ -1,8 +1,10 @@
-"""What two notebooks draw alike, in one style: curves with seed bands, bars against the pool's share, contact sheets."""
+"""What two notebooks draw or show alike, in one style: curves with seed bands, bars, tables."""
+
+from __future__ import annotations
 
 import textwrap
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,9 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from alpt_lib.registry import TITLES, title
-from companion.report.estimates import interval
+from companion.report.estimates import seed_means
 
-# one colour per acquisition function everywhere; distinguishable with every common colour blindness (Okabe and Ito)
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+# one colour per acquisition function; told apart with every colour blindness (Okabe and Ito)
 COLOURS = {
     "random": "#6b6b6b",
     "least_confidence": "#0072b2",
@@ -23,7 +28,8 @@ COLOURS = {
     "margin": "#cc79a7",
 }
 
-MODEL_COLOURS = {  # pretrained in blue, darker with size; not pretrained in grey
+# pretrained in blue, darker with size; not pretrained in grey
+MODEL_COLOURS = {
     "bit-s": "#56b4e9",
     "bit-m": "#0072b2",
     "bit-m-deep": "#00395a",
@@ -44,9 +50,11 @@ SUBGROUP_COLOURS = [
     "#f0e442",
 ]
 
-WIDTH = 6.4  # inches: every figure, so that its text is readable in a column of 640 px, or printed at 9 cm
+# inches: every figure, so that its text is readable in a column of 640 px, or printed at 9 cm
+WIDTH = 6.4
 
-HIGHLIGHT = "#d55e00"  # frames of disambiguating examples, lines of the pool's share
+# frames of disambiguating examples, lines of the pool's share
+HIGHLIGHT = "#d55e00"
 
 NAMES = {
     "random": "random",
@@ -60,85 +68,92 @@ NAMES = {
     "accuracy_train_weighted": "accuracy, weighted as the pool",
 }
 
+STYLE = {
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "axes.titlesize": "medium",
+    "axes.titlelocation": "left",
+    "figure.dpi": 100,
+    "figure.constrained_layout.use": True,
+    "legend.frameon": False,
+    "legend.fontsize": "small",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "alpt",
+    # an ordinary "$5 or $6" in somebody's text or class name is no formula
+    "text.parse_math": False,
+    "xtick.bottom": True,
+    "ytick.left": True,
+}
+
 
 def name(key: str) -> str:
-    """A metric or acquisition function in words: `accuracy_reviewer_p10` -> accuracy, worst 10th percentile of reviewers."""
+    """A metric, acquisition function or model in words, such as "accuracy, mean by reviewer"."""
+    if key in NAMES:
+        return NAMES[key]
+    if key in TITLES or ":" in key:
+        return title(key)
     over = key.removeprefix("accuracy_")
-    if key not in NAMES and over.endswith("_p10"):
+    if over.endswith("_p10"):
         return f"accuracy, worst 10th percentile by {over.removesuffix('_p10')}"
-    if key not in NAMES and over.endswith("_mean"):
+    if over.endswith("_mean"):
         return f"accuracy, mean by {over.removesuffix('_mean')}"
-    return NAMES.get(key) or (title(key) if key in TITLES or ":" in key else key.replace("_", " "))
+    return key.replace("_", " ")
 
 
 def house_style() -> None:
     """Set seaborn's theme and what makes the same figure the same bytes."""
-    sns.set_theme(
-        context="paper",
-        style="ticks",
-        font_scale=0.95,
-        rc={
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.grid": True,
-            "grid.color": "#e6e6e6",
-            "axes.titlesize": "medium",
-            "axes.titlelocation": "left",
-            "figure.dpi": 100,
-            "figure.constrained_layout.use": True,
-            "legend.frameon": False,
-            "legend.fontsize": "small",
-            "svg.fonttype": "none",
-            "svg.hashsalt": "alpt",
-            "xtick.bottom": True,
-            "ytick.left": True,
-        },
-    )
+    sns.set_theme(context="paper", style="ticks", font_scale=0.95, rc=STYLE)
 
 
 def panels(n: int, height: float = 2.3, **options: Any) -> tuple[Figure, list[Axes]]:
     """A figure of n panels, two a row, each `height` inches high; options as for `plt.subplots`."""
-    figure, axes = plt.subplots(
-        -(-n // 2), 2, figsize=(WIDTH, height * -(-n // 2)), squeeze=False, **options
-    )
+    n_rows = -(-n // 2)
+    size = (WIDTH, height * n_rows)
+    figure, axes = plt.subplots(n_rows, 2, figsize=size, squeeze=False, **options)
     for ax in axes.flat[n:]:
         ax.set_visible(False)
     return figure, list(axes.flat[:n])
 
 
-def show_table(table: pd.DataFrame):
-    """A table for reading: columns in words, metrics and acquisition functions too, three decimals."""
+def show_table(table: pd.DataFrame) -> Styler:
+    """A table for reading: metrics, acquisition functions, models and columns in words."""
     words = table.copy()
     for column, say in (("metric", name), ("acquisition", name), ("model", title)):
         if column in words:
             words[column] = words[column].map(say)
-    return (
-        words.rename(columns=lambda c: str(c).replace("_", " "))
-        .style.hide(axis="index")
-        .format(precision=3, na_rep="–")
-    )
+    return reading_style(words)
+
+
+def reading_style(table: pd.DataFrame) -> Styler:
+    """Numbers with three decimals; what users named is shown as text, never run as html."""
+    words = table.rename(columns=lambda column: str(column).replace("_", " "))
+    shown = words.style.hide(axis="index")
+    shown = shown.format(precision=3, na_rep="–", escape="html")
+    return shown.format_index(escape="html", axis="columns")
 
 
 def subgroup_colours(names: list[str]) -> dict[str, Any]:
     """A colour for each subgroup; more than eight are told apart by hue alone."""
-    palette = (
-        SUBGROUP_COLOURS
-        if len(names) <= len(SUBGROUP_COLOURS)
-        else sns.color_palette("husl", len(names))
-    )
+    palette = SUBGROUP_COLOURS
+    if len(names) > len(palette):
+        palette = sns.color_palette("husl", len(names))
     return dict(zip(names, palette, strict=False))
 
 
 def seed_note(runs: pd.DataFrame) -> str:
-    """What the bands and error bars of a figure show, and how many seeds they rest on (fewer where runs failed).
+    """What a figure's bands and error bars show, and how many seeds they rest on.
 
     Args:
         runs: one row a run, with dataset, model, acquisition and seed.
     """
-    n = runs.groupby(["dataset", "model", "acquisition"]).seed.nunique()
-    if n.max() < 2:
+    n_seeds = runs.groupby(["dataset", "model", "acquisition"])["seed"].nunique()
+    fewest, most = n_seeds.min(), n_seeds.max()
+    if most < 2:
         return "1 seed: no interval can be drawn"
-    return f"95% CI over {n.min() if n.min() == n.max() else f'{n.min()} to {n.max()}'} seeds (Gaussian approximation)"
+    number = most if fewest == most else f"{fewest} to {most}"
+    return f"95% CI over {number} seeds (Gaussian approximation)"
 
 
 def curve(
@@ -153,98 +168,102 @@ def curve(
     Args:
         rows: one number a seed, group and x: columns `by`, `x`, value.
     """
-    lines = {}
+    ends = []
     for key, of_group in rows.groupby(by, sort=False):
-        table = interval(of_group, [x]).sort_values(x)
+        table = seed_means(of_group, [x]).sort_values(x)
         colour = (colours or COLOURS).get(key)
         (line,) = ax.plot(table[x], table["mean"], "o-", markersize=3.5, color=colour)
-        ax.fill_between(
-            table[x],
-            table["ci_low"],
-            table["ci_high"],
-            alpha=0.15,
-            linewidth=0,
-            color=line.get_color(),
-        )
-        lines[key] = (table[x].iloc[-1], table["mean"].iloc[-1], line.get_color())
+        band = {"alpha": 0.15, "linewidth": 0, "color": line.get_color()}
+        ax.fill_between(table[x], table["ci_low"], table["ci_high"], **band)
+        ends.append((table["mean"].iloc[-1], table[x].iloc[-1], name(key), line.get_color()))
     if x == "round":
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _label_ends(ax, lines)
+    label_ends(ax, ends)
 
 
-def _label_ends(ax: Axes, ends: dict[str, tuple[float, float, str]]) -> None:
-    """Names beside line ends, moved apart where lines end close together: such a group is spread about its own middle."""
+def label_ends(ax: Axes, ends: list[tuple[float, float, str, str]]) -> None:
+    """Names beside line ends, moved apart where lines end close together.
+
+    Args:
+        ends: of each line its last y and x, its name and its colour.
+    """
+    ends = sorted(ends, key=lambda end: end[0])
     low, high = ax.get_ylim()
-    gap, groups = (high - low) * 0.09, []
-    for end in sorted(ends.items(), key=lambda item: item[1][1]):
-        groups.append([end])
-        while (
-            len(groups) > 1
-            and _middle(groups[-1]) - _middle(groups[-2])
-            < gap * (len(groups[-1]) + len(groups[-2])) / 2
-        ):
+    heights = spread([y for y, *_ in ends], gap=(high - low) * 0.09, floor=low)
+    for height, (_, x, text, colour) in zip(heights, ends, strict=True):
+        ax.annotate(
+            text,
+            (x, height),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize="small",
+            annotation_clip=False,
+        )
+
+
+def spread(heights: list[float], gap: float, floor: float) -> list[float]:
+    """Ascending heights at least `gap` apart; those too close are spread about their middle."""
+    groups: list[list[float]] = []
+    for height in heights:
+        groups.append([height])
+        while len(groups) > 1 and _are_close(groups[-2], groups[-1], gap):
             last = groups.pop()
             groups[-1] += last
-    previous = -np.inf
+    placed: list[float] = []
     for group in groups:
-        lowest = max(
-            _middle(group) - gap * (len(group) - 1) / 2, min(low, _middle(group))
-        )  # not below the panel
-        for i, (key, (x, _, colour)) in enumerate(group):
-            previous = max(lowest + i * gap, previous + gap)
-            ax.annotate(
-                name(key),
-                (x, previous),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                color=colour,
-                fontsize="small",
-                annotation_clip=False,
-            )
+        middle = float(np.mean(group))
+        lowest = max(middle - gap * (len(group) - 1) / 2, min(floor, middle))
+        for i in range(len(group)):
+            previous = placed[-1] + gap if placed else -np.inf
+            placed.append(max(lowest + i * gap, previous))
+    return placed
 
 
-def _middle(group: list[tuple[str, tuple[float, float, str]]]) -> float:
-    return float(np.mean([y for _, (_, y, _) in group]))
+def _are_close(below: list[float], above: list[float], gap: float) -> bool:
+    """Whether two groups of names would overlap, each spread about its middle."""
+    between = float(np.mean(above)) - float(np.mean(below))
+    return between < gap * (len(below) + len(above)) / 2
 
 
 def bars(
     ax: Axes, rows: pd.DataFrame, x: str, by: str = "acquisition", colours: dict | None = None
 ) -> None:
-    """A group of bars per value of `x`, one per value of `by`, means over seeds with 95% error bars.
+    """A group of bars per value of `x`, a bar per value of `by`: means over seeds, 95% whiskers.
 
     Args:
         rows: one number a seed, x and group: columns `x`, `by`, value.
     """
-    positions, groups = list(dict.fromkeys(rows[x])), list(dict.fromkeys(rows[by]))
+    positions = list(dict.fromkeys(rows[x]))
+    groups = list(dict.fromkeys(rows[by]))
     width = 0.8 / len(groups)
+    whiskers = {"fmt": "none", "ecolor": "black", "elinewidth": 1}
     for i, key in enumerate(groups):
-        table = interval(rows[rows[by] == key], [x]).set_index(x).reindex(positions)
+        table = seed_means(rows[rows[by] == key], [x]).set_index(x).reindex(positions)
         at = np.arange(len(positions)) + (i - (len(groups) - 1) / 2) * width
-        ax.bar(
-            at, table["mean"], width * 0.92, color=(colours or COLOURS).get(key), label=name(key)
-        )
-        ax.errorbar(
-            at,
-            table["mean"],
-            (table["ci_high"] - table["ci_low"]) / 2,
-            fmt="none",
-            ecolor="black",
-            elinewidth=1,
-        )
-    words = [name(str(p)).replace("/", "\n").replace(", ", "\n") for p in positions]
-    wrap = partial(textwrap.wrap, width=12 if len(positions) > 3 else 16, break_on_hyphens=False)
-    narrow = ["\n".join(line for part in w.split("\n") for line in wrap(part)) for w in words]
-    ax.set_xticks(
-        range(len(positions)),
-        words if len(positions) > 6 else narrow,
-        rotation=90 if len(positions) > 6 else 0,
-    )
+        colour = (colours or COLOURS).get(key)
+        ax.bar(at, table["mean"], width * 0.92, color=colour, label=name(key))
+        ax.errorbar(at, table["mean"], (table["ci_high"] - table["ci_low"]) / 2, **whiskers)
+    _name_groups(ax, [name(str(position)) for position in positions])
     ax.grid(axis="x", visible=False)
 
 
+def _name_groups(ax: Axes, words: list[str]) -> None:
+    """Names below groups of bars: a few in short lines, many upright."""
+    lines = [text.replace("/", "\n").replace(", ", "\n") for text in words]
+    if len(words) > 6:
+        ax.set_xticks(range(len(words)), lines, rotation=90)
+        return
+    wrap = partial(textwrap.wrap, width=12 if len(words) > 3 else 16, break_on_hyphens=False)
+    narrow = []
+    for text in lines:
+        narrow.append("\n".join(line for part in text.split("\n") for line in wrap(part)))
+    ax.set_xticks(range(len(words)), narrow)
+
+
 def bars_with_pool_share(ax: Axes, rows: pd.DataFrame, pool: pd.Series, x: str) -> None:
-    """Shares among acquired examples as `bars`, with a line at each value's share of the pool (paper, Figs. 4, 5)."""
+    """Shares among acquired examples, a line at each share of the pool (paper, Figs. 4, 5)."""
     bars(ax, rows, x)
     for position, value in enumerate(dict.fromkeys(rows[x])):
         ax.plot(
@@ -252,5 +271,5 @@ def bars_with_pool_share(ax: Axes, rows: pd.DataFrame, pool: pd.Series, x: str) 
             [pool[value]] * 2,
             color=HIGHLIGHT,
             linewidth=2,
-            label="share of the pool" if position == 0 else None,
+            label=None if position else "share of the pool",
         )

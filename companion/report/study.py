@@ -1,35 +1,43 @@
-"""TODO: what this room holds."""
+"""A study is what a notebook works with: the tidy tables of its runs, those missing done first."""
+
+from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from alpt_lib import datasets, registry
-from alpt_lib.config import RunConfig
+from alpt_lib import registry
+from alpt_lib.datasets import Dataset
 from alpt_lib.files import home
-from companion.runs import store
+from companion.report.export import write_csv
 from companion.runs.execute import RunsFailed, execute
 from companion.runs.parameters import read_parameters
-from companion.runs.plan import Planned, plan_runs, prepare
+from companion.runs.plan import Planned, plan_runs, prepare_datasets
+from companion.runs.store import StoredRun
 
-STORED_ONLY = (
-    "ALPT_STORED_ONLY"  # set while figures are rendered: the runs were done, or have failed, before
-)
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# environment variable, set while figures are rendered: the runs were done, or have failed, before
+STORED_ONLY = "ALPT_STORED_ONLY"
 
 
 @dataclass
 class Study:
-    """What a notebook works with: tidy tables of all its runs, its datasets, and where its figures go."""
+    """What a notebook works with: tidy tables of its runs, datasets, where its figures go."""
 
     parameters: dict[str, Any]
-    metrics: pd.DataFrame  # run columns, results.METRIC_COLUMNS
-    acquisitions: pd.DataFrame  # run columns, results.ACQUISITION_COLUMNS, attributes
-    runs: pd.DataFrame  # one row a run: run columns, rounds, steps and stopping reasons
-    datasets: dict[str, datasets.Dataset]
+    # run columns, then store.METRIC_COLUMNS
+    metrics: pd.DataFrame
+    # run columns, then store.ACQUISITION_COLUMNS and the manifest's attributes
+    acquisitions: pd.DataFrame
+    # one row a run: run columns, rounds, steps and stopping reasons
+    runs: pd.DataFrame
+    datasets: dict[str, Dataset]
     output: Path
 
     @property
@@ -40,14 +48,17 @@ class Study:
 
     @property
     def headline(self) -> pd.DataFrame:
-        """The rows of `main` that curves are drawn of: at most two metrics a dataset, those that it describes, then the
-        accuracy on its minority subgroups."""
-        rows, parts = self.main[self.main["subgroup"] == "all"], []
+        """The rows of `main` that curves are drawn of: at most two metrics a dataset.
+
+        They are those that the dataset describes, then the accuracy on its minority subgroups.
+        """
+        overall = self.main[self.main["subgroup"] == "all"]
+        parts = []
         for name, data in self.datasets.items():
-            of_dataset = rows[rows["dataset"] == name]
+            rows = overall[overall["dataset"] == name]
             wanted = dict.fromkeys([*data.description.figure_metrics, "accuracy_minority"])
-            found = [m for m in wanted if (of_dataset["metric"] == m).any()][:2]
-            parts += [of_dataset[of_dataset["metric"] == m] for m in found]
+            measured = [metric for metric in wanted if (rows["metric"] == metric).any()]
+            parts += [rows[rows["metric"] == metric] for metric in measured[:2]]
         return pd.concat(parts, ignore_index=True)
 
     def title(self, dataset: str, model: str = "") -> str:
@@ -55,7 +66,7 @@ class Study:
         described = self.datasets[dataset].description.title or dataset
         return f"{described}: {registry.title(model)}" if model else described
 
-    def save(self, figure, name: str) -> None:
+    def save(self, figure: Figure, name: str) -> None:
         """Write a figure as png and svg."""
         self.output.mkdir(parents=True, exist_ok=True)
         for suffix, options in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
@@ -64,70 +75,81 @@ class Study:
     def save_table(self, table: pd.DataFrame, name: str) -> None:
         """Write a tidy table as csv."""
         self.output.mkdir(parents=True, exist_ok=True)
-        table.to_csv(self.output / f"{name}.csv", index=False, float_format="%.6g")
+        write_csv(table, self.output / f"{name}.csv", float_format="%.6g")
 
 
-def run(notebook: str, namespace: dict[str, Any]) -> Study:
-    """The one call of every notebook: read its parameters, do the runs that are missing, load all tables.
+def run_study(notebook: str, namespace: dict[str, Any]) -> Study:
+    """The one call of every notebook: read parameters, do the runs that are missing, load tables.
 
     Runs that fail are named and left out of the tables, so figures rest on fewer seeds, and say so.
 
     Args:
         notebook: its name, e.g. "01_accuracy_curves"; figures go to <output>/<name>.
         namespace: the notebook's globals().
+    Raises:
+        RunsFailed: no run on one of the datasets is finished.
     """
     parameters = read_parameters(namespace)
-    prepare(parameters)
+    prepare_datasets(parameters)
     planned = plan_runs(parameters)
+    n_stored = sum(each.run.is_done() for each in planned)
     why = "the same command again says why"
     try:
         if STORED_ONLY not in os.environ:
-            execute([p.config for p in planned], parameters["workers"])
+            execute([each.run for each in planned], parameters["workers"])
     except RunsFailed as error:
         why = str(error)
-    finished = [p for p in planned if store.is_done(p.config)]
-    for dataset in {p.dataset for p in planned} - {p.dataset for p in finished}:
-        raise RunsFailed(f"no run on {dataset} is finished: {why}")
-    if left_out := [p for p in planned if p not in finished]:
-        reasons = sorted({reason for p in left_out if (reason := store.failure(p.config))})
-        print(
-            f"Left out: {len(left_out)} of {len(planned)} runs, which are not finished. {' '.join(reasons)}".strip()
-        )
-    return load_study(notebook, parameters, finished)
+    finished = [each for each in planned if each.run.is_done()]
+    without = {each.dataset for each in planned} - {each.dataset for each in finished}
+    if without:
+        raise RunsFailed(f"no run on {sorted(without)[0]} is finished: {why}")
+    study = load_study(notebook, parameters, finished)
+    where = os.path.relpath(study.output, home())
+    print(f"{n_stored} runs found, {len(finished) - n_stored} done now; figures go to {where}")
+    _say_left_out([each.run for each in planned if each not in finished], len(planned))
+    return study
 
 
-def load_study(notebook: str, parameters: dict[str, Any], planned: list[Planned]) -> Study:
-    """The tables of runs that are stored."""
-    by_name = {p.dataset: datasets.read_dataset(Path(p.config.dataset)) for p in planned}
+def _say_left_out(runs: Sequence[StoredRun], n_planned: int) -> None:
+    if runs:
+        reasons = sorted({reason for run in runs if (reason := run.failure())})
+        first = f"Left out: {len(runs)} of {n_planned} runs, which are not finished."
+        print(" ".join([first, *reasons]))
+
+
+def load_study(notebook: str, parameters: dict[str, Any], planned: Sequence[Planned]) -> Study:
+    """The tables of runs that are stored.
+
+    Args:
+        parameters: checked. planned: finished runs, with their datasets.
+    """
     return Study(
         parameters,
-        _table(planned, store.metrics_of),
-        _table(planned, store.acquisitions_of),
-        _table(planned, _run_row),
-        by_name,
+        _gather(planned, StoredRun.metrics),
+        _gather(planned, StoredRun.acquisitions),
+        _gather(planned, _run_row),
+        {each.dataset: each.data for each in planned},
         home() / parameters["output"] / notebook,
     )
 
 
-def _table(planned: list[Planned], read: Callable[[RunConfig], pd.DataFrame]) -> pd.DataFrame:
+def _gather(planned: Sequence[Planned], read: Callable[[StoredRun], pd.DataFrame]) -> pd.DataFrame:
+    """One table of all runs, each row with the columns that tell its run."""
     frames = []
-    for p in planned:
-        table = read(p.config)
-        columns = pd.DataFrame([p.columns] * len(table), index=table.index)
-        frames.append(pd.concat([columns, table[[c for c in table if c not in p.columns]]], axis=1))
+    for each in planned:
+        table = read(each.run)
+        table = table.drop(columns=[name for name in each.columns if name in table])
+        columns = pd.DataFrame([each.columns] * len(table), index=table.index)
+        frames.append(pd.concat([columns, table], axis=1))
     return pd.concat(frames, ignore_index=True)
 
 
-def _run_row(config: RunConfig) -> pd.DataFrame:
-    fits = [r.fit for r in store.read(config) if r.fit]
-    return pd.DataFrame(
-        [
-            {
-                "n_rounds": config.protocol.n_rounds,
-                "n_fits": len(fits),
-                "mean_steps": sum(f["n_steps"] for f in fits) / len(fits),
-                "share_stopped_by_rule": sum(f["stopped_by"] != "max_steps" for f in fits)
-                / len(fits),
-            }
-        ]
-    )
+def _run_row(run: StoredRun) -> pd.DataFrame:
+    fits = pd.DataFrame([each.fit for each in run.rounds() if each.fit])
+    row = {
+        "n_rounds": run.config.protocol.n_rounds,
+        "n_fits": len(fits),
+        "mean_steps": sum(fits["n_steps"]) / len(fits),
+        "share_stopped_by_rule": sum(fits["stopped_by"] != "max_steps") / len(fits),
+    }
+    return pd.DataFrame([row])

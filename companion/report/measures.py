@@ -1,0 +1,205 @@
+"""What a claim measures: of a study's tables one estimate with its interval over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from alpt_lib.metrics import rare
+from companion.report.estimates import (
+    RANDOM,
+    Interval,
+    arm_values,
+    gains_by_seed,
+    last_rounds,
+    matched_share,
+    mean_savings,
+    t_interval,
+    upsampling_by_run,
+)
+
+if TYPE_CHECKING:
+    from companion.report.study import Study
+
+LEAST_CONFIDENCE = "least_confidence"
+
+RESAMPLES = 300
+
+Measure = Callable[["Study"], Interval]
+
+
+class NotTestable(Exception):
+    """The study lacks a dataset, model or acquisition function that the claim speaks of."""
+
+
+def gain(
+    dataset: str, metric: str, model: str = "", acquisition: str = LEAST_CONFIDENCE
+) -> Measure:
+    """What an acquisition function ends with above random sampling (paper, section 5.1)."""
+    return lambda study: t_interval(gains(study, dataset, metric, model, acquisition))
+
+
+def gain_difference(dataset: str, metric: str, model: str, other: str) -> Measure:
+    """Gain of one model minus the gain of another, paired by seed (paper, section 6.2)."""
+
+    def measure(study: Study) -> Interval:
+        return t_interval(
+            gains(study, dataset, metric, model) - gains(study, dataset, metric, other)
+        )
+
+    return measure
+
+
+def lead(dataset: str, metric: str, acquisition: str, other: str) -> Measure:
+    """Gain of one acquisition function minus the gain of another (paper, section 5.2)."""
+
+    def measure(study: Study) -> Interval:
+        ahead = gains(study, dataset, metric, acquisition=acquisition)
+        return t_interval(ahead - gains(study, dataset, metric, acquisition=other))
+
+    return measure
+
+
+def upsampled(dataset: str, column: str = "subgroup") -> Measure:
+    """How many times its share of the pool the minority is asked for (paper, Figs. 4, 5)."""
+    return lambda study: t_interval(ratios(study, dataset, column))
+
+
+def saved_labels(dataset: str, metric: str) -> Measure:
+    """Label savings on mean curves; the interval resamples seeds, both arms of a seed together."""
+
+    def measure(study: Study) -> Interval:
+        rows = _select(study, metric, dataset=dataset, model=_usual_model(study, dataset))
+        arms = arm_values(rows[rows["round"] >= 0])
+        if not {LEAST_CONFIDENCE, RANDOM} <= set(arms):
+            raise NotTestable(f"{dataset}: random or least confidence is missing")
+        asked, drawn = arms[LEAST_CONFIDENCE], arms[RANDOM]
+        seeds = asked.columns.intersection(drawn.columns)
+        estimate = mean_savings(asked[seeds], drawn[seeds])
+        if len(seeds) < 2:
+            return Interval(estimate, np.nan, np.nan, len(seeds))
+        rng = np.random.default_rng(0)
+        resampled = []
+        for _ in range(RESAMPLES):
+            chosen = rng.choice(seeds, len(seeds))
+            resampled.append(mean_savings(asked[chosen], drawn[chosen]))
+        return Interval(estimate, *_percentiles(np.array(resampled)), len(seeds))
+
+    return measure
+
+
+def _percentiles(resampled: np.ndarray) -> tuple[float, float]:
+    """The middle 95%; a resample that never reaches random's final value (NaN) saves nothing."""
+    missed = np.isnan(resampled)
+    if missed.all():
+        return np.nan, np.nan
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    return (min(low, 1.0) if missed.mean() > 0.025 else low), high
+
+
+def probe_gap(at_round: int | None = None) -> Measure:
+    """Linear-probe accuracy, pretrained minus not (paper, Fig. 7); None takes the last round."""
+
+    def measure(study: Study) -> Interval:
+        dataset = next(iter(study.datasets))
+        untrained = [m for m in study.metrics["model"].unique() if m.endswith("-np")]
+        if not untrained:
+            raise NotTestable("no model that is not pretrained")
+        where = {} if at_round is None else {"round": at_round}
+        accuracy = []
+        for model in (_usual_model(study, dataset), untrained[0]):
+            rows = _select(study, "probe_accuracy_train_weighted", model=model, **where)
+            accuracy.append(_final_by_seed(rows))
+        return t_interval(accuracy[0] - accuracy[1])
+
+    return measure
+
+
+def slope(quantity: Callable[[Study, str], pd.Series]) -> Measure:
+    """Change per 10 points of matched share (paper, section 6.4): a line fitted for each seed."""
+
+    def measure(study: Study) -> Interval:
+        if len(study.datasets) < 3:
+            raise NotTestable("a trend needs at least three datasets")
+        shares = {name: matched_share(data) for name, data in study.datasets.items()}
+        by_dataset = {name: quantity(study, name) for name in study.datasets}
+        x = pd.Series(shares)
+        table = pd.DataFrame(by_dataset).dropna()
+        return t_interval(table.apply(lambda row: np.polyfit(x[row.index], row, 1)[0] / 10, axis=1))
+
+    return measure
+
+
+def rule_difference(study: Study) -> Interval:
+    """Final accuracy under the 0.1% rule minus early stopping, least confidence (Appendix D)."""
+    accuracy = {}
+    for rule in ("loss_ratio", "early_stopping"):
+        rows = _select(study, "accuracy", acquisition=LEAST_CONFIDENCE, stopping=rule)
+        accuracy[rule] = _final_by_seed(rows)
+    return t_interval(accuracy["loss_ratio"] - accuracy["early_stopping"])
+
+
+def gains(
+    study: Study,
+    dataset: str,
+    metric: str,
+    model: str = "",
+    acquisition: str = LEAST_CONFIDENCE,
+) -> pd.Series:
+    """Gain over random sampling, indexed by seed; "" takes the dataset's usual model."""
+    model = model or _usual_model(study, dataset)
+    paired = gains_by_seed(_select(study, metric, dataset=dataset, model=model), ["dataset"])
+    paired = paired[paired["acquisition"] == acquisition]
+    if paired.empty:
+        raise NotTestable(f"{dataset}: random or {acquisition} is missing")
+    return paired.set_index("seed")["value"].dropna()
+
+
+def ratios(study: Study, dataset: str, column: str = "subgroup") -> pd.Series:
+    """Share of the minority among acquired examples over its share in the pool, indexed by seed.
+
+    Args:
+        column: the subgroup, or an attribute whose rare values then are the minority.
+    """
+    model, data = _usual_model(study, dataset), study.datasets[dataset]
+    is_subgroup = column == "subgroup"
+    pool = pd.Series(data.subgroup("pool")) if is_subgroup else data.rows("pool")[column]
+    minority = data.minority if is_subgroup else rare(pool.value_counts(normalize=True))
+    asked = study.acquisitions
+    for name, value in (("dataset", dataset), ("model", model), ("acquisition", LEAST_CONFIDENCE)):
+        asked = asked[asked[name] == value]
+    if not minority or not (asked["round"] > 0).any():
+        raise NotTestable(f"{dataset} has no minority subgroups or no least-confidence arm")
+    asked = asked.assign(wanted=asked[column].isin(minority))
+    table = upsampling_by_run(asked, "wanted", pool.isin(minority))
+    return table[table["wanted"]].set_index("seed")["ratio"]
+
+
+def _usual_model(study: Study, dataset: str) -> str:
+    """The dataset's default model where the study has it, else its first pretrained one."""
+    if dataset not in study.datasets:
+        raise NotTestable(f"{dataset} is not in this study")
+    models = study.metrics.loc[study.metrics["dataset"] == dataset, "model"].unique()
+    default = study.datasets[dataset].description.default_model
+    if default in models:
+        return default
+    return next((model for model in models if not model.endswith("-np")), models[0])
+
+
+def _select(study: Study, metric: str, **where: str | int) -> pd.DataFrame:
+    """The metric over the whole first evaluation split, where columns have these values."""
+    rows = study.metrics
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    rows = rows[(rows["metric"] == metric) & (rows["subgroup"] == "all")]
+    if rows.empty:
+        raise NotTestable(f"no {metric} for {where}")
+    split = study.datasets[rows["dataset"].iloc[0]].eval_splits[0]
+    return rows[rows["split"] == split]
+
+
+def _final_by_seed(rows: pd.DataFrame) -> pd.Series:
+    return last_rounds(rows).set_index("seed")["value"]
