@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from alpt_lib.files import REPOSITORY
+from companion.cli import COMMANDS
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 LOCK = (REPOSITORY / "requirements.lock").read_text().splitlines()
@@ -114,6 +115,16 @@ def test_an_unknown_choice_of_torch_installs_nothing(set_up):
     assert "must be cpu or default; got cuda" in said
 
 
+def test_commands_and_options_are_written_down():
+    commands = {name: command for group in COMMANDS.values() for name, command in group.items()}
+    page = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `alpt (\w+)", page, re.MULTILINE) == list(commands)
+    header = (REPOSITORY / "run_all.sh").read_text(encoding="utf-8").partition("set -e")[0]
+    assert [
+        flag for flags, _ in commands["run"].options for flag in flags if flag not in header
+    ] == []
+
+
 def test_the_readme_is_one_page():
     assert len(README.encode()) <= 9000
 
@@ -125,7 +136,7 @@ def test_the_ten_lines_of_the_readme_run(tmp_path, monkeypatch, capsys):
     write_birds(tmp_path / folder)
     monkeypatch.chdir(tmp_path)
     exec(lines, {})
-    assert "20 labels: accuracy all " in capsys.readouterr().out
+    assert "20 labels: accuracy " in capsys.readouterr().out
 
 
 def test_the_claims_tables_are_those_of_the_reference_run():
