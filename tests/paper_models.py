@@ -15,7 +15,11 @@ SENTENCES = [
 
 
 def tiny_bit_npz(folder: Path, n_classes: int = 1000) -> tuple[str, Path]:
-    """Random weights as Google publishes BiT: kernels (height, width, in, out), float32. Returns a model's name and its file."""
+    """Random weights as Google publishes BiT: kernels (height, width, in, out), float32.
+
+    Returns:
+        a model's name and its file.
+    """
     file = Path(folder) / "BiT-tiny.npz"
     np.savez(file, **bit_arrays(n_classes))
     return TINY_BIT, file
@@ -23,12 +27,12 @@ def tiny_bit_npz(folder: Path, n_classes: int = 1000) -> tuple[str, Path]:
 
 def bit_arrays(n_classes: int = 1000, units: tuple[int, ...] = UNITS) -> dict[str, np.ndarray]:
     """Google's names -> random arrays; the middle of a unit has half its width."""
-    rng, arrays = np.random.default_rng(0), {}
+    rng = np.random.default_rng(0)
+    arrays = {}
 
     def kernel(name: str, side: int, n_in: int, n_out: int) -> None:
-        arrays[f"resnet/{name}/kernel"] = rng.normal(0.02, 0.05, (side, side, n_in, n_out)).astype(
-            np.float32
-        )
+        values = rng.normal(0.02, 0.05, (side, side, n_in, n_out))
+        arrays[f"resnet/{name}/kernel"] = values.astype(np.float32)
 
     def norm(name: str, n: int) -> None:
         arrays[f"resnet/{name}group_norm/gamma"] = rng.uniform(0.5, 1.5, n).astype(np.float32)
@@ -56,7 +60,7 @@ def bit_arrays(n_classes: int = 1000, units: tuple[int, ...] = UNITS) -> dict[st
 
 
 def tiny_roberta(folder: Path) -> Path:
-    """A folder as RoBERTa's on the hub: a masked language model of two random layers and a byte-level BPE tokenizer."""
+    """A folder as RoBERTa's on the hub: a masked language model of two random layers, and BPE."""
     import torch
     from tokenizers.implementations import ByteLevelBPETokenizer
     from tokenizers.processors import RobertaProcessing
@@ -71,9 +75,8 @@ def tiny_roberta(folder: Path) -> Path:
         "mask_token": "<mask>",
     }
     bpe = ByteLevelBPETokenizer(add_prefix_space=False)
-    bpe.train_from_iterator(
-        SENTENCES, vocab_size=320, special_tokens=list(special.values())
-    )  # ids 0 to 4, as RoBERTa's
+    # ids 0 to 4, as RoBERTa's
+    bpe.train_from_iterator(SENTENCES, vocab_size=320, special_tokens=list(special.values()))
     bpe._tokenizer.post_processor = RobertaProcessing(("</s>", 2), ("<s>", 0))
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe._tokenizer, cls_token="<s>", sep_token="</s>", **special

@@ -1,0 +1,232 @@
+"""Backbones and heads: how they start, and what they compute."""
+
+import shutil
+import socket
+
+import numpy as np
+import pytest
+import timm
+import torch
+from paper_models import TINY_BIT, UNITS, tiny_bit_npz, tiny_roberta
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from alpt_lib import datasets, registry
+from alpt_lib.errors import ModelError
+from alpt_lib.models import create_model
+
+MOBILE = "timm:mobilenetv2_035?pad_type=same&mean=0.5&std=0.5"
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def birds(birds_folder):
+    return datasets.read_dataset(birds_folder)
+
+
+@pytest.fixture
+def reviews(reviews_folder):
+    return datasets.read_dataset(reviews_folder)
+
+
+@pytest.fixture(scope="session")
+def roberta(tmp_path_factory) -> str:
+    return str(tiny_roberta(tmp_path_factory.mktemp("weights")))
+
+
+def test_logits_and_features_are_those_of_timm_on_images_normalised_by_hand(birds):
+    model = create_model(MOBILE + "-np", birds, None, seed=1).eval()
+    reference = timm.create_model("mobilenetv2_035", num_classes=0, pad_type="same").eval()
+    state = model.network.state_dict()
+    reference.load_state_dict({k: v for k, v in state.items() if not k.startswith("classifier")})
+    by_hand = (IMAGES.transpose(0, 3, 1, 2) / 255 - 0.5) / 0.5
+    with torch.no_grad():
+        expected = reference(torch.from_numpy(by_hand).float())
+        assert torch.allclose(model.features(torch.from_numpy(IMAGES)), expected, atol=1e-4)
+        nn.init.ones_(model.network.classifier.weight)
+        nn.init.zeros_(model.network.classifier.bias)
+        logits = model(torch.from_numpy(IMAGES))
+        assert torch.allclose(logits, expected.sum(dim=1, keepdim=True).expand(3, 2), rtol=1e-4)
+
+
+def test_mean_and_std_follow_the_name_else_timm(birds):
+    default = timm.data.resolve_model_data_config(timm.create_model("mobilenetv2_035"))["mean"]
+    for name, mean in (
+        (MOBILE, [0.5] * 3),
+        ("timm:mobilenetv2_035?mean=[0,0.5,1]", [0, 0.5, 1]),
+        ("timm:mobilenetv2_035", default),
+    ):
+        shift = create_model(name + "-np", birds, None, 1).shift.flatten().tolist()
+        assert shift == pytest.approx([255 * m for m in mean])
+
+
+def test_a_model_that_is_not_pretrained_starts_from_pytorchs_own_initialisation(birds):
+    network = create_model(MOBILE + "-np", birds, None, seed=1).network
+    for module in (network.conv_stem, network.classifier):
+        # kaiming_uniform(a=sqrt 5): uniform within 1 / sqrt(fan in)
+        bound = np.prod(module.weight.shape[1:]) ** -0.5
+        assert module.weight.abs().max() <= bound
+        assert module.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+
+
+def test_the_seed_decides_the_weights_that_are_drawn_and_nothing_else_is_touched(birds):
+    before = torch.get_rng_state()
+    first, second, other = (
+        create_model("mini-bit-m-np", birds, None, seed).state_dict() for seed in (1, 1, 2)
+    )
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert not all(torch.equal(first[k], other[k]) for k in first)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "timm:mobilenetv2_03-np",
+            r"unknown timm model 'mobilenetv2_03' \(did you mean 'mobilenetv2_035'\?\)",
+        ),
+        (
+            "timm:mobilenetv2_035?pad_typ=same-np",
+            r"mobilenetv2_035 cannot be built with \{'pad_typ': 'same'\}",
+        ),
+        (
+            "timm:mobilenetv2_035?mean=dark-np",
+            r"mean takes one number or \[red, green, blue\].*got 'dark'",
+        ),
+        ("timm:mobilenetv2_035?mean=[-np", r"the options after \? are no yaml"),
+        ("hf:roberta-base", r"reads texts; dataset toybirds holds images"),
+    ],
+)
+def test_a_name_that_cannot_be_built_is_refused_in_a_line(birds, name, said):
+    with pytest.raises(ModelError, match=said) as error:
+        create_model(name, birds, None, 1)
+    assert "\n" not in str(error.value)
+
+
+def bit_features(arrays: dict[str, np.ndarray], images: np.ndarray) -> torch.Tensor:
+    """BiT from its authors' description: (n, n_features) of (n, size, size, 3) uint8 images."""
+    tensors = {}
+    for name, array in arrays.items():
+        kernel_or_vector = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
+        tensors[name.removeprefix("resnet/")] = torch.from_numpy(kernel_or_vector)
+
+    def conv(x, name, stride=1):
+        w = tensors[f"{name}/standardized_conv2d/kernel"]
+        variance, mean = torch.var_mean(w, dim=(1, 2, 3), keepdim=True, unbiased=False)
+        w = (w - mean) / torch.sqrt(variance + 1e-10)
+        return F.conv2d(x, w, stride=stride, padding=w.shape[-1] // 2)
+
+    def norm_relu(x, name):
+        gamma, beta = (tensors[f"{name}group_norm/{part}"] for part in ("gamma", "beta"))
+        return F.group_norm(x, 32, gamma, beta, eps=1e-5).relu()
+
+    x = torch.from_numpy(images.transpose(0, 3, 1, 2) / np.float32(127.5) - 1)
+    x = F.max_pool2d(F.pad(conv(x, "root_block", 2), (1, 1, 1, 1)), 3, 2)
+    for block, n_units in enumerate(UNITS, start=1):
+        for unit in range(1, n_units + 1):
+            at = f"block{block}/unit{unit:02d}"
+            stride = 2 if block > 1 and unit == 1 else 1
+            out = norm_relu(x, f"{at}/a/")
+            shortcut = conv(out, f"{at}/a/proj", stride) if unit == 1 else x
+            out = norm_relu(conv(out, f"{at}/a"), f"{at}/b/")
+            out = norm_relu(conv(out, f"{at}/b", stride), f"{at}/c/")
+            x = shortcut + conv(out, f"{at}/c")
+    return norm_relu(x, "").mean(dim=(2, 3))
+
+
+def test_googles_npz_gives_the_features_of_an_independent_forward(birds, tmp_path):
+    name, file = tiny_bit_npz(tmp_path)
+    images = np.random.default_rng(1).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
+    model = create_model(name, birds, str(file), seed=1).eval()
+    with torch.no_grad():
+        features = model.features(torch.from_numpy(images))
+        # a new head, though the file has one: undecided
+        assert model(torch.from_numpy(images)).abs().max() == 0
+    expected = bit_features(dict(np.load(file)), images)
+    assert expected.std() > 0.1
+    # 8e-5 apart: to the variance of a kernel, timm adds 1e-8
+    assert torch.allclose(features, expected, atol=5e-4)
+
+
+def test_a_bit_that_is_not_pretrained_is_drawn_as_by_pytorch_and_asks_no_network(
+    birds, monkeypatch
+):
+    def no_socket(*args, **options):
+        raise AssertionError("a model that is not pretrained opened a socket")
+
+    monkeypatch.setattr(socket, "socket", no_socket)
+    name = registry.resolve("bit-m", "paper") + "?" + TINY_BIT.partition("?")[2] + "-np"
+    network = create_model(name, birds, None, seed=1).network
+    norms = [m for m in network.modules() if isinstance(m, nn.GroupNorm)]
+    assert len(norms) == 49
+    assert all((m.weight == 1).all() and (m.bias == 0).all() for m in norms)
+    for conv in (m for m in network.modules() if isinstance(m, nn.Conv2d)):
+        bound = np.prod(conv.weight.shape[1:]) ** -0.5
+        assert 0.9 * bound < conv.weight.abs().max() <= bound
+
+
+def test_a_folder_as_on_the_hub_gives_its_encoder_under_a_new_head(reviews, roberta):
+    model = create_model("hf:roberta-large", reviews, roberta, 1)
+    stored = load_file(f"{roberta}/model.safetensors")
+    state = model.network.state_dict()
+    encoder = {k: v for k, v in state.items() if k.startswith("roberta.")}
+    assert len(encoder) > 30
+    assert all(torch.equal(v, stored[k]) for k, v in encoder.items())
+    assert model.network.classifier.out_proj.weight.shape == (2, 16)
+    # <s>
+    assert model.tokenize(["the book", "a"]).tolist()[1][0] == 0
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_a_classifier_that_was_fine_tuned_before_starts_with_a_new_head(
+    reviews, roberta, tmp_path, n_classes
+):
+    tuned = AutoModelForSequenceClassification.from_pretrained(roberta, num_labels=n_classes)
+    for parameter in tuned.parameters():
+        nn.init.constant_(parameter, 0.7)
+    tuned.save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(roberta).save_pretrained(tmp_path)
+    networks = [create_model(f"hf:{tmp_path}", reviews, None, seed).network for seed in (1, 1, 2)]
+    first, again, other = (network.classifier.state_dict() for network in networks)
+    assert first["out_proj.weight"].shape == (2, 16)
+    for name, value in first.items():
+        # as transformers draws it: normal weights of 0.02, zero biases
+        assert value.abs().max() < (0.1 if "weight" in name else 1e-9)
+        assert torch.equal(value, again[name])
+    assert not torch.equal(first["dense.weight"], other["dense.weight"])
+    assert all((p == 0.7).all() for p in networks[0].roberta.parameters())
+
+
+def test_a_text_model_that_is_not_pretrained_takes_only_configuration_and_tokenizer(
+    reviews, roberta, tmp_path
+):
+    folder = shutil.copytree(roberta, tmp_path / "np")
+    (folder / "model.safetensors").unlink()
+    first, other = (
+        create_model(f"hf:{folder}-np", reviews, None, seed).network.roberta.state_dict()
+        for seed in (1, 2)
+    )
+    words = "embeddings.word_embeddings.weight"
+    assert first[words].shape == (274, 16)
+    assert not torch.equal(first[words], other[words])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"hidden_size": 16', '"hidden_size": 32', r"0 of \d+ tensors missing, \d\d of another"),
+        ('"num_hidden_layers": 2', '"num_hidden_layers": 3', r"16 of \d+ tensors missing, 0 of"),
+    ],
+)
+def test_a_folder_with_another_networks_weights_is_refused(
+    reviews, roberta, tmp_path, old, new, said
+):
+    folder = shutil.copytree(roberta, tmp_path / "other")
+    config = (folder / "config.json").read_text()
+    assert old in config
+    (folder / "config.json").write_text(config.replace(old, new))
+    with pytest.raises(ModelError, match=f"do not fit its config.json: {said}"):
+        create_model(f"hf:{folder}", reviews, None, 1)
