@@ -66,7 +66,7 @@ set_up() {
     esac
     if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         python=$(newest_python) || return 1
-        echo "Setting up .venv with $("$python" --version), once (about 2 minutes and 7 GB; 2 GB without CUDA)" >&2
+        echo "Setting up .venv with $("$python" --version), once (about 2 minutes and 7 GB; 2.5 GB without CUDA)" >&2
         "$python" -m venv "$here/.venv" >&2 || {
             echo "run_all.sh: python -m venv failed; on Debian or Ubuntu: apt install python3-venv" >&2
             return 1
