@@ -1,22 +1,25 @@
-"""The model of a labelling session: trained in a thread of its own while the person goes on, then asked what it is unsure of."""
+"""The model of a session: trained in a thread of its own, then asked what it is unsure of."""
 
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from alpt_lib.config import RunConfig
+from alpt_lib.config import RunConfig, stream
 from alpt_lib.datasets import POOL
-from alpt_lib.loop import stream
-from alpt_lib.training import Learner
+from alpt_lib.errors import one_line
 from companion.labelling.items import CHECK, Collection
+
+if TYPE_CHECKING:
+    from alpt_lib.training import FineTunedNetwork
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """One training: on how much, how well, and what it thinks of the items that had no label then."""
+    """One training: on how much, how well, and what it thinks of the items without a label."""
 
     round: int
     n_labels: int
@@ -27,27 +30,42 @@ class Fitted:
     probs: np.ndarray  # (n_scored, n_classes)
 
     def predict_probs(self, split: str, rows: np.ndarray) -> np.ndarray:
-        """What a `Learner` would answer for these rows, all among those scored: `alpt_lib.loop.query` asks it."""
+        """What the network answered for these rows, all among those scored: the loop asks it."""
         return self.probs[np.searchsorted(self.rows, rows)]
+
+    def features(self, split: str, rows: np.ndarray) -> np.ndarray:
+        raise NotImplementedError("a session keeps probabilities only")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be trained on, and scored."""
+
+    rows: list[int]  # of the pool
+    labels: list[int]  # their class numbers
+    candidates: np.ndarray  # (n_candidates,) pool rows to be scored
+    round: int
 
 
 class Trainer:
     """Trains one model at a time.
 
     Attributes:
-        fitted: the last training that ended well; None before. activity: what it is doing, in words; "" when idle.
+        fitted: the last training that ended well; None before.
+        activity: what it is doing, in words; "" when idle.
         failure: why the last training ended early; "" if it did not.
     """
 
     def __init__(self, collection: Collection, config: RunConfig, changed: Callable[[], None]):
-        self.collection, self.config, self._changed = collection, config, changed
+        self.collection = collection
+        self.config = config
         self.fitted: Fitted | None = None
-        self.activity = self.failure = ""
+        self.activity = ""
+        self.failure = ""
+        self._changed = changed
         self._thread: threading.Thread | None = None
-        self._learner: Learner | None = None
-        collection.report = lambda done, total: self._say(
-            f"reading the pictures for the model, {done:,} of {total:,}"
-        )
+        self._network: FineTunedNetwork | None = None
+        collection.report = self._report_decoding
 
     @property
     def is_training(self) -> bool:
@@ -57,81 +75,79 @@ class Trainer:
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def start(
-        self,
-        rows: list[int],
-        labels: list[int],
-        candidates: np.ndarray,
-        round_: int,
-        done: Callable[[Fitted], None],
-    ) -> None:
-        """Train on these pool rows, which have these class numbers, then score the candidates; none may be training.
+    def start(self, task: Task, done: Callable[[Fitted], None]) -> None:
+        """Train, then score the candidates; none may be training.
 
         Args:
             done: told of the outcome, in the training thread.
         """
-        self.activity, self.failure = f"training on {len(rows)} labels", ""
-        # no daemon: torch aborts a process that ends beneath it, so a script waits; of a kernel, Jupyter waits 5 s
-        self._thread = threading.Thread(
-            target=self._run, args=(rows, labels, candidates, round_, done)
-        )
+        self.activity = f"training on {len(task.rows)} labels"
+        self.failure = ""
+        # no daemon: torch aborts a process that ends beneath it, so a script waits for it; of a
+        # kernel, Jupyter waits 5 s
+        self._thread = threading.Thread(target=self._run, args=(task, done))
         self._thread.start()
 
-    def _run(self, rows, labels, candidates, round_, done) -> None:
+    def _run(self, task: Task, done: Callable[[Fitted], None]) -> None:
         try:
-            self.fitted = self._fit(rows, labels, candidates, round_)
+            self.fitted = self._fit(task)
             done(self.fitted)
         except Exception as error:  # whatever it is, the person goes on labelling and reads why
-            self.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            self.failure = one_line(error)
         self._say("")
 
-    def _fit(
-        self, rows: list[int], labels: list[int], candidates: np.ndarray, round_: int
-    ) -> Fitted:
+    def _fit(self, task: Task) -> Fitted:
+        started = time.monotonic()
+        # read by this thread alone: a label that is taken back meanwhile does not reach it
+        self.collection.known[:] = -1
+        self.collection.known[task.rows] = task.labels
+        network = self._network = self._network or self._new_network()
+        # decodes, the first time
+        network.inputs(POOL)
+        self._say(f"training on {len(task.rows)} labels")
+        network.reset()
+        rng = stream(self.config.seed, "training", task.round)
+        log = network.fit(np.array(task.rows), rng)
+        self._say(f"scoring {len(task.candidates):,} items")
+        probs = np.empty((0, len(self.collection.classes)))
+        if len(task.candidates):
+            probs = network.predict_probs(POOL, task.candidates)
+        accuracy = self._check_accuracy(network)
+        seconds = time.monotonic() - started
+        return Fitted(
+            round=task.round,
+            n_labels=len(task.rows),
+            n_steps=log["n_steps"],
+            seconds=seconds,
+            check_accuracy=accuracy,
+            rows=task.candidates,
+            probs=probs,
+        )
+
+    def _new_network(self) -> "FineTunedNetwork":
+        # opening a session takes no second for torch
         import torch
 
-        from alpt_lib.training import Learner
+        from alpt_lib.training import FineTunedNetwork
 
         if self.config.model.startswith("mini-"):
-            torch.set_num_threads(
-                1
-            )  # arrays this small only wait for each other, 10 times as long beside another process
-        started, config, found = time.monotonic(), self.config, self.collection
-        found.known[
-            :
-        ] = -1  # read by this thread alone: a label taken back meanwhile does not reach a training under way
-        found.known[rows] = labels
-        self._learner = self._learner or Learner(
-            found, config.model, config.recipe, config.weights, config.seed
-        )
-        self._learner.inputs(POOL)  # decodes, the first time
-        self._say(f"training on {len(rows)} labels")
-        self._learner.reset()
-        log = self._learner.fit(np.array(rows), stream(config.seed, "training", round_))
-        self._say(f"scoring {len(candidates):,} items")
-        probs = (
-            self._learner.predict_probs(POOL, candidates)
-            if len(candidates)
-            else np.empty((0, len(found.classes)))
-        )
-        return Fitted(
-            round_,
-            len(rows),
-            log.n_steps,
-            time.monotonic() - started,
-            self._check(),
-            candidates,
-            probs,
-        )
+            # arrays this small only wait for each other, 10 times as long beside another process
+            torch.set_num_threads(1)
+        return FineTunedNetwork(self.collection, self.config)
 
-    def _check(self) -> float | None:
-        """Accuracy on what can be read of the check set."""
-        found = self.collection
-        if not found.check_ids:
+    def _check_accuracy(self, network: Any) -> float | None:
+        """Accuracy on what can be read of the check set; None where there is none."""
+        collection = self.collection
+        if not collection.check_ids:
             return None
-        correct = self._learner.predict_probs(CHECK).argmax(axis=1) == found.labels(CHECK)
-        readable = [id_ not in found.unreadable for id_ in found.check_ids]
-        return float(correct[readable].mean()) if any(readable) else None
+        is_right = network.predict_probs(CHECK).argmax(axis=1) == collection.labels(CHECK)
+        readable = [id_ not in collection.unreadable for id_ in collection.check_ids]
+        return float(is_right[readable].mean()) if any(readable) else None
+
+    def _report_decoding(self, done: int, total: int) -> None:
+        # each change redraws the page
+        if done % 64 == 1:
+            self._say(f"reading the pictures for the model, {done:,} of {total:,}")
 
     def _say(self, activity: str) -> None:
         self.activity = activity

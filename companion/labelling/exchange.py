@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
@@ -10,77 +11,56 @@ from xml.sax.saxutils import quoteattr
 
 import pandas as pd
 
-from alpt_lib.errors import unknown
-from companion.labelling.items import CHECK, Collection, LabelError, read_table
-from companion.labelling.storage import CANNOT_TELL, COLUMNS, RESERVED, Label, said
+from alpt_lib.errors import LabelError, unknown
+from alpt_lib.files import one_line_errors, write_whole
+from alpt_lib.tables import read_table
+from companion.labelling.items import CHECK, PATH_COLUMNS, Collection
+from companion.labelling.storage import CANNOT_TELL, RESERVED, Label
+
+REMEDY = "make its folder writable or free some space"
 
 
 def table(collection: Collection, labels: dict[str, Label], copies: bool = False) -> pd.DataFrame:
-    """What is labelled with a class, one item a row: path or text, label, id, who, when, round, score; with a check set also
-    its items and a column `split`.
+    """What is labelled with a class, one item a row.
 
     Args:
         copies: also the items of equal content, with the label of the one that stands for them.
+    Returns:
+        path or text, label, id, who, when, round, score; with a check set also its items and a
+        column `split`.
     """
-    content = (
-        collection.text if collection.is_text else lambda id_: str(collection.file(id_).absolute())
-    )
-    named = [
-        row
-        for row in labels.values()
-        if row.label in collection.classes and row.id in collection.row
-    ]
-    rows = [
-        (content(row.id), row.label, row.id, row.who, row.when, row.round, row.score, "pool")
-        for row in named
-    ]
-    if copies:
-        by_id = {row.id: row for row in named}
-        rows += [
-            (
-                content(copy),
-                by_id[first].label,
-                copy,
-                by_id[first].who,
-                by_id[first].when,
-                by_id[first].round,
-                None,
-                "pool",
-            )
-            for copy, first in collection.copies.items()
-            if first in by_id
-        ]
-    rows += [
-        (content(id_), label, id_, "", "", 0, None, CHECK)
-        for id_, label in zip(collection.check_ids, _check_labels(collection), strict=True)
-    ]
-    found = pd.DataFrame(
-        rows,
-        columns=[
-            "text" if collection.is_text else "path",
-            "label",
-            *COLUMNS[:1],
-            *COLUMNS[2:],
-            "split",
-        ],
-    )
-    return found if collection.check_ids else found.drop(columns="split")
+    named = [label for label in labels.values() if label.label in collection.classes]
+    pool = {label.id: label for label in named if label.id in collection.row}
+    rows = [{**_as_row(collection, label), "split": "pool"} for label in pool.values()]
+    for copy, first in collection.copies.items() if copies else ():
+        if first in pool:
+            label = replace(pool[first], id=copy, score=None)
+            rows.append({**_as_row(collection, label), "split": "pool"})
+    for id_ in collection.check_ids:
+        label = Label(id_, collection.check[id_])
+        rows.append({**_as_row(collection, label), "split": CHECK})
+    content = collection.description.content
+    columns = [content, "label", "id", "who", "when", "round", "score"]
+    if collection.check_ids:
+        columns.append("split")
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _check_labels(collection: Collection) -> list[str]:
-    return collection.rows(CHECK)["label"].tolist() if collection.check_ids else []
+def _as_row(collection: Collection, label: Label) -> dict[str, Any]:
+    if collection.is_text:
+        return {"text": collection.content[label.id], **asdict(label)}
+    return {"path": str(collection.file(label.id).absolute()), **asdict(label)}
 
 
-def write_csv(found: pd.DataFrame, file: Path) -> Path:
-    """A table as csv, its image paths relative to the csv; `data_prep/your_dataset.py --table` makes a dataset folder of it."""
-    if "path" in found:
-        found = found.assign(
-            path=[os.path.relpath(path, Path(file).absolute().parent) for path in found["path"]]
-        )
-    with said(Path(file)):
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        found.to_csv(file, index=False, float_format="%.6g")
-    return Path(file)
+def write_csv(labelled: pd.DataFrame, file: Path) -> Path:
+    """A table as csv, its image paths relative to the csv; `your_dataset.py --table` takes it."""
+    if "path" in labelled:
+        folder = file.absolute().parent
+        paths = [os.path.relpath(path, folder) for path in labelled["path"]]
+        labelled = labelled.assign(path=paths)
+    with one_line_errors(file, LabelError, REMEDY):
+        write_whole(file, labelled.to_csv(index=False, float_format="%.6g"))
+    return file
 
 
 def read_csv(file: Path, collection: Collection) -> list[Label]:
@@ -91,7 +71,7 @@ def read_csv(file: Path, collection: Collection) -> list[Label]:
     """
     frame = read_table(Path(file))
     key = next(
-        (c for c in ("id", "path", "image", "file", "filename", "file_name", "text") if c in frame),
+        (c for c in ("id", *PATH_COLUMNS, "text") if c in frame),
         None,
     )
     if key is None or "label" not in frame:
@@ -130,7 +110,7 @@ def _finder(collection: Collection) -> Callable[[str], str | None]:
     by_name: dict[str, list[str]] = {}
     for id_ in [*collection.row, *collection.check_ids]:
         by_name.setdefault(
-            collection.text(id_) if collection.is_text else PurePosixPath(id_).name, []
+            collection.content[id_] if collection.is_text else PurePosixPath(id_).name, []
         ).append(id_)
     known = {*collection.row, *collection.check_ids}
 
@@ -165,7 +145,7 @@ def label_studio_tasks(
             continue
         row = labels.get(id_)
         value = (
-            collection.text(id_) if collection.is_text else f"{prefix}{collection._content[id_]}"
+            collection.content[id_] if collection.is_text else f"{prefix}{collection.content[id_]}"
         )
         task: dict[str, Any] = {"data": {key: value, "item": id_}}
         if row and (row.label in collection.classes or row.label == CANNOT_TELL):
@@ -202,12 +182,9 @@ def write_label_studio(
 ) -> Path:
     """Label Studio JSON with all items, to be imported there."""
     tasks = label_studio_tasks(collection, labels, **options)
-    with said(Path(file)):
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        Path(file).write_text(
-            json.dumps(tasks, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
-    return Path(file)
+    with one_line_errors(file, LabelError, REMEDY):
+        write_whole(file, json.dumps(tasks, indent=1, ensure_ascii=False) + "\n")
+    return file
 
 
 def read_label_studio(file: Path, collection: Collection) -> list[Label]:

@@ -1,9 +1,8 @@
-"""A labelling session with buttons and keys in JupyterLab. Nothing to install there: anywidget brings its own page code.
+"""A session with buttons and keys in JupyterLab; anywidget brings its own page code.
 
-    LabelWidget(labelling.open_session("my/pictures", ["cat", "dog"]))
-
-The page is told one item at a time and answers with its id and the label; the next one comes once that answer is on the disk.
-A new model is trained in a thread of its own whenever a query batch was labelled.
+The page is told one item at a time and answers with its id and the label; the next one comes once
+that answer is on the disk. A model is trained in a thread of its own whenever a query batch was
+labelled.
 """
 
 import base64
@@ -18,24 +17,26 @@ from typing import Any
 import anywidget
 import traitlets
 
-from companion.labelling.items import LabelError
-from companion.labelling.session import CANNOT_TELL, SKIPPED, Item, Session
+from alpt_lib.errors import LabelError
+from companion.labelling.asking import Item
+from companion.labelling.session import Session
+from companion.labelling.storage import CANNOT_TELL, SKIPPED
 
-TEMPLATES = Path(__file__).parent / "templates"
-
-PICTURES_KEPT = 8  # that come next, scaled down before they are shown
+HERE = Path(__file__).parent
+# pictures that come next, scaled down before they are shown
+PICTURES_KEPT = 8
 
 
 class LabelWidget(anywidget.AnyWidget):
     """Shows what a session asks for and tells it what the person says."""
 
-    _esm = TEMPLATES / "label_widget.js"
-    _css = TEMPLATES / "label_widget.css"
-    shown = traitlets.Dict().tag(
-        sync=True
-    )  # turn, id, kind (image, text or done), text, media type, asked
+    _esm = HERE / "widget.js"
+    _css = HERE / "widget.css"
+    # turn, id, kind (image, text or done), text, media type, asked
+    shown = traitlets.Dict().tag(sync=True)
     picture = traitlets.Bytes().tag(sync=True)
-    state = traitlets.Dict().tag(sync=True)  # progress in words and numbers
+    # progress in words and numbers
+    state = traitlets.Dict().tag(sync=True)
     classes = traitlets.List().tag(sync=True)
     notes = traitlets.List().tag(sync=True)
     words = traitlets.Dict({"cannot_tell": CANNOT_TELL, "skipped": SKIPPED}).tag(sync=True)
@@ -43,50 +44,47 @@ class LabelWidget(anywidget.AnyWidget):
 
     def __init__(self, session: Session):
         super().__init__(classes=session.collection.classes)
-        self.session, self._turn = session, 0
+        self.session = session
+        self._turn = 0
         session.listeners.append(self._refresh)
-        self.on_msg(self._answer)
+        self.on_msg(lambda widget, content, buffers: self.answer(content))
         self._train_if_due()
         self._show()
 
-    def _answer(self, widget: Any, content: dict[str, Any], buffers: Any) -> None:
+    def answer(self, content: dict[str, Any]) -> None:
         """A button or key: {"do": "tell", "id", "label"} or {"do": "undo"}."""
         try:
             self.problem = ""
+            is_shown = content.get("id") == self.shown.get("id")
             if content.get("do") == "undo":
                 self.session.undo()
-            elif content.get("do") == "tell" and content.get("id") == self.shown.get(
-                "id"
-            ):  # else a page that is behind
+            elif content.get("do") == "tell" and is_shown:  # else a page that is behind
                 self.session.tell(content["id"], content["label"])
                 self._train_if_due()
             self._show()
         except LabelError as error:
             self.problem = str(error)
-            self._show_again()
+            self._turn += 1
+            self.shown = {**self.shown, "turn": self._turn}
 
     def _train_if_due(self) -> None:
         if self.session.refit_is_due():
             self.session.refit(wait=False)
 
     def _show(self) -> None:
-        """The next item that can be read; a picture that cannot be is left out, and `notes` names it."""
+        """The next item that can be read; `notes` names a picture that cannot."""
         while batch := self.session.ask():
-            if (picture := self._picture(batch[0])) is not None:
+            picture = self._picture(batch[0])
+            if picture is not None:
                 break
         self._turn += 1
         with self.hold_sync():
             self.picture = picture[0] if batch else b""
-            self.shown = {
-                "turn": self._turn,
-                **(_described(batch[0], picture[1]) if batch else {"id": "", "kind": "done"}),
-            }
+            shown = _described(batch[0], picture[1]) if batch else {"id": "", "kind": "done"}
+            self.shown = {"turn": self._turn, **shown}
             self._refresh()
-        threading.Thread(target=self._prepare, args=(batch[1:PICTURES_KEPT],), daemon=True).start()
-
-    def _show_again(self) -> None:
-        self._turn += 1
-        self.shown = {**self.shown, "turn": self._turn}
+        next_ones = batch[1:PICTURES_KEPT]
+        threading.Thread(target=self._prepare, args=(next_ones,), daemon=True).start()
 
     def _picture(self, item: Item) -> tuple[bytes, str] | None:
         if item.file is None:
@@ -104,13 +102,11 @@ class LabelWidget(anywidget.AnyWidget):
                 self._picture(item)
 
     def _refresh(self) -> None:
-        progress, self.notes = asdict(self.session.progress()), self.session.notes
+        progress = asdict(self.session.progress())
+        self.notes = self.session.notes
         accuracy = progress.pop("check_accuracy")
-        self.state = {
-            **progress,
-            "check_accuracy": None if math.isnan(accuracy) else accuracy,
-            "is_training": self.session.is_training,
-        }
+        progress["check_accuracy"] = None if math.isnan(accuracy) else accuracy
+        self.state = {**progress, "is_training": self.session.is_training}
 
     def _repr_mimebundle_(self, **options) -> Any:
         """The widget, and for pages without a kernel what it shows now as a picture and a table."""
@@ -121,36 +117,39 @@ class LabelWidget(anywidget.AnyWidget):
         return bundle
 
     def _still(self) -> str:
-        shown, state = self.shown, self.state
-        picture = base64.b64encode(self.picture).decode()
-        content = (
-            f'<img alt="{html.escape(shown["id"])}" style="height: 12rem; image-rendering: pixelated" '
-            f'src="data:{shown["media"]};base64,{picture}">'
-            if shown["kind"] == "image"
-            else f"<blockquote>{html.escape(shown.get('text', ''))}</blockquote>"
-        )
-        accuracy = state["check_accuracy"]
-        rows = {
-            "shown": shown["id"] or "nothing is left",
-            "labels": state["n_labels"],
-            "left": state["n_left"],
-            **{f"of these {name}": n for name, n in state["class_mix"].items()},
-            "accuracy on the check set": "–"
-            if accuracy is None
-            else f"{accuracy:.3f} ({state['n_check']} items)",
-            "model": state["status"],
-        }
-        cells = "".join(
-            f"<tr><td>{html.escape(k)}</td><td>{html.escape(str(v))}</td></tr>"
-            for k, v in rows.items()
-        )
-        return f"<div>{content}<table><tbody>{cells}</tbody></table></div>"
+        shown = self.shown
+        content = f"<blockquote>{html.escape(shown.get('text', ''))}</blockquote>"
+        if shown["kind"] == "image":
+            picture = base64.b64encode(self.picture).decode()
+            # a page's own style may set one of the two
+            style = "height: 12rem; width: auto; image-rendering: pixelated"
+            content = (
+                f'<img alt="{html.escape(shown["id"])}" style="{style}" '
+                f'src="data:{shown["media"]};base64,{picture}">'
+            )
+        cells = [f"<td>{html.escape(k)}</td><td>{html.escape(v)}</td>" for k, v in self._facts()]
+        rows = "".join(f"<tr>{cell}</tr>" for cell in cells)
+        return f"<div>{content}<table><tbody>{rows}</tbody></table></div>"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        state = self.state
+        accuracy = "–"
+        if state["check_accuracy"] is not None:
+            accuracy = f"{state['check_accuracy']:.3f} ({state['n_check']} items)"
+        return [
+            ("shown", self.shown["id"] or "nothing is left"),
+            ("labels", str(state["n_labels"])),
+            ("left", str(state["n_left"])),
+            *((f"of these {name}", str(n)) for name, n in state["class_mix"].items()),
+            ("accuracy on the check set", accuracy),
+            ("model", state["status"]),
+        ]
 
 
 def _described(item: Item, kind: str) -> dict[str, Any]:
-    asked = (
-        "asked at random" if item.score is None else f"asked by the model (score {item.score:.3f})"
-    )
+    asked = "asked at random"
+    if item.score is not None:
+        asked = f"asked by the model (score {item.score:.3f})"
     if item.file is None:
         return {"id": item.id, "kind": "text", "text": item.text, "asked": asked}
     return {"id": item.id, "kind": "image", "media": f"image/{kind}", "asked": asked}

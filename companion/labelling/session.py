@@ -1,74 +1,56 @@
-"""Active learning with a person as the oracle: ask for what to label next, tell the labels, train again (paper, section 2).
-
-    session = labelling.open_session("my/pictures", ["cat", "dog"])
-    for item in session.ask(10):
-        session.tell(item.id, "cat")  # in any order, or not at all; CANNOT_TELL; another label later; UNDONE takes it back
-    session.refit()
-
-It is the loop of `alpt_lib.loop` turned inside out: the same pool, scores, streams of random numbers and training from the
-initial weights; told the labels of a stored run, it asks that run's questions. Whoever has buttons can drive it, the widget of
-`companion.label_widget` is one example. Everything that decides what is asked next is on disk before `ask` and `tell` return:
-
-    labels.csv    what was told, see `companion.label_files`
-    asked.jsonl   what was asked: a queue a line (its round, its items, and how many rows labels.csv had), the last one counts
-    seen.jsonl    the content that each label was given to, to notice a file that changed
-    fits.jsonl    how each training went, and its accuracy on the check set
-"""
+"""A session: one collection, one folder of labels, one model, and a person who is asked."""
 
 import hashlib
-import json
 import math
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from alpt_lib.checkpoints import local_weights
 from alpt_lib.config import Protocol, Recipe, RunConfig, override
-from alpt_lib.errors import unknown
-from alpt_lib.files import REPOSITORY, home
-from alpt_lib.loop import query, stream
-from alpt_lib.pool import Pool
+from alpt_lib.errors import LabelError, unknown
+from alpt_lib.files import home
+from alpt_lib.recipes import recipe_for
 from alpt_lib.registry import reads_texts, resolve
-from companion.labelling import exchange, items, storage
-from companion.labelling.background import Fitted, Trainer
-from companion.labelling.items import Collection, LabelError
+from companion.labelling import exchange
+from companion.labelling.asking import Asking, Item
+from companion.labelling.background import Fitted, Task, Trainer
+from companion.labelling.items import Collection, read_collection
 from companion.labelling.storage import (
     CANNOT_TELL,
     RESERVED,
     SKIPPED,
     UNDONE,
     Label,
-    LabelFile,
+    Labels,
     Lines,
+    held,
     now,
 )
 
-__all__ = ["CANNOT_TELL", "SKIPPED", "UNDONE", "Item", "Progress", "Session", "open_session"]
-
 # ours: for a person's own data, where nobody knows yet how hard they are
 PROTOCOL = {"seed_set_size": 20, "query_batch_size": 10, "budget": 0}
+# seed sets labelled before the model starts without a class that nobody has met
+PATIENCE = 3
+SETTINGS = (
+    "model",
+    "acquisition",
+    "seed",
+    "weights",
+    "protocol",
+    "recipe",
+    "image_size",
+    "max_tokens",
+)
 
-PATIENCE = 3  # seed sets labelled before the model starts without a class that nobody has met
-
-_open_here: dict[Path, "Session"] = {}  # a cell that is run again takes the place of its first run
-
-
-@dataclass(frozen=True)
-class Item:
-    """Something to be labelled."""
-
-    id: str
-    score: float | None  # acquisition score; None: asked at random
-    round: int  # the round that first trains on it; 0: before any model was asked
-    text: str | None = None
-    file: Path | None = None
+# a cell that is run again takes the place of its first run
+_open_here: dict[Path, "Session"] = {}
 
 
 @dataclass(frozen=True)
@@ -96,249 +78,214 @@ def open_session(
     column: str | None = None,
     **settings,
 ) -> "Session":
-    """Start labelling a folder of images or a csv of texts, or go on where it was left.
+    """Start labelling a folder of images or a table of texts, or go on where it was left.
 
     Args:
-        folder: for the labels; None: one of this source's own under data/labels. who: labels, written beside each label.
-        check, column: the check set and the column to read, see `companion.collection.read`.
-        settings: model (bit-m, roberta-m, timm:NAME, hf:NAME), acquisition, seed, weights, protocol, recipe, image_size,
-            max_tokens; see `alpt_lib.config`.
+        folder: for the labels; None: one of this source's own under data/labels.
+        who: labels, written beside each label.
+        check, column: the check set and the column to read, see `items.read_collection`.
+        settings: model (bit-m, roberta-m, timm:NAME, hf:NAME), acquisition, seed, weights,
+            protocol, recipe, image_size, max_tokens; see `alpt_lib.config`.
     Raises:
-        LabelError, ConfigError, ModelError: what cannot be used; a folder that another process is labelling into.
+        CompanionError: what cannot be used; a folder that another process is labelling into.
     """
-    known = (
-        "model",
-        "acquisition",
-        "seed",
-        "weights",
-        "protocol",
-        "recipe",
-        "image_size",
-        "max_tokens",
-    )
     for name in settings:
-        if name not in known:
-            raise LabelError(unknown("setting", name, known))
-    reserved = [c for c in classes if c in RESERVED]
-    if reserved:
-        raise LabelError(
-            f"{reserved[0]!r} cannot be a class, the word is taken: for what cannot be told there is a button"
-        )
+        if name not in SETTINGS:
+            raise LabelError(unknown("setting", name, SETTINGS))
+    for name in classes:
+        if name in RESERVED:
+            raise LabelError(
+                f"{name!r} cannot be a class, the word is taken: for what cannot be told there is "
+                "a button"
+            )
     is_embedded = ":" not in settings.get("model", "")
-    sizes = {"image_size": 32 if is_embedded else 224, "max_tokens": 40 if is_embedded else 256}
-    found = items.read_collection(
+    collection = read_collection(
         source,
         classes,
         check,
         column,
-        **{key: settings.get(key, size) for key, size in sizes.items()},
+        image_size=settings.get("image_size", 32 if is_embedded else 224),
+        max_tokens=settings.get("max_tokens", 40 if is_embedded else 256),
     )
-    target = Path(folder).expanduser() if folder else default_folder(found.source)
-    return Session(found, target, who, _config(found, settings))
+    target = Path(folder).expanduser() if folder else default_folder(collection.source)
+    return Session(collection, target, who, _config(collection, settings))
 
 
 def default_folder(source: Path) -> Path:
-    """Labels of a source go to data/labels/NAME-HASH of the home folder: pictures may lie where nothing can be written."""
+    """data/labels/NAME-HASH in the home folder: beside pictures nothing may be writable."""
     digest = hashlib.sha256(str(source.absolute()).encode()).hexdigest()[:8]
     return home() / "data" / "labels" / f"{source.stem}-{digest}"
 
 
-def _config(found: Collection, settings: dict[str, Any]) -> RunConfig:
-    given = settings.get("model", "roberta-m" if found.is_text else "bit-m")
+def _config(collection: Collection, settings: dict[str, Any]) -> RunConfig:
+    given = settings.get("model", "roberta-m" if collection.is_text else "bit-m")
     model = resolve(given)
-    if reads_texts(model) != found.is_text:
-        raise LabelError(
-            f"model {given} reads {'texts' if reads_texts(model) else 'images'}; {found.source.name} holds "
-            f"{found.description.modality}s"
-        )
-    if (
-        scripts := str(REPOSITORY / "data_prep")
-    ) not in sys.path:  # the settings for a user's own data are written down there
-        sys.path.insert(0, scripts)
-    from your_dataset import recipe_for
-
-    ours = dict(PROTOCOL, seed_set_size=max(PROTOCOL["seed_set_size"], 2 * len(found.classes)))
+    if reads_texts(model) != collection.is_text:
+        reads = "texts" if reads_texts(model) else "images"
+        holds = f"{collection.source.name} holds {collection.description.modality}s"
+        raise LabelError(f"model {given} reads {reads}; {holds}")
+    seed_set_size = max(PROTOCOL["seed_set_size"], 2 * len(collection.classes))
+    protocol = Protocol(**{**PROTOCOL, "seed_set_size": seed_set_size})
+    ours = recipe_for(given.removeprefix("mini-"), collection.description.image_size)
+    recipe = override(Recipe(), ours, "recipe")
     return RunConfig(
-        str(found.source),
+        str(collection.source),
         model,
         settings.get("acquisition", "least_confidence"),
         settings.get("seed", 1),
         local_weights(given, "mini", settings.get("weights")),
-        protocol=override(
-            override(Protocol(), ours, "protocol"), settings.get("protocol") or {}, "protocol"
-        ),
-        recipe=override(
-            override(
-                Recipe(),
-                recipe_for(given.removeprefix("mini-"), found.description.image_size),
-                "recipe",
-            ),
-            settings.get("recipe") or {},
-            "recipe",
-        ),
+        protocol=override(protocol, settings.get("protocol") or {}, "protocol"),
+        recipe=override(recipe, settings.get("recipe") or {}, "recipe"),
     )
 
 
 class Session:
-    """One collection, one folder of labels, one model. Safe to use from two threads: training and labelling.
+    """What a user drives. Safe to use from two threads: training and labelling.
 
     Attributes:
-        labels: the label file; `labels.current` maps ids to what counts. fits: one mapping a training, as in fits.jsonl.
+        labels: the label file; `labels.current` maps ids to what counts.
+        fits: one mapping a training, as in fits.jsonl.
         listeners: called, in the training thread, when the state of the model changed.
     """
 
-    def __init__(self, found: Collection, folder: Path, who: str, config: RunConfig):
-        self.collection, self.folder, self.who, self.config = found, folder, who, config
+    def __init__(self, collection: Collection, folder: Path, who: str, config: RunConfig):
+        self.collection = collection
+        self.folder = folder
+        self.who = who
+        self.config = config
         self.listeners: list[Callable[[], None]] = []
-        self._lock, self._is_new = threading.RLock(), False
-        self._trainer = Trainer(found, config, lambda: [listener() for listener in self.listeners])
-        if (earlier := _open_here.get(folder.resolve())) is not None:
+        self._lock = threading.RLock()
+        self._trainer = Trainer(collection, config, self._tell_listeners)
+        earlier = _open_here.get(folder.resolve())
+        if earlier is not None:
             earlier.close()
-        self._held = storage.hold(folder)
+        self._held = ExitStack()
+        self._held.enter_context(held(folder))
         try:
-            self.labels = LabelFile(folder / "labels.csv")
-            self._logs = {
-                name: Lines(folder / f"{name}.jsonl") for name in ("asked", "seen", "fits")
-            }
-            stored = {name: log.records() for name, log in self._logs.items()}
-            self.fits, self._n_asked = stored["fits"], len(stored["asked"])
-            self._queue = ([{"round": 0, "n_rows": 0, "items": []}] + stored["asked"])[
-                -1
-            ]  # items: [id, score, round]
-            self._seen = {row["id"]: row for row in stored["seen"]}
+            self.labels = Labels(folder / "labels.csv")
+            self._seen_log = Lines(folder / "seen.jsonl")
+            self._fits_log = Lines(folder / "fits.jsonl")
+            self._asking = Asking(collection, self.labels, config, Lines(folder / "asked.jsonl"))
+            self.fits = self._fits_log.records()
+            self._seen = {row["id"]: row for row in self._seen_log.records()}
             self._notes = self._check_labels()
         except BaseException:
             self._held.close()
             raise
+        self.is_closed = False
         _open_here[folder.resolve()] = self
-        self._looked_at = next(iter(self._pending()), None)  # by the person, before the restart
 
     def close(self) -> None:
         """Give the folder free; a training under way is finished for nobody."""
+        self.is_closed = True
         self._held.close()
         if _open_here.get(self.folder.resolve()) is self:
             del _open_here[self.folder.resolve()]
 
     @property
-    def is_closed(self) -> bool:
-        return self._held.closed
-
-    @property
     def notes(self) -> list[str]:
-        """What was found wrong with the files, in words; grows when one turns out to be unreadable."""
-        broken = [
-            f"{id_} ({why})" for id_, why in list(self.collection.unreadable.items())
-        ]  # training adds
-        return [*self._notes, *([_named("cannot be read, left out", broken)] if broken else [])]
+        """What was found wrong with the files, in words; grows when more turns out unreadable."""
+        # training adds to it meanwhile
+        unreadable = list(self.collection.unreadable.items())
+        broken = [f"{id_} ({why})" for id_, why in unreadable]
+        return [*self._notes, *_noted("cannot be read, left out", broken)]
 
     # --- asking and telling
 
     def ask(self, n: int | None = None) -> list[Item]:
         """The items to label next, most wanted first; fewer at the end, none when nothing is left.
 
-        What was asked and not told yet comes first, so asking twice is asking once. After a training the rest is ranked anew,
-        all but the first that was asked for, which a person may be looking at.
+        What was asked and not told yet comes first, so asking twice is asking once. After a
+        training the rest is ranked again, all but the first that was asked for, which a person may
+        be looking at.
 
         Args:
-            n: how many; None: what is left of the present query batch, or if nothing is, the next one.
+            n: how many; None: the rest of the present query batch, or if none is left, the next.
         Raises:
             LabelError: the folder cannot be written, or the session was closed.
         """
         with self._lock:
             self._require_open()
-            pending = self._pending()
-            if self._is_new:
-                kept = pending[:1] if pending[:1] == [self._looked_at] else []
-                pending = self._enqueue(kept, n or self.config.protocol.query_batch_size)
-            elif len(pending) < (n or 1):
-                pending = self._enqueue(pending, n or self.config.protocol.query_batch_size)
-            self._looked_at = next(iter(pending), None)
-            return [self._item(id_) for id_ in pending[:n]]
+            return self._asking.next(n, self._trainer.fitted)
 
     def tell(self, id_: str, label: str, who: str | None = None) -> None:
-        """Take a label; it is on the disk when this returns. Any item may be told, asked for or not; the last label counts.
+        """Take a label; it is on the disk when this returns.
+
+        Any item may be told, asked for or not; the last label counts.
 
         Args:
-            label: a class, CANNOT_TELL, SKIPPED (asked again later), or UNDONE (as if never labelled).
+            label: a class, CANNOT_TELL, SKIPPED (asked again later), or UNDONE (as if never told).
         Raises:
-            LabelError: unknown item or label; the folder cannot be written, or the session was closed.
+            LabelError: unknown item or label; the folder cannot be written, or the session was
+                closed.
         """
-        found = self.collection
-        id_ = found.copies.get(id_, id_)
-        if id_ not in found.row:
-            raise LabelError(
-                f"{id_!r} is in the check set, its label is given"
-                if id_ in found.check_ids
-                else f"{id_!r} is not in {found.source.name}; ids look like {found.ids[0]!r}"
-            )
-        if label not in (*found.classes, *RESERVED):
-            raise LabelError(unknown("class", label, [*found.classes, CANNOT_TELL, SKIPPED]))
+        collection = self.collection
+        id_ = collection.copies.get(id_, id_)
+        if id_ in collection.check_ids:
+            raise LabelError(f"{id_!r} is in the check set, its label is given")
+        if id_ not in collection.row:
+            name = collection.source.name
+            raise LabelError(f"{id_!r} is not in {name}; ids look like {collection.ids[0]!r}")
+        if label not in (*collection.classes, *RESERVED):
+            raise LabelError(unknown("class", label, [*collection.classes, CANNOT_TELL, SKIPPED]))
         with self._lock:
-            item = self._item(id_)
-            self._record(
-                Label(id_, label, self.who if who is None else who, now(), item.round, item.score)
-            )
+            item = self._asking.item(id_)
+            by = self.who if who is None else who
+            self._record(Label(id_, label, by, now(), item.round, item.score))
 
     def undo(self) -> str | None:
-        """Take back the last decision that still counts, also one from before a restart, and ask for it again at once.
+        """Take back the last decision that still counts, also one from before a restart.
+
+        It is asked for again at once.
 
         Returns:
             its id; None where there is nothing to take back.
         """
         with self._lock:
-            rows = [
-                i
-                for id_, i in self.labels.at.items()
-                if self._label(id_) != UNDONE and id_ in self.collection.row
-            ]
-            if not rows:
+            labels = self.labels
+            known = [id_ for id_ in labels.at if id_ in self.collection.row]
+            decided = [id_ for id_ in known if labels.label(id_) != UNDONE]
+            if not decided:
                 return None
-            last = self.labels.rows[max(rows)]
-            others = [self._item(id_) for id_ in self._pending() if id_ != last.id]
-            self.tell(last.id, UNDONE)
-            self._log_asked(
-                self._round,
-                [[last.id, last.score, last.round], *([i.id, i.score, i.round] for i in others)],
-            )
-            return last.id
+            last = max(decided, key=labels.at.__getitem__)
+            decision = labels.current[last]
+            self.tell(last, UNDONE)
+            item = self._asking.item(last)
+            self._asking.put_first(replace(item, score=decision.score, round=decision.round))
+            return last
 
     def tell_all(self, labels: list[Label]) -> int:
-        """Take labels made elsewhere (`label_exchange.read_csv`, `read_label_studio`), but for those that are there already.
+        """Take labels made elsewhere, but for those that are there already.
 
         Returns:
             how many were new or different.
         """
         with self._lock:
-            last = {
-                row.id: row for row in labels
-            }.values()  # a label file of another session has several rows an item
-            labels = [
-                replace(row, id=self.collection.copies.get(row.id, row.id), when=row.when or now())
-                for row in last
-            ]
-            new = [
-                row
-                for row in labels
-                if row.label != self._label(row.id) and row.id in self.collection.row
-            ]
-            for row in new:
-                self._record(row)
-            return len(new)
+            # a label file of another session has several rows an item
+            last = {row.id: row for row in labels}
+            n_new = 0
+            for row in last.values():
+                id_ = self.collection.copies.get(row.id, row.id)
+                if id_ in self.collection.row and row.label != self.labels.label(id_):
+                    self._record(replace(row, id=id_, when=row.when or now()))
+                    n_new += 1
+            return n_new
 
     def import_labels(self, file: str | Path) -> int:
-        """`tell_all` of a csv, or of Label Studio's json: all of it or, if anything in it is unknown, nothing."""
-        read = exchange.read_label_studio if str(file).endswith(".json") else exchange.read_csv
+        """`tell_all` of a csv or of Label Studio's json; nothing if anything in it is unknown."""
+        is_json = str(file).endswith(".json")
+        read = exchange.read_label_studio if is_json else exchange.read_csv
         return self.tell_all(read(Path(file), self.collection))
 
     def export(self, file: str | Path, copies: bool = False) -> Path:
-        """Write what is labelled: a csv, or for a name that ends in .json all items for Label Studio."""
+        """Write what is labelled: a csv, or as .json all items for Label Studio."""
         with self._lock:
             if str(file).endswith(".json"):
                 return exchange.write_label_studio(self.collection, self.labels.current, Path(file))
             return exchange.write_csv(self.table(copies), Path(file))
 
     def table(self, copies: bool = False) -> pd.DataFrame:
-        """What is labelled, one item a row; see `label_exchange.table`."""
+        """What is labelled, one item a row; see `exchange.table`."""
         with self._lock:
             return exchange.table(self.collection, self.labels.current, copies)
 
@@ -346,8 +293,10 @@ class Session:
 
     def why_random(self) -> str:
         """Why no model can be trained yet, in words; "" if one can."""
-        mix, seed_set = self._class_mix(), self.config.protocol.seed_set_size
-        n, met = sum(mix.values()), [name for name in mix if mix[name]]
+        mix = self._class_mix()
+        n = sum(mix.values())
+        met = [name for name in mix if mix[name]]
+        seed_set = self.config.protocol.seed_set_size
         if n < seed_set:
             return f"the seed set has {n} of {seed_set} labels"
         if len(met) == 1:
@@ -357,9 +306,10 @@ class Session:
         return ""
 
     def refit_is_due(self) -> bool:
-        """Whether there are labels enough for a model, and a query batch more than the last one was trained on."""
-        fitted, n = self._trainer.fitted, len(self._labelled())
-        is_due = fitted is None or n - fitted.n_labels >= self.config.protocol.query_batch_size
+        """Whether a model can be trained on a query batch more than the last one was."""
+        fitted = self._trainer.fitted
+        n_new = len(self._labelled()) - (fitted.n_labels if fitted else 0)
+        is_due = fitted is None or n_new >= self.config.protocol.query_batch_size
         return is_due and not self.is_training and not self.why_random()
 
     @property
@@ -367,12 +317,13 @@ class Session:
         return self._trainer.is_training
 
     def refit(self, wait: bool = True) -> bool:
-        """Train from the initial weights on all labels so far and score the rest; `ask` then follows the new model.
+        """Train from the initial weights on all labels so far; `ask` then follows the new model.
 
         Args:
             wait: False trains in a thread of its own, while the person goes on labelling.
         Returns:
-            False where no model can be trained yet (`why_random` says why), or without waiting, where one is being trained.
+            False where no model can be trained yet (`why_random` says why), or without waiting,
+            where one is being trained.
         Raises:
             LabelError: the training that was waited for failed; says why.
         """
@@ -382,14 +333,15 @@ class Session:
             self._require_open()
             if self.why_random() or self.is_training:
                 return False
-            ids, row, classes = self._labelled(), self.collection.row, self.collection.classes
-            self._trainer.start(
-                [row[id_] for id_ in ids],
-                [classes.index(self._label(id_)) for id_ in ids],
-                self._candidates(),
-                self._round,
-                self._on_fit,
+            ids = self._labelled()
+            classes = self.collection.classes
+            task = Task(
+                rows=[self.collection.row[id_] for id_ in ids],
+                labels=[classes.index(self.labels.label(id_)) for id_ in ids],
+                candidates=self._asking.candidates(),
+                round=self._asking.round,
             )
+            self._trainer.start(task, self._on_fit)
         if wait:
             self._trainer.wait()
             if self._trainer.failure:
@@ -403,75 +355,80 @@ class Session:
     def progress(self) -> Progress:
         """How far the session is; cheap, and never waits for a training."""
         with self._lock:
-            found, fit = self.collection, self.fits[-1] if self.fits else {}
-            mix, left = self._class_mix(), len(found.row) - len(self._not_askable())
-            unusable = {id_ for id_ in (*found.copies, *found.unreadable) if id_ in found.row}
-            accuracy = fit.get("check_accuracy")
+            collection = self.collection
+            mix = self._class_mix()
+            unusable = {*collection.copies, *collection.unreadable} & collection.row.keys()
+            left = len(collection.ids) - len(self._asking.not_askable())
+            accuracy = self.fits[-1]["check_accuracy"] if self.fits else None
+            decisions = Counter(row.label for row in self.labels.current.values())
             return Progress(
-                n_items=len(found.row) - len(unusable),
+                n_items=len(collection.ids) - len(unusable),
                 n_labels=sum(mix.values()),
                 n_left=left,
-                n_cannot_tell=sum(self._label(id_) == CANNOT_TELL for id_ in self.labels.current),
+                n_cannot_tell=decisions[CANNOT_TELL],
                 class_mix=mix,
-                round=self._round,
-                status=self._status(left),
+                round=self._asking.round,
+                status=self._status() if left else "everything is labelled",
                 check_accuracy=math.nan if accuracy is None else accuracy,
-                n_check=sum(id_ not in found.unreadable for id_ in found.check_ids),
+                n_check=sum(id_ not in collection.unreadable for id_ in collection.check_ids),
             )
 
     # --- what is behind it
+
+    def _tell_listeners(self) -> None:
+        for listener in self.listeners:
+            listener()
 
     def _require_open(self) -> None:
         if self.is_closed:
             raise LabelError("this session is closed, or its cell was run again: use the newer one")
 
     def _check_labels(self) -> list[str]:
-        """Look at what is labelled already: classes that are gone, items that are gone or changed, a torn line."""
-        found, current = self.collection, self.labels.current
+        """Look at what is labelled already: classes or items that are gone, items that changed."""
+        collection = self.collection
+        current = self.labels.current
         for row in current.values():
-            if row.label not in (*found.classes, *RESERVED):
+            if row.label not in (*collection.classes, *RESERVED):
                 raise LabelError(
-                    f"{self.folder} has labels of another class: {unknown('class', row.label, found.classes)}; name "
-                    "it as well, or give another folder"
+                    f"{self.folder} has labels of another class: "
+                    f"{unknown('class', row.label, collection.classes)}; name it as well, or give "
+                    "another folder"
                 )
-        labelled = [id_ for id_ in current if self._label(id_) != UNDONE]
-        gone = [id_ for id_ in labelled if id_ not in found.row and id_ not in found.check_ids]
+        labelled = [id_ for id_ in current if self.labels.label(id_) != UNDONE]
+        known = {*collection.row, *collection.check_ids}
+        gone = [id_ for id_ in labelled if id_ not in known]
         if gone and len(gone) == len(labelled):
             raise LabelError(
-                f"none of the {len(gone)} items labelled in {self.folder} is in {found.source}, first {gone[0]!r}; "
-                "give another folder, or the source that was labelled"
+                f"none of the {len(gone)} items labelled in {self.folder} is in "
+                f"{collection.source}, first {gone[0]!r}; give another folder, or the source that "
+                "was labelled"
             )
-        changed = [id_ for id_ in labelled if id_ not in gone and self._has_changed(id_)]
+        changed = [id_ for id_ in labelled if id_ in known and self._has_changed(id_)]
         for id_ in changed:
-            self._see(id_)  # said once
-        torn = self.labels.lines.torn
-        kept = "changed since they were labelled; the labels stay, tell(id, UNDONE) takes one back"
+            # said once
+            self._see(id_)
+        torn = [repr(self.labels.lines.torn)] if self.labels.lines.torn else []
+        copies = [f"{copy} = {first}" for copy, first in collection.copies.items()]
+        kept = "the labels stay, tell(id, UNDONE) takes one back"
         return [
-            _named(what, ids)
-            for what, ids in {
-                "a crash tore the last line of labels.csv, it was removed": [repr(torn)]
-                if torn
-                else [],
-                kept: changed,
-                "labelled, but not there any more": gone,
-                "copies of others, left out": [
-                    f"{copy} = {first}" for copy, first in found.copies.items()
-                ],
-            }.items()
-            if ids
+            *_noted("a crash tore the last line of labels.csv, it was removed", torn),
+            *_noted(f"changed since they were labelled; {kept}", changed),
+            *_noted("labelled, but not there any more", gone),
+            *_noted("copies of others, left out", copies),
         ]
 
     def _has_changed(self, id_: str) -> bool:
-        """Whether the content is another than the label was given to; a file that was only touched is not."""
+        """Whether the label was given to another content; a file that was only touched is not."""
         seen = self._seen.get(id_)
         if seen is None or seen["stamp"] == self.collection.stamp(id_):
             return False
         return seen["hash"] != self.collection.hash(id_)
 
     def _see(self, id_: str) -> None:
-        row = {"id": id_, "stamp": self.collection.stamp(id_), "hash": self.collection.hash(id_)}
+        collection = self.collection
+        row = {"id": id_, "stamp": collection.stamp(id_), "hash": collection.hash(id_)}
         if self._seen.get(id_) != row:
-            self._logs["seen"].append(_line(row))
+            self._seen_log.add(row)
             self._seen[id_] = row
 
     def _record(self, label: Label) -> None:
@@ -479,123 +436,20 @@ class Session:
         self._see(label.id)
         self.labels.append(label)
 
-    def _label(self, id_: str) -> str:
-        """What counts for an item now: a class, CANNOT_TELL, SKIPPED or UNDONE."""
-        row = self.labels.current.get(id_)
-        return row.label if row else UNDONE
-
     def _labelled(self) -> list[str]:
         """Items with a class, in the order of telling; training sees them in this order."""
-        found = self.collection
-        ids = [
-            id_
-            for id_ in self.labels.current
-            if self._label(id_) not in RESERVED and id_ in found.row
-        ]
-        return sorted((id_ for id_ in ids if id_ not in found.unreadable), key=self.labels.at.get)
+        collection = self.collection
+        known = [id_ for id_ in self.labels.at if id_ in collection.row]
+        ids = [id_ for id_ in known if self.labels.label(id_) not in RESERVED]
+        readable = [id_ for id_ in ids if id_ not in collection.unreadable]
+        return sorted(readable, key=self.labels.at.__getitem__)
 
     def _class_mix(self) -> dict[str, int]:
-        counts = Counter(map(self._label, self._labelled()))
+        counts = Counter(self.labels.label(id_) for id_ in self._labelled())
         return {name: counts[name] for name in self.collection.classes}
 
     def _unmet(self) -> str:
         return " and ".join(repr(name) for name, n in self._class_mix().items() if not n)
-
-    @property
-    def _round(self) -> int:
-        return self._queue["round"]
-
-    def _pending(self) -> list[str]:
-        """What the last queue holds and was not told since it was asked, or was taken back."""
-
-        def is_open(id_: str) -> bool:
-            was_told = self.labels.at.get(id_, -1) >= self._queue["n_rows"]
-            return self._label(id_) == UNDONE or (self._label(id_) == SKIPPED and not was_told)
-
-        found = self.collection
-        return [
-            id_
-            for id_, _, _ in self._queue["items"]
-            if id_ in found.row and id_ not in found.unreadable and is_open(id_)
-        ]
-
-    def _not_askable(self) -> set[int]:
-        """Rows that no query may return."""
-        row = self.collection.row
-        done = [id_ for id_ in self.labels.current if self._label(id_) not in (SKIPPED, UNDONE)]
-        return {
-            row[id_]
-            for id_ in (*done, *self.collection.copies, *self.collection.unreadable)
-            if id_ in row
-        }
-
-    def _candidates(self) -> np.ndarray:
-        """Rows that a model is to score: those that may be asked for, or the protocol's random part of them."""
-        rows = np.setdiff1d(np.arange(len(self.collection.row)), list(self._not_askable()))
-        if self.config.protocol.pool_subsample:
-            rows = np.sort(
-                stream(self.config.seed, "acquisition", self._round).permutation(rows)[
-                    : self.config.protocol.pool_subsample
-                ]
-            )
-        return rows
-
-    def _enqueue(self, kept: list[str], size: int) -> list[str]:
-        """Ask anew: the kept items, then those that the model is least sure of, or that chance picks before there is a model."""
-        row, fitted = self.collection.row, self._trainer.fitted
-        taken = self._not_askable() | {row[id_] for id_ in kept}
-        scored = set() if fitted is None else set(fitted.rows.tolist()) - taken
-        if scored and self.config.acquisition != "random":
-            taken |= set(row.values()) - scored
-            config, draw = self.config, fitted.round
-        else:
-            config, draw = (
-                replace(self.config, acquisition="random"),
-                self._n_asked,
-            )  # else a neighbour would follow a neighbour
-        pool = Pool(np.zeros(len(row), dtype=np.int64), len(self.collection.classes))
-        pool.acquire(np.array(sorted(taken), dtype=np.int64))
-        n = min(size - len(kept), len(pool.unlabelled))
-        round_ = self._round if fitted is None else fitted.round + 1
-        entries = [[item.id, item.score, item.round] for item in map(self._item, kept)]
-        if n > 0:
-            protocol = replace(
-                config.protocol,
-                seed_set_size=len(row),
-                budget=0,
-                query_batch_size=n,
-                pool_subsample=0,
-            )
-            rows, scores = query(fitted, pool, replace(config, protocol=protocol), draw)
-            scores = [None] * n if config.acquisition == "random" else scores.tolist()
-            entries += [
-                [self.collection.ids[i], score, round_]
-                for i, score in zip(rows, scores, strict=True)
-            ]
-        self._is_new = False
-        if entries:
-            self._log_asked(round_, entries)
-        return [id_ for id_, _, _ in entries]
-
-    def _log_asked(self, round_: int, entries: list[list]) -> None:
-        queue = {"round": round_, "n_rows": len(self.labels.rows), "items": entries}
-        self._logs["asked"].append(_line(queue))
-        self._queue, self._n_asked = queue, self._n_asked + 1
-
-    def _item(self, id_: str) -> Item:
-        """An item as it was asked for last; one that never was belongs to the present round."""
-        found, earlier = self.collection, self.labels.current.get(id_)
-        asked = {name: (score, round_) for name, score, round_ in self._queue["items"]}
-        score, round_ = asked.get(id_) or (
-            (earlier.score, earlier.round) if earlier else (None, self._round)
-        )
-        return Item(
-            id_,
-            score,
-            round_,
-            found.text(id_) if found.is_text else None,
-            None if found.is_text else found.file(id_),
-        )
 
     def _on_fit(self, fitted: Fitted) -> None:
         with self._lock:
@@ -609,47 +463,41 @@ class Session:
                 "check_accuracy": fitted.check_accuracy,
                 "when": now(),
             }
-            self._logs["fits"].append(_line(fit))
+            self._fits_log.add(fit)
             self.fits.append(fit)
-            self._is_new = True
+            self._asking.is_stale = True
 
-    def _status(self, left: int) -> str:
+    def _status(self) -> str:
         """What the model is doing and whom it is asked for, in a plain sentence."""
-        trainer, why = self._trainer, self.why_random()
-        if not left:
-            return "everything is labelled"
+        trainer = self._trainer
+        doing = f"training failed ({trainer.failure}); " if trainer.failure else ""
         if trainer.activity:
-            doing = f"{trainer.activity}; " + (
-                "meanwhile " if trainer.fitted is None else "meanwhile still "
-            )
-        else:
-            doing = f"training failed ({trainer.failure}); " if trainer.failure else ""
+            meanwhile = "meanwhile" if trainer.fitted is None else "meanwhile still"
+            doing = f"{trainer.activity}; {meanwhile} "
+        return doing + self._whom_it_asks(is_idle=not doing)
+
+    def _whom_it_asks(self, is_idle: bool) -> str:
+        fitted = self._trainer.fitted
+        why = self.why_random()
         if self.config.acquisition == "random":
-            return f"{doing}asking at random, as acquisition says"
-        if (
-            trainer.fitted is None
-            and any(score is not None for _, score, _ in self._queue["items"])
-            and self._pending()
-        ):
-            return f"{doing}asking what the model of before the restart was unsure of"
-        if trainer.fitted is None:
-            return f"{doing}asking at random" + (
-                f": {why}" if why else "" if doing else " until the model is trained"
-            )
-        unmet = self._unmet()
+            return "asking at random, as acquisition says"
+        if fitted is None and self._asking.has_scores:
+            return "asking what the model of before the restart was unsure of"
+        if fitted is None and why:
+            return f"asking at random: {why}"
+        if fitted is None:
+            return "asking at random until the model is trained" if is_idle else "asking at random"
+        acquisition = self.config.acquisition.replace("_", " ")
+        unmet = f"; it has seen no example of {self._unmet()}" if self._unmet() else ""
         return (
-            f"{doing}asking what the model, trained on {trainer.fitted.n_labels} labels, is unsure of "
-            f"({self.config.acquisition.replace('_', ' ')})"
-            + (f"; it has seen no example of {unmet}" if unmet else "")
+            f"asking what the model, trained on {fitted.n_labels} labels, is unsure of "
+            f"({acquisition}){unmet}"
         )
 
 
-def _line(record: dict[str, Any]) -> str:
-    return (
-        json.dumps(record) + "\n"
-    )  # ASCII: a line end of whatever kind in an id is no line end in the file
-
-
-def _named(what: str, ids: list[str]) -> str:
-    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
-    return f"{what} ({len(ids)}): {', '.join(ids[:3])}{more}"
+def _noted(what: str, names: list[str]) -> list[str]:
+    """One line with a count and the first names; none where there are no names."""
+    if not names:
+        return []
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return [f"{what} ({len(names)}): {', '.join(names[:3])}{more}"]

@@ -1,28 +1,36 @@
-"""The files of a labelling session: they only grow, and each record is on the disk before the next picture shows.
+"""The files of a labelling session: they only grow, and each record is on the disk at once.
 
-    labels.csv     id, label, who, when, round, score; one row a decision, the last row of an id counts
+    labels.csv   id, label, who, when, round, score; one row a decision, the last of an id counts
+    asked.jsonl  what was asked: a queue a line (its round, its items, how many rows labels.csv had)
+    seen.jsonl   the content that each label was given to, to notice a file that changed
+    fits.jsonl   how each training went, and its accuracy on the check set
 
-A label is a class, or one of three reserved words: CANNOT_TELL (never asked again, not trained on), SKIPPED (asked again in a
-later batch), and the empty UNDONE (as if it had never been labelled).
+A label is a class, or one of three reserved words: CANNOT_TELL (never asked again, not trained
+on), SKIPPED (asked again in a later batch), and the empty UNDONE (as if never labelled).
 """
 
 import csv
-import fcntl
 import io
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from companion.labelling.items import LabelError
+from alpt_lib.errors import LabelError
+from alpt_lib.files import append_durably, locked, one_line_errors
 
-CANNOT_TELL, SKIPPED, UNDONE = "can't tell", "skipped", ""
-
+CANNOT_TELL = "can't tell"
+SKIPPED = "skipped"
+UNDONE = ""
 RESERVED = (CANNOT_TELL, SKIPPED, UNDONE)
+REMEDY = (
+    "what was labelled before is kept: make the folder writable or free some space, or give "
+    "another folder"
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Label:
     score: float | None = None  # acquisition score; None: asked at random, or not asked at all
 
 
-COLUMNS = [f.name for f in fields(Label)]
+COLUMNS = [field.name for field in fields(Label)]
 
 
 def now() -> str:
@@ -57,7 +65,7 @@ class Lines:
 
     def __init__(self, file: Path, is_csv: bool = False):
         self.file = file
-        with said(file):
+        with one_line_errors(file, LabelError, REMEDY):
             file.touch()
             content = file.read_bytes()
             kept = _whole_records(content) if is_csv else content.rfind(b"\n") + 1
@@ -68,35 +76,32 @@ class Lines:
 
     def append(self, record: str) -> None:
         """Add a record, which ends in a line end."""
-        with said(self.file), open(self.file, "ab") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            try:
-                stream.write(record.encode())
-                stream.flush()
-                os.fsync(stream.fileno())
-            except (
-                OSError
-            ):  # a full disk took half of it: the next record must not be glued to that
-                with suppress(OSError):
-                    os.truncate(self.file, size)
-                raise
+        with one_line_errors(self.file, LabelError, REMEDY):
+            append_durably(self.file, record)
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Add a record of a file with one json value a line."""
+        # ASCII: a line end of whatever kind in an id is no line end in the file
+        self.append(json.dumps(record) + "\n")
 
     def records(self) -> list[Any]:
         """The records of a file with one json value a line."""
-        found = []
+        records = []
         for number, line in enumerate(self.text.splitlines(), 1):
             try:
-                found.append(json.loads(line))
+                records.append(json.loads(line))
             except ValueError as error:
                 raise LabelError(
                     f"{self.file}: line {number} is damaged: {line[:60]!r}; remove it"
                 ) from error
-        return found
+        return records
 
 
 def _whole_records(content: bytes) -> int:
-    """Length up to the last line end that is not within quotes; the line ends of a quoted id are part of it."""
-    end, is_quoted, start = 0, False, 0
+    """Length up to the last line end that is not within quotes."""
+    end = 0
+    start = 0
+    is_quoted = False
     while (stop := content.find(b"\n", start)) >= 0:
         is_quoted ^= content.count(b'"', start, stop) % 2 == 1
         start = stop + 1
@@ -104,19 +109,12 @@ def _whole_records(content: bytes) -> int:
     return end
 
 
-@contextmanager
-def said(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise LabelError(
-            f"cannot write {file}: {error.strerror}; what was labelled before is kept: make the folder writable or "
-            "free some space, or give another folder"
-        ) from error
+class Labels:
+    """labels.csv: its rows as they were written, and the one of each id that counts.
 
-
-class LabelFile:
-    """labels.csv: its rows as they were written, and the one of each id that counts."""
+    Attributes:
+        rows: decisions in their order. current: id -> its last one. at: id -> the number of that.
+    """
 
     def __init__(self, file: Path):
         self.lines = Lines(file, is_csv=True)
@@ -124,7 +122,7 @@ class LabelFile:
         if not self.lines.text:
             self.lines.append(",".join(COLUMNS) + "\n")
         self.current = {row.id: row for row in self.rows}
-        self.at = {row.id: i for i, row in enumerate(self.rows)}  # id -> number of its last row
+        self.at = {row.id: number for number, row in enumerate(self.rows)}
 
     def append(self, label: Label) -> None:
         score = "" if label.score is None else f"{label.score:.6g}"
@@ -133,12 +131,17 @@ class LabelFile:
         self.rows.append(label)
         self.current[label.id] = label
 
+    def label(self, id_: str) -> str:
+        """What counts for an item now: a class, CANNOT_TELL, SKIPPED or UNDONE."""
+        row = self.current.get(id_)
+        return row.label if row else UNDONE
+
 
 def _csv_line(values: list[Any]) -> str:
     stream = io.StringIO()
-    quoting = (
-        csv.QUOTE_ALL if "\r" in "".join(map(str, values)) else csv.QUOTE_MINIMAL
-    )  # Python 3.11 leaves \r bare
+    # Python 3.11 leaves \r bare
+    has_return = "\r" in "".join(map(str, values))
+    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
     csv.writer(stream, lineterminator="\n", quoting=quoting).writerow(values)
     return stream.getvalue()
 
@@ -147,16 +150,15 @@ def _parse(text: str, file: Path) -> list[Label]:
     rows = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
     if rows and rows[0] != COLUMNS:
         raise LabelError(
-            f"{file} is no label file: its columns are {', '.join(rows[0])}, not {', '.join(COLUMNS)}; give another "
-            "folder, or import the file"
+            f"{file} is no label file: its columns are {', '.join(rows[0])}, not "
+            f"{', '.join(COLUMNS)}; give another folder, or import the file"
         )
     labels = []
     for number, row in enumerate(rows[1:], 2):
         try:
             id_, label, who, when, round_, score = row
-            labels.append(
-                Label(id_, label, who, when, int(round_ or 0), float(score) if score else None)
-            )
+            asked = float(score) if score else None
+            labels.append(Label(id_, label, who, when, int(round_ or 0), asked))
         except ValueError as error:
             raise LabelError(
                 f"{file}: record {number} is no label: {row}; mend or remove it"
@@ -164,26 +166,24 @@ def _parse(text: str, file: Path) -> list[Label]:
     return labels
 
 
-def hold(folder: Path) -> io.TextIOWrapper:
-    """Lock a folder of labels for this process, until the returned file is closed or the process dies, however it dies.
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """A folder of labels for this process alone, also if it dies, however it dies.
 
     Raises:
         LabelError: another process labels into it, or it cannot be written.
     """
-    with said(folder):
+    lock = folder / "lock"
+    with one_line_errors(folder, LabelError, REMEDY):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / "lock", "a+")  # noqa: SIM115 (the session closes it)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            lock.close()
+        lock.touch()
+    with locked(lock, wait=False) as is_ours:
+        if not is_ours:
+            owner = lock.read_text(encoding="utf-8") or "unknown"
             raise LabelError(
-                f"{folder} is being labelled by another process ({owner}): shut that notebook's kernel down, or "
-                "give another folder and import its labels later"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()}")
-        lock.flush()
-    return lock
+                f"{folder} is being labelled by another process ({owner}): shut that notebook's "
+                "kernel down, or give another folder and import its labels later"
+            )
+        with one_line_errors(lock, LabelError, REMEDY):
+            lock.write_text(f"process {os.getpid()}", encoding="utf-8")
+        yield

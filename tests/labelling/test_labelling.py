@@ -14,18 +14,17 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from conftest import draw
+
 from alpt_lib import datasets
-from alpt_lib.errors import CompanionError
+from alpt_lib.errors import CompanionError, LabelError
 from alpt_lib.files import REPOSITORY, cache_folder
-from alpt_lib.loop import start_pool
-from companion.labelling import session
-from companion.labelling.items import LabelError, read_collection
-from companion.labelling.session import CANNOT_TELL, SKIPPED, UNDONE
-from companion.labelling.storage import Label, LabelFile
-from companion.runs import store
+from companion import labelling
+from companion.labelling import CANNOT_TELL, SKIPPED, UNDONE
+from companion.labelling.items import read_collection
+from companion.labelling.storage import Label, Labels
 from companion.runs.execute import execute
 from companion.runs.plan import plan_runs
-from tests.conftest import draw
 
 CLASSES = ["tall", "wide"]
 FAST = {
@@ -63,7 +62,7 @@ def start(pictures, tmp_path):
             **FAST,
             **changes,
         }
-        opened.append(session.open_session(**given))
+        opened.append(labelling.open_session(**given))
         return opened[-1]
 
     yield open_
@@ -97,11 +96,11 @@ def test_told_a_stored_runs_labels_a_session_asks_that_runs_questions(birds_copy
     (planned,) = plan_runs(
         {"datasets": [str(birds_copy)], "acquisitions": ["least_confidence"], "seeds": [1]}
     )
-    execute([planned.config], workers=1, quiet=True)
+    execute([planned.run], workers=1, quiet=True)
     data = datasets.read_dataset(birds_copy)
     rows = data.rows("pool")
     rows[["path"]].to_csv(birds_copy / "paths.csv", index=False)
-    session = session.open_session(
+    session = labelling.open_session(
         birds_copy / "paths.csv",
         data.classes,
         tmp_path / "labels",
@@ -109,14 +108,14 @@ def test_told_a_stored_runs_labels_a_session_asks_that_runs_questions(birds_copy
         protocol=data.description.protocol,
         recipe=data.description.recipe,
     )
-    oracle = dict(zip(rows["path"], rows["label"], strict=True))
-    for row in start_pool(data, planned.config).labelled:
+    stored = planned.run.acquisitions()
+    for row in stored.query("round == 0")["index"]:
         session.tell(rows["path"][row], rows["label"][row])
+    oracle = dict(zip(rows["path"], rows["label"], strict=True))
     for _ in range(planned.config.protocol.n_rounds):
         assert session.refit()
         for item in session.ask(4):
             session.tell(item.id, oracle[item.id])
-    stored = store.acquisitions_of(planned.config)
     told = session.labels.rows
     assert [session.collection.row[row.id] for row in told] == stored["index"].tolist()
     assert [row.round for row in told] == stored["round"].tolist()
@@ -299,7 +298,7 @@ def test_texts_are_labelled_and_trained_on_too(tmp_path):
         for word in [line.split()[i % 4]]
     ]
     pd.DataFrame(texts, columns=["review", "truth"]).to_csv(tmp_path / "reviews.csv", index=False)
-    session = session.open_session(
+    session = labelling.open_session(
         tmp_path / "reviews.csv",
         ["bad", "good"],
         tmp_path / "labels",
@@ -360,7 +359,7 @@ while True:
     os.kill(process.pid, signal.SIGKILL)
     said += [line.split() for line in process.communicate()[0].splitlines()]
     told = [id_ for what, id_ in said if what == "told"]
-    with_session = session.open_session(pictures, CLASSES, tmp_path / "labels", **FAST)
+    with_session = labelling.open_session(pictures, CLASSES, tmp_path / "labels", **FAST)
     kept = [row.id for row in with_session.labels.rows]
     assert kept[: len(told)] == told
     assert len(kept) - len(told) in (0, 1)  # killed between the disk and the word
@@ -473,11 +472,11 @@ def test_a_disk_that_fills_up_leaves_no_half_line(start, tmp_path, monkeypatch):
     ['a,"b"', "two\nlines", "<b>&amp;", "ümläut ☃", "\r", "a\u2028b", "'; drop table", "=1+1"],
 )
 def test_any_text_is_kept_as_it_is(tmp_path, id_):
-    file = LabelFile(tmp_path / "labels.csv")
+    file = Labels(tmp_path / "labels.csv")
     wanted = Label(id_, "tall", 'who "says', "now", 3, -0.25)
     file.append(wanted)
     file.append(Label("other", CANNOT_TELL))
-    assert LabelFile(tmp_path / "labels.csv").rows == [wanted, Label("other", CANNOT_TELL)]
+    assert Labels(tmp_path / "labels.csv").rows == [wanted, Label("other", CANNOT_TELL)]
 
 
 def test_labels_of_another_class_or_another_folder_are_not_taken_for_ones_own(start, tmp_path):
@@ -526,7 +525,9 @@ def test_a_file_that_is_no_image_is_named_and_left_out_also_by_the_model(start, 
     for id_ in ("tall/0.png", "tall/2.png", "wide/1.png", "wide/3.png"):
         again.tell(id_, truth(id_))
     assert again.refit()
-    assert again.collection.unreadable == {"tall/broken.png": "cannot be read as an image"}
+    assert again.collection.unreadable == {
+        "tall/broken.png": "UnidentifiedImageError: cannot identify image file"
+    }
     assert "tall/broken.png" not in [item.id for item in again.ask(99)]
 
 
@@ -579,7 +580,7 @@ def test_texts_without_text_are_left_out_and_ids_must_be_unique(tmp_path):
     )
     found = read_collection(tmp_path / "t.csv", CLASSES)
     assert found.unreadable == {"b": "no text"}
-    assert found.text("c") == "<script>x</script>"
+    assert found.content["c"] == "<script>x</script>"
     pd.DataFrame({"id": ["a", "a"], "text": ["one", "two"]}).to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(
         LabelError, match="ids must be there and unique; 1 are not, first 'a' in row 1"
@@ -589,13 +590,13 @@ def test_texts_without_text_are_left_out_and_ids_must_be_unique(tmp_path):
 
 def test_texts_that_moved_to_other_rows_are_noticed(tmp_path):
     pd.DataFrame({"text": ["one", "two", "three"]}).to_csv(tmp_path / "t.csv", index=False)
-    session = session.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
+    session = labelling.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
     for id_ in session.collection.ids:
         session.tell(id_, "tall")
     pd.DataFrame({"text": ["one", "inserted", "two", "three"]}).to_csv(
         tmp_path / "t.csv", index=False
     )
-    session = session.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
+    session = labelling.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
     assert session.notes == [
         "changed since they were labelled; the labels stay, tell(id, UNDONE) takes one back (2): 1, 2"
     ]
@@ -764,16 +765,14 @@ def test_the_widget_tells_what_was_answered_for_the_item_shown_and_nothing_else(
     session = start()
     widget = LabelWidget(session)
     shown = widget.shown["id"]
-    widget._answer(
-        widget, {"do": "tell", "id": "another", "label": "tall"}, []
-    )  # a page that is behind
+    widget.answer({"do": "tell", "id": "another", "label": "tall"})  # a page that is behind
     assert widget.shown["id"] == shown
-    widget._answer(widget, {"do": "tell", "id": shown, "label": "tall"}, [])
+    widget.answer({"do": "tell", "id": shown, "label": "tall"})
     assert [(row.id, row.label) for row in session.labels.rows] == [(shown, "tall")]
     assert widget.state["n_labels"] == 1
-    widget._answer(widget, {"do": "undo"}, [])
+    widget.answer({"do": "undo"})
     assert widget.shown["id"] == shown
-    widget._answer(widget, {"do": "tell", "id": shown, "label": "no class"}, [])
+    widget.answer({"do": "tell", "id": shown, "label": "no class"})
     assert widget.problem.startswith("unknown class 'no class'")
 
 
@@ -785,11 +784,12 @@ def test_the_widget_leaves_out_what_cannot_be_read_and_ends_when_nothing_is_left
     widget = LabelWidget(session)
     while widget.shown["kind"] != "done":
         shown = widget.shown["id"]
-        widget._answer(widget, {"do": "tell", "id": shown, "label": truth(shown)}, [])
+        widget.answer({"do": "tell", "id": shown, "label": truth(shown)})
     session.wait()
     assert len(session.labels.rows) == 12
     assert widget.notes == [
-        "cannot be read, left out (1): tall/broken.png (cannot be read as an image)"
+        "cannot be read, left out (1): tall/broken.png (UnidentifiedImageError: cannot identify image "
+        "file)"
     ]
 
 
@@ -799,7 +799,7 @@ def test_a_page_without_a_kernel_shows_a_picture_and_a_table_and_text_stays_text
     pd.DataFrame({"text": ["<script>alert(1)</script>", "two"]}).to_csv(
         tmp_path / "t.csv", index=False
     )
-    session = session.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
+    session = labelling.open_session(tmp_path / "t.csv", CLASSES, tmp_path / "labels")
     pages = set()
     for _ in range(2):
         bundle = LabelWidget(session)._repr_mimebundle_()

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import draw
+
 from alpt_lib.files import REPOSITORY
-from tests.conftest import draw
 
 pytestmark = pytest.mark.browser
 
 CELL = """from companion import labelling
-from companion.label_widget import LabelWidget
 session = labelling.open_session("pictures", ["tall", "wide"], "labels", who="robot", protocol={"seed_set_size": 4,
     "query_batch_size": 3}, recipe={"max_steps": 2})
-LabelWidget(session)"""
+labelling.LabelWidget(session)"""
 N_PICTURES = 12
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
