@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, field, fields, replace
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform, get_args
 from zlib import crc32
 
 import numpy as np
@@ -21,12 +21,13 @@ Integers = Annotated[tuple[StrictInt, ...], Strict(False)]
 Names = Annotated[tuple[StrictStr, ...], Strict(False)]
 
 
-def checked_dataclass(error: type[CompanionError], **options: Any) -> Callable[[type[Class]], Any]:
-    """A pydantic dataclass: its fields are checked when it is made, a fault is one line."""
+@dataclass_transform(frozen_default=True, field_specifiers=(field, Field))
+def checked_dataclass(error: type[CompanionError]) -> Callable[[type[Class]], type[Class]]:
+    """A frozen pydantic dataclass: its fields are checked when made, a fault is one line."""
 
-    def decorate(cls: type[Class]) -> Any:
+    def decorate(cls: type[Class]) -> type[Class]:
         settings = ConfigDict(strict=True, extra="forbid", validate_default=False)
-        checked = dataclass(config=settings, **options)(cls)
+        checked: Any = dataclass(config=settings, frozen=True)(cls)
         make = checked.__init__
 
         def __init__(self, *values: Any, **named: Any) -> None:
@@ -56,7 +57,7 @@ def _in_words(cls: type, fault: Any) -> str:
     return f"{name} {takes}; got {value!r} ({type(value).__name__})"
 
 
-@checked_dataclass(ConfigError, frozen=True)
+@checked_dataclass(ConfigError)
 class Protocol:
     """How labels are spent (paper, section 2)."""
 
@@ -81,7 +82,7 @@ class Protocol:
         return number in (-1, self.n_rounds) or number % self.eval_every == 0
 
 
-@checked_dataclass(ConfigError, frozen=True)
+@checked_dataclass(ConfigError)
 class Recipe:
     """How one model is fine-tuned on one labelled set.
 
@@ -133,7 +134,7 @@ def _known_acquisition(name: str) -> str:
     return name
 
 
-@checked_dataclass(ConfigError, frozen=True)
+@checked_dataclass(ConfigError)
 class RunConfig:
     """One run: what decides its rows. Its hash, with the data's and the weights', is its id."""
 
@@ -153,7 +154,7 @@ class RunConfig:
         return number >= 0 and (self.protocol.evaluates(number) or needs_model)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(cast(Any, self))
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "RunConfig":

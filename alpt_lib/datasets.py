@@ -26,7 +26,7 @@ from alpt_lib.tables import read_table
 MANIFESTS = ("manifest.parquet", "manifest.csv")
 
 
-@checked_dataclass(DataError, frozen=True)
+@checked_dataclass(DataError)
 class Description:
     """dataset.yaml: what the columns mean and how the dataset is used by default."""
 

@@ -195,7 +195,7 @@ def made_once(target: Path, make: Callable[[], None]) -> np.ndarray:
 
 
 @contextmanager
-def new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.ndarray]:
+def new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.memmap]:
     """An array in a file, which gets its name only when it is whole.
 
     Its space is taken at once: writing to a mapped file on a full disk would kill the process.
@@ -213,7 +213,7 @@ def new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.
         partial.unlink(missing_ok=True)
 
 
-def _allocated(file: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def _allocated(file: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
     try:
         array = np.lib.format.open_memmap(file, mode="w+", dtype=dtype, shape=shape)
         with open(file, "r+b") as stream:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -168,10 +169,14 @@ class OnDemand:
         self.size = size
         self._read: dict[int, np.ndarray] = {}
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.files), self.size, self.size, 3)
+
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+    def __getitem__(self, rows: Any) -> np.ndarray:
         for row in rows:
             if row not in self._read:
                 self._read[row] = decode(self.files[row], self.size)

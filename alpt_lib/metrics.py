@@ -29,11 +29,11 @@ def accuracy_rows(
     Returns:
         columns metric, subgroup ("all" or its name), value in [0, 1] or NaN, n_examples.
     """
-    correct = pd.Series(np.asarray(correct, dtype=float))
-    n = len(correct)
-    by_class = correct.groupby(frame["label"].to_numpy()).mean()
-    by_subgroup = correct.groupby(np.asarray(subgroup)).agg(["mean", "size"])
-    rows = [("accuracy", "all", correct.mean(), n)]
+    is_correct = pd.Series(np.asarray(correct, dtype=float))
+    n = len(is_correct)
+    by_class = is_correct.groupby(frame["label"].to_numpy()).mean()
+    by_subgroup = is_correct.groupby(np.asarray(subgroup)).agg(["mean", "size"])
+    rows = [("accuracy", "all", is_correct.mean(), n)]
     rows.append(("accuracy_class_balanced", "all", by_class.mean(), n))
     if len(by_subgroup) > 1:
         rows.append(("accuracy_worst_group", "all", by_subgroup["mean"].min(), n))
@@ -47,7 +47,7 @@ def accuracy_rows(
         value = _weighted(by_subgroup["mean"], train_weights)
         rows.append(("accuracy_train_weighted", "all", value, n))
     if percentile_over:
-        by_value = correct.groupby(frame[percentile_over].to_numpy()).mean()
+        by_value = is_correct.groupby(frame[percentile_over].to_numpy()).mean()
         tenth = np.percentile(by_value, 10)
         rows.append((f"accuracy_{percentile_over}_mean", "all", by_value.mean(), n))
         rows.append((f"accuracy_{percentile_over}_p10", "all", tenth, n))

@@ -102,7 +102,7 @@ def linear_probe(
     """Which test rows a linear classifier of frozen features gets right (paper, section 6.3).
 
     Args:
-        train: (n_train, n_features) float. train_groups: (n_train,) str. test, test_groups: likewise.
+        train: (n_train, n_features) float. train_groups: (n_train,) str. The test ones likewise.
     Returns:
         (n_test,) bool.
     """

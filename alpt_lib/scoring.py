@@ -159,7 +159,7 @@ class ScoringNetwork:
     def fastest_batch(self, inputs: Inputs) -> int:
         """The scoring batch for this device, network and input size: doubled while that pays.
 
-        Measured once and kept in the cache folder, so that later runs, and resumed ones, round alike.
+        Measured once and kept in the cache folder, so that later and resumed runs round alike.
         """
         is_gpu = self.device.type == "cuda"
         what = {

@@ -1,4 +1,4 @@
-"""Fine-tune a network on a labelled set (paper, section 2 and Appendix D). No active learning here."""
+"""Fine-tune a network on a labelled set (paper, section 2, Appendix D). No active learning here."""
 
 import copy
 import math
@@ -21,7 +21,7 @@ from alpt_lib.scoring import ScoringNetwork, is_out_of_memory
 
 
 class FineTunedNetwork(ScoringNetwork):
-    """The paper's learner: all weights of a network, fine-tuned from the initial ones in each round.
+    """The paper's learner: each round fine-tunes all weights of a network from the initial ones.
 
     Args:
         data: the dataset. config: model, weights, recipe and the seed of what is not pretrained.
@@ -50,7 +50,8 @@ class FineTunedNetwork(ScoringNetwork):
             return self._optimizer
         recipe = self.recipe
         weights = [p for p in self.model.parameters() if p.requires_grad]
-        settings = {"lr": recipe.lr, "weight_decay": recipe.weight_decay, "fused": True}
+        settings: dict[str, Any] = {"lr": recipe.lr, "fused": True}
+        settings["weight_decay"] = recipe.weight_decay
         if recipe.optimizer == "adamw":
             self._optimizer = torch.optim.AdamW(weights, **settings)
         else:

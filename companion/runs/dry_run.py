@@ -111,8 +111,8 @@ def _todo(
     seen: set[StoredRun] = set()
     todo = {}
     for name, plan in plans.items():
-        here = []
-        waiting = []
+        here: list[StoredRun] = []
+        waiting: list[StoredRun] = []
         for run in dict.fromkeys(plan):
             is_here = run.config.dataset not in expected_sizes and has_weights(run.config)
             (here if is_here else waiting).append(run)
@@ -288,6 +288,7 @@ def _roberta_large(n_classes: int):
 
     from alpt_lib.models import TextClassifier
 
+    sizes: dict[str, Any] = {"num_labels": n_classes}
     config = RobertaConfig(
         hidden_size=1024,
         num_hidden_layers=24,
@@ -296,7 +297,7 @@ def _roberta_large(n_classes: int):
         vocab_size=50265,
         max_position_embeddings=514,
         type_vocab_size=1,
-        num_labels=n_classes,
+        **sizes,
     )
     tokenizer = SimpleNamespace(pad_token_id=config.pad_token_id)
     return TextClassifier(RobertaForSequenceClassification(config), tokenizer, 512)
@@ -313,7 +314,7 @@ def _cache_bytes(runs: list[Run]) -> float:
 
 
 def _missing_lines(runs: list[Run], expected: dict[str, Expected]) -> list[str]:
-    """What has to be got before the runs can start, one line each, with the command that gets it."""
+    """What has to be got before the runs can start, a line each, with the command that does."""
     by_script: dict[str, list[str]] = {}
     for name, each in expected.items():
         by_script.setdefault(each.script, []).append(name)
@@ -357,7 +358,8 @@ def _timm_is_here(base: str) -> bool:
     import timm
 
     config = timm.get_pretrained_cfg(base.removeprefix("timm:").partition("?")[0])
-    return bool(config and config.hf_hub_id) and _is_cached(config.hf_hub_id, "model.safetensors")
+    repository = config.hf_hub_id if config else None
+    return repository is not None and _is_cached(repository, "model.safetensors")
 
 
 def _is_cached(repository: str, file: str) -> bool:

@@ -6,6 +6,7 @@ always does: RAY_ADDRESS, else the one of this machine, else it starts one here.
 """
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
@@ -35,10 +36,10 @@ def work_in_tasks(runs: list[StoredRun], since: float, report: Callable[[int], N
         ) from error
     is_mine = not ray.is_initialized()
     if is_mine:
-        ray.init(log_to_driver=False, logging_level="error")
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
     try:
-        options = {"num_cpus": 1, "num_gpus": _gpus_per_run(ray), "max_retries": CRASHES - 1}
-        task = ray.remote(**options)(_work_on)
+        share = _gpus_per_run(ray)
+        task = ray.remote(num_cpus=1, num_gpus=share, max_retries=CRASHES - 1)(_work_on)
         running = {
             task.remote(str(home()), plan_as_json(group, since)): group for group in groups(runs)
         }

@@ -46,7 +46,7 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
     "output": (StrictStr, "a folder for figures"),
     "workers": (Annotated[StrictInt, Field(ge=0)], "a number of processes; 0 takes one per core"),
 }
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "preset": "mini",
     "models": [],
     "acquisitions": ["random", "least_confidence"],

@@ -259,7 +259,7 @@ def generate(target: Path) -> None:
     progress = Progress(len(GENERATORS), label, "generator")
     with locked(target / ".lock"):
         for script in GENERATORS:
-            command = [sys.executable, REPOSITORY / "data_prep" / script, "--out", target]
+            command = [sys.executable, f"{REPOSITORY}/data_prep/{script}", "--out", str(target)]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 words = done.stderr.strip().splitlines() or ["no message"]

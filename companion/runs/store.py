@@ -63,7 +63,7 @@ class StoredRun:
 
     def __init__(self, config: RunConfig, data: Dataset | None, weights: str | None = None):
         self.config = config
-        self.data = data
+        self._data = data
         self._weights = weights
 
     @classmethod
@@ -85,6 +85,17 @@ class StoredRun:
         run.record = record
         run.run_id = folder.name
         return run
+
+    @property
+    def data(self) -> Dataset:
+        """The run's dataset.
+
+        Raises:
+            StoreError: the run was read from the store alone.
+        """
+        if self._data is None:
+            raise StoreError(f"run {self.run_id} was read without its dataset")
+        return self._data
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, StoredRun) and self.config == other.config

@@ -7,13 +7,12 @@ import ctypes
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from alpt_lib.checkpoints import weights_fingerprint
-from alpt_lib.config import Protocol, RunConfig
+from alpt_lib.config import Protocol, RunConfig, override
 from alpt_lib.errors import DataError, StoreError
 from alpt_lib.loop import Learner, active_learning
 from companion.runs.store import StoredRun
@@ -67,7 +66,7 @@ def before_queries(config: RunConfig) -> RunConfig:
     """What decides the seed-set fit and its accuracies, the rest at its defaults."""
     own = config.protocol
     seed_set = Protocol(seed_set_size=own.seed_set_size, seed_set=own.seed_set)
-    return replace(config, acquisition="random", probe=(), protocol=seed_set)
+    return override(config, {"acquisition": "random", "probe": (), "protocol": seed_set}, "run")
 
 
 def _work_on(group: list[StoredRun], since: float, report: Callable[[int], None]) -> bool:

@@ -108,6 +108,8 @@ def _start(plan: str, gpu: str | None) -> Worker:
         process_group=0,
         text=True,
     )
+    # it stays open: a worker ends when its parent does
+    assert process.stdin is not None
     process.stdin.write(plan + "\n")
     process.stdin.flush()
     return Worker(process, gpu)
@@ -120,13 +122,14 @@ def _was_killed(worker: Worker) -> bool:
         CompanionError: what it said.
     """
     if worker.process.returncode > 0:
-        words = worker.process.stdout.read().strip().splitlines()
+        said = worker.process.stdout.read() if worker.process.stdout else ""
+        words = said.strip().splitlines()
         raise CompanionError((words or ["a worker process stopped without a word"])[-1])
     return worker.process.returncode < 0
 
 
 def _check_deaths(runs: list[StoredRun], n_dead: int, since: float) -> None:
-    """Deaths at a run are counted in its folder; workers that die before they get there are many."""
+    """Deaths at a run are counted in its folder; others may happen a few times."""
     at_runs = sum(run.deaths(since) for run in runs)
     given_up = 2 * sum(run.failure(since) is not None for run in runs)
     if n_dead > at_runs + given_up + PATIENCE:
