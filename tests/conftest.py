@@ -2,16 +2,11 @@
 
 import os
 
-from alpt_lib import datasets
-from companion.runs import store
-from companion.runs.work import _learner
-
-os.environ["HF_HUB_OFFLINE"] = (
-    "1"  # read when huggingface_hub is imported; no test may need a network
-)
-os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = (
-    "1"  # arrays this small only wait for each other
-)
+# read when huggingface_hub is imported; no test may need a network
+os.environ["HF_HUB_OFFLINE"] = "1"
+# arrays this small only wait for each other
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import shutil
 from pathlib import Path
@@ -47,7 +42,7 @@ def draw(label: int, background: int, rng: np.random.Generator) -> np.ndarray:
 def write_birds(
     folder: Path, n_pool: int = 100, n_val: int = 48, matched: float = 0.9, seed: int = 0
 ) -> Path:
-    """A two-class image dataset whose background goes with the label in `matched` of the pool, in half of val."""
+    """Two classes, whose background goes with the label in `matched` of the pool, in half of val."""
     rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
     rows = []
@@ -123,7 +118,7 @@ def reviews_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def decoded(tmp_path_factory) -> Path:
-    """Decoded images, shared by the homes of all tests (their names hold the fingerprint of the data)."""
+    """Decoded images, shared by the homes of all tests: their names hold the data's fingerprint."""
     return tmp_path_factory.mktemp("cache")
 
 
@@ -134,11 +129,4 @@ def home(tmp_path_factory, decoded, monkeypatch) -> Path:
     (folder / "data").mkdir()
     (folder / "data" / "cache").symlink_to(decoded)
     monkeypatch.setenv("ALPT_HOME", str(folder))
-    _forget()
-    yield folder
-    _forget()
-
-
-def _forget() -> None:
-    for cached in (datasets.read_dataset, store.run_id, store._weights_fingerprint, _learner):
-        cached.cache_clear()
+    return folder
