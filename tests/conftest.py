@@ -42,7 +42,7 @@ def draw(label: int, background: int, rng: np.random.Generator) -> np.ndarray:
 def write_birds(
     folder: Path, n_pool: int = 100, n_val: int = 48, matched: float = 0.9, seed: int = 0
 ) -> Path:
-    """Two classes, whose background goes with the label in `matched` of the pool, in half of val."""
+    """Two classes; the background goes with the label in `matched` of the pool, in half of val."""
     rng = np.random.default_rng(seed)
     (folder / "images").mkdir(parents=True)
     rows = []
