@@ -4,7 +4,9 @@ folder/manifest.csv (or .parquet)   path or text, label, split, and attributes t
 folder/dataset.yaml                 classes, subgroups, image size, default model, protocol, recipe
 """
 
+import csv
 import hashlib
+import os
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +20,7 @@ from pydantic import Field
 from alpt_lib.acquisition import POOL
 from alpt_lib.config import checked_dataclass
 from alpt_lib.errors import DataError, unknown
-from alpt_lib.files import hash_files, home
+from alpt_lib.files import hash_files, home, whole_file, write_whole
 from alpt_lib.metrics import rare
 from alpt_lib.pool import Pool
 from alpt_lib.tables import read_table
@@ -44,6 +46,8 @@ class Description:
     # attribute whose values get a 10th-percentile accuracy (Amazon: reviewer)
     percentile_over: str | None = None
     eval_splits: list[str] | None = None  # None: every split but the pool
+    # whether images outside the folder may be read: it may have come from somebody else
+    allow_outside: bool = False
     image_size: int = Field(default=224, ge=1)  # px
     max_tokens: int = Field(default=512, ge=3)
     figure_metrics: list[str] = field(default_factory=lambda: ["accuracy"])
@@ -334,6 +338,8 @@ def _check_images(data: Dataset) -> None:
             f"{data.name}: {len(missing)} of {len(used)} image files missing, first "
             f"{data.folder / missing[0]}"
         )
+    if not data.description.allow_outside:
+        _refuse_outside(data.folder, used["path"])
     is_pool = used["split"] == POOL
     elsewhere = used["path"].isin(used["path"][~is_pool]) | used["path"].duplicated()
     twice = used["path"][is_pool & elsewhere]
@@ -342,3 +348,67 @@ def _check_images(data: Dataset) -> None:
             f"{data.name}: {len(twice)} image(s) are in the pool twice, or in an evaluation split "
             f"too, first {twice.iloc[0]}"
         )
+
+
+def _refuse_outside(folder: Path, paths: pd.Series) -> None:
+    """No path, link or linked folder may lead out of a dataset folder."""
+    root = os.path.realpath(folder)
+
+    def is_outside(path: str) -> bool:
+        real = os.path.realpath(os.path.join(root, path))
+        return os.path.commonpath([root, real]) != root
+
+    parents = {path: is_outside(path) for path in set(map(os.path.dirname, paths))}
+    for path in paths:
+        is_link = os.path.islink(os.path.join(root, path))
+        if parents[os.path.dirname(path)] or (is_link and is_outside(path)):
+            raise DataError(
+                f"{folder.name}: {path} leads out of the dataset folder; if you trust who wrote "
+                "its manifest, add allow_outside: true to dataset.yaml"
+            )
+
+
+def write_dataset(
+    folder: Path, frame: pd.DataFrame, description: dict[str, Any], images: Path | None = None
+) -> None:
+    """Write a dataset folder; dataset.yaml comes last: a folder that has it is complete.
+
+    Args:
+        frame: one row an example: path or text, label, split, attributes. A manifest of texts is
+            stored as parquet, for it may be large; one of images as csv.
+        description: content of dataset.yaml.
+        images: folder that the paths start from; a link to it is made, nothing is copied. None:
+            they start from `folder`.
+    Raises:
+        DataError: where the link to the images should be, there is something else.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in ("dataset.yaml", *MANIFESTS):
+        (folder / old).unlink(missing_ok=True)
+    if "path" in frame:
+        if images is not None:
+            start = "images" if _is_linked(images, folder / "images") else str(images)
+            frame = frame.assign(path=start + "/" + frame["path"])
+            description = {**description, "allow_outside": True}
+        # a bare carriage return would end a record
+        has_return = frame["path"].str.contains("\r", regex=False).any()
+        quoting: Any = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
+        with whole_file(folder / "manifest.csv") as stream:
+            frame.to_csv(stream, index=False, quoting=quoting)
+    else:
+        with whole_file(folder / "manifest.parquet") as stream:
+            frame.to_parquet(stream, index=False)
+    written = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
+    write_whole(folder / "dataset.yaml", written)
+
+
+def _is_linked(images: Path, link: Path) -> bool:
+    """Point `link` at the images; False where links cannot be made."""
+    if link.exists() and not link.is_symlink():
+        raise DataError(f"{link} exists and is no link; choose another --out or move it away")
+    try:
+        link.unlink(missing_ok=True)
+        link.symlink_to(images.resolve(), target_is_directory=True)
+    except OSError:
+        return False
+    return True
