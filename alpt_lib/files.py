@@ -184,7 +184,10 @@ def made_once(target: Path, make: Callable[[], None]) -> np.ndarray:
             with locked(target.with_suffix(".lock")):
                 if not target.exists():
                     make()
-        return np.load(target, mmap_mode="r")
+        array = np.load(target, mmap_mode="r")
+        if hash_file(target) != _hash_beside(target).read_text():
+            raise ValueError("its content is not what was written")
+        return array
     except CompanionError:
         raise
     except (OSError, ValueError, EOFError) as error:
@@ -196,7 +199,7 @@ def made_once(target: Path, make: Callable[[], None]) -> np.ndarray:
 
 @contextmanager
 def new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.memmap]:
-    """An array in a file, which gets its name only when it is whole.
+    """An array in a file, which gets its name only when it is whole; its hash stands beside it.
 
     Its space is taken at once: writing to a mapped file on a full disk would kill the process.
 
@@ -208,9 +211,16 @@ def new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.
         array = _allocated(partial, shape, dtype)
         yield array
         array.flush()
+        with open(partial, "rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        write_whole(_hash_beside(target), content)
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _hash_beside(target: Path) -> Path:
+    return target.with_suffix(".sha256")
 
 
 def _allocated(file: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
