@@ -1,28 +1,24 @@
 # %% [markdown]
 # # Accuracy for every label: asking against drawing at random
 #
-# **The claim.** With the same number of labels, a pretrained model that asks for the examples it is least confident about
-# ends more accurate than one whose examples are drawn at random, above all on the subgroups that training data shows rarely
-# (paper, section 5.1, Fig. 2).
+# **The claim.** With the same number of labels, a pretrained model that asks for the examples it is
+# least confident about ends more accurate than one whose examples are drawn at random, above all on
+# the subgroups that training data shows rarely (paper, section 5.1, Fig. 2).
 #
-# Each run starts from a small *seed set*. Every round fine-tunes the pretrained model anew on all labels so far, scores the
-# unlabelled pool and buys the labels of the examples with the highest scores. *Least confidence* scores an example by minus
-# the probability of its most likely class; *random* ignores the model. Both arms of a seed share their seed set, so their
-# difference is paired. The left panel of a dataset shows what the paper averages over, the right one the rare part: bird
-# and background that disagree (Waterbirds), all species counted alike (iWildCam), the reviewers served worst (Amazon).
+# Each run starts from a small *seed set*. Every round fine-tunes the pretrained model anew on all
+# labels so far, scores the unlabelled pool and buys the labels of the examples with the highest
+# scores. *Least confidence* scores an example by minus the probability of its most likely class;
+# *random* ignores the model. For each random seed both start from the same seed set, and we compare
+# them pair by pair. The left panel of a dataset shows what the paper averages over, the right one
+# the rare part: bird and background that disagree (Waterbirds), all species counted alike
+# (iWildCam), the reviewers served worst (Amazon).
 #
-# **What would count against it.** A final gain whose interval includes 0 or lies below it, or a gain on the average that the
-# rare part does not share.
+# **What would count against it.** A final gain whose interval includes 0 or lies below it, or a
+# gain on the average that the rare part does not share.
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
-datasets = [
-    "waterbirds",
-    "treeperson",
-    "iwildcam",
-    "amazon",
-    "digits",
-]  # names, or folders that hold a manifest
+datasets = ["waterbirds", "treeperson", "iwildcam", "amazon", "digits"]  # or manifests' folders
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41, 51, 61]  # one run per seed and arm
@@ -33,9 +29,8 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-from companion.report import claims, estimates, plotting, study
-import matplotlib.pyplot as plt
-
+from companion.report import claims, estimates, plotting
+from companion.report.study import run_study
 
 plotting.house_style()
 
@@ -44,47 +39,36 @@ plotting.house_style()
 # What is stored already is reused; what is missing is trained now.
 
 # %%
-study = study.run("01_accuracy_curves", globals())
+study = run_study("01_accuracy_curves", globals())
 
 # %% [markdown]
 # ## What asking gains once the budget is spent
-# `gain` is the final difference to random sampling, paired by seed, with a 95% interval (Student's t). `times fewer labels`
-# is how much sooner the mean curve reaches random sampling's final value; a dash means that it never does.
+# `gain` is the final difference to random sampling, paired by seed, with a 95% interval (Student's
+# t). `times fewer labels` is how much sooner the mean curve reaches random sampling's final value;
+# a dash means that it never does.
 
 # %%
 by = ["dataset", "model", "metric"]
 curves = study.headline
-table = estimates.paired_gains(curves, by).join(
-    estimates.savings(curves, by), on=[*by, "acquisition"]
-)
+table = estimates.paired_gains(curves, by)
+table = table.join(estimates.savings(curves, by), on=[*by, "acquisition"])
 study.save_table(table, "final_gains")
 plotting.show_table(table)
 
 # %% [markdown]
 # ## The curves
-# Two lines that part early and stay apart are the paper's finding; the level at which they end depends on the data.
+# Two lines that part early and stay apart are the paper's finding; the level at which they end
+# depends on the data.
 #
-# **Figure.** Accuracy on validation data against the number of labels, seed set included: least confidence in blue, random
-# sampling in grey. A row a dataset; left what the paper averages over, right the rare part. Lines are means over seeds, bands
-# their 95% intervals.
+# **Figure.** Accuracy on validation data against the number of labels, seed set included: least
+# confidence in blue, random sampling in grey. A row a dataset; left what the paper averages over,
+# right the rare part. Lines are means over seeds, bands their 95% intervals.
 
 # %%
-rows = curves[["dataset", "model"]].drop_duplicates().itertuples(index=False)
-rows = [(d, m, curves[(curves.dataset == d) & (curves.model == m)]) for d, m in rows]
-figure, axes = plt.subplots(len(rows), 2, figsize=(plotting.WIDTH, 2.2 * len(rows)), squeeze=False)
-for pair, (dataset, model, of_row) in zip(axes, rows, strict=True):
-    for ax in pair[of_row.metric.nunique() :]:
-        ax.set_visible(False)
-    for ax, (metric, of_panel) in zip(pair, of_row.groupby("metric", sort=False), strict=False):
-        plotting.curve(ax, of_panel)
-        ax.set(
-            title=f"{study.title(dataset, model)}\n{plotting.name(metric)}",
-            xlabel="labels",
-            ylabel="validation accuracy",
-        )
-figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
+figure = plotting.curve_grid(study, curves)
+plotting.note_seeds(figure, study.runs)
 study.save(figure, "accuracy_curves")
-study.save_table(estimates.interval(curves, [*by, "acquisition", "n_labels"]), "accuracy_curves")
+study.save_table(estimates.seed_means(curves, [*by, "acquisition", "n_labels"]), "accuracy_curves")
 
 # %% [markdown]
 # ## The paper's claims beside ours
@@ -96,26 +80,18 @@ claims.show_claims(claims.check_claims("01_accuracy_curves", study))
 # ## What we read from it
 
 # %%
-for row in table.itertuples():
-    verdict = (
-        "above random"
-        if row.ci_low > 0
-        else "below random"
-        if row.ci_high < 0
-        else "not separated from random"
-    )
-    print(
-        f"{study.title(row.dataset)}, {plotting.name(row.metric)}: {plotting.name(row.acquisition)} is {verdict} "
-        f"({row.gain:+.3f}, from {row.random:.3f} to {row.own:.3f})"
-    )
+print(claims.gains_in_words(study, table))
 
 # %% [markdown]
-# Where a line says *above random*, the model put its questions to better use than chance did. Compare the two lines of a
-# dataset: the paper's explanation, that questions go to examples which settle what the task is, predicts a larger gain on
-# the rare part than on the average. Notebook 03 looks at the questions themselves, and notebook 04 asks whether pretraining
-# is what makes them good. The miniatures are judged by the direction of a gain only: their data, networks and budgets are
-# far smaller than the paper's, so the sizes of gains are not comparable.
+# Where a line says *above random*, the model put its questions to better use than chance did.
+# Compare the two lines of a dataset: the paper's explanation, that questions go to examples which
+# settle what the task is, predicts a larger gain on the rare part than on the average. Notebook 03
+# looks at the questions themselves, and notebook 04 asks whether pretraining is what makes them
+# good. The miniatures are judged by the direction of a gain only: their data, networks and budgets
+# are far smaller than the paper's, so the sizes of gains are not comparable. Notebook 04 repeats
+# some of these comparisons on fewer seeds, so its intervals are wider, and a gain that is separated
+# here may not be there.
 #
-# **What would have counted against it.** A line that reads *not separated* or *below random* where the claims table lists the
-# dataset, or *above random* on the average beside *not separated* on the rare part: then the answers helped, but not for the
-# reason the paper gives.
+# **What would have counted against it.** A line that reads *not separated* or *below random* where
+# the claims table lists the dataset, or *above random* on the average beside *not separated* on the
+# rare part: then the answers helped, but not for the reason the paper gives.

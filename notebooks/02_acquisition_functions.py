@@ -1,25 +1,23 @@
 # %% [markdown]
 # # Which uncertainty? Least confidence, entropy and margin
 #
-# **The claim.** The advantage over random sampling does not hang on one formula: with many classes, least confidence, entropy
-# and margin sampling all beat it, margin by a little the most (paper, section 5.2, Fig. 3).
+# **The claim.** The advantage over random sampling does not hang on one formula: with many classes,
+# least confidence, entropy and margin sampling all beat it, margin by a little the most (paper,
+# section 5.2, Fig. 3).
 #
-# With two classes the three rank examples alike. iWildCam has many classes with a long tail, most often its pictures are
-# empty, and validation comes from camera locations that the pool does not have. Least confidence looks at the most likely
-# class only, margin at its lead over the second, entropy at the whole distribution.
+# With two classes the three rank examples alike. iWildCam has many classes with a long tail, most
+# often its pictures are empty, and validation comes from camera locations that the pool does not
+# have. Least confidence looks at the most likely class only, margin at its lead over the second,
+# entropy at the whole distribution.
 #
-# **What would count against it.** One of the three ends no better than random, on accuracy or on class-balanced accuracy.
+# **What would count against it.** One of the three ends no better than random, on accuracy or on
+# class-balanced accuracy.
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
 datasets = ["iwildcam"]  # names, or folders that hold a manifest
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
-acquisitions = [
-    "random",
-    "least_confidence",
-    "entropy",
-    "margin",
-]  # random | least_confidence | entropy | margin
+acquisitions = ["random", "least_confidence", "entropy", "margin"]  # some of these four
 seeds = [1, 11, 21, 31, 41, 51, 61]  # one run per seed and arm
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
@@ -28,68 +26,56 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-from companion.report import claims, estimates, plotting, study
-import matplotlib.pyplot as plt
-
+from companion.report import claims, estimates, plotting
+from companion.report.study import run_study
 
 plotting.house_style()
 
 # %%
-study = study.run("02_acquisition_functions", globals())
+study = run_study("02_acquisition_functions", globals())
 
 # %% [markdown]
 # ## What each acquisition function gains
-# Final difference to random sampling, paired by seed, with a 95% interval (Student's t): at locations that the pool does not
-# have (`val`) and at the pool's own on other days (`id_val`).
+# Final difference to random sampling, paired by seed, with a 95% interval (Student's t): at
+# locations that the pool does not have (`val`) and at the pool's own on other days (`id_val`).
 
 # %%
 by = ["dataset", "model", "split", "metric"]
 shown = study.headline[["dataset", "model", "metric"]].drop_duplicates()
 curves = study.metrics[study.metrics.subgroup == "all"].merge(shown)
-table = estimates.paired_gains(curves, by).join(
-    estimates.savings(curves, by), on=[*by, "acquisition"]
-)
+table = estimates.paired_gains(curves, by)
+table = table.join(estimates.savings(curves, by), on=[*by, "acquisition"])
 study.save_table(table, "final_gains")
-study.save_table(
-    estimates.interval(curves, [*by, "acquisition", "n_labels"]), "acquisition_functions"
-)
+means = estimates.seed_means(curves, [*by, "acquisition", "n_labels"])
+study.save_table(means, "acquisition_functions")
 plotting.show_table(table)
 
 # %% [markdown]
 # ## The curves, and how much is spent on the commonest class
-# The commonest class of iWildCam is the empty picture. An acquisition function that spends few labels on it has more for the
-# rest.
+# The commonest class of iWildCam is the empty picture. An acquisition function that spends few
+# labels on it has more for the rest.
 #
-# **Figure.** Accuracy at camera locations that the pool does not have (val), over all pictures and with all classes alike,
-# against the number of labels; the share of the commonest class in each query batch, with its share of the pool dashed; and
-# accuracy with all classes alike at the pool's own locations (id_val). Lines are means over seeds, bands their 95% intervals.
+# **Figure.** Accuracy at camera locations that the pool does not have (val), over all pictures and
+# with all classes alike, against the number of labels; the share of the commonest class in each
+# query batch, with its share of the pool dashed; and accuracy with all classes alike at the pool's
+# own locations (id_val). Lines are means over seeds, bands their 95% intervals.
 
 # %%
-figure, axes = plt.subplots(
-    2 * len(study.datasets), 2, figsize=(plotting.WIDTH, 4.6 * len(study.datasets)), squeeze=False
-)
-for (dataset, data), row in zip(study.datasets.items(), axes.reshape(-1, 4), strict=True):
+figure, axes = plotting.grid(2 * len(study.datasets), 2.3)
+labels = {"xlabel": "labels", "ylabel": "validation accuracy"}
+for (dataset, data), four in zip(study.datasets.items(), axes.reshape(-1, 4), strict=True):
     panels = list(curves[curves.dataset == dataset].groupby(["split", "metric"], sort=False))
-    for ax, ((split, metric), of_panel) in zip(
-        row[[0, 1, 3]], panels[:2] + panels[3:4], strict=False
-    ):
-        plotting.curve(ax, of_panel)
-        ax.set(
-            title=f"{study.title(dataset)}, {split}\n{plotting.name(metric)}",
-            xlabel="labels",
-            ylabel="validation accuracy",
-        )
-    common = data.rows("pool").label.value_counts(normalize=True)
+    for ax, (key, rows) in zip(four[[0, 1, 3]], panels[:2] + panels[3:4], strict=False):
+        title = f"{study.title(dataset)}, {key[0]}\n{plotting.name(key[1])}"
+        plotting.curve(ax, rows, title=title, **labels)
+    commonest, share = next(data.rows("pool").label.value_counts(normalize=True).items())
     asked = study.acquisitions[study.acquisitions.dataset == dataset]
-    plotting.curve(row[2], estimates.share_by_round(asked, "label", [common.index[0]]), x="round")
-    row[2].axhline(common.iloc[0], color=plotting.HIGHLIGHT, linestyle="--", linewidth=1.5)
-    row[2].set(
-        title=f"Class '{common.index[0]}' among queried",
-        xlabel="round",
-        ylabel="share of the batch",
-    )
-    row[3].set_visible(len(panels) > 3)
-figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
+    spent = estimates.share_by_round(asked, "label", [commonest])
+    plotting.curve(four[2], spent, x="round", title=f"Class '{commonest}' among queried")
+    four[2].set(xlabel="round", ylabel="share of the batch")
+    plotting.pool_line(four[2], share)
+    four[3].set_visible(len(panels) > 3)
+plotting.note_seeds(figure, study.runs)
 study.save(figure, "acquisition_functions")
 
 # %% [markdown]
@@ -104,19 +90,22 @@ claims.show_claims(claims.check_claims("02_acquisition_functions", study))
 # %%
 for (split, metric), rows in table.groupby(["split", "metric"], sort=False):
     order = rows.sort_values("gain", ascending=False)
-    said = " > ".join(f"{plotting.name(r.acquisition)} ({r.gain:+.3f})" for r in order.itertuples())
-    print(f"{plotting.name(metric)}, {split}: {said}")
+    words = [f"{plotting.name(row.acquisition)} ({row.gain:+.3f})" for row in order.itertuples()]
+    print(f"{plotting.name(metric)}, {split}: {' > '.join(words)}")
 
 # %% [markdown]
-# Where all three intervals lie above 0, the choice of formula is not what matters. The order among them is worth reading only
-# where their intervals do not overlap; with few seeds a ranking of acquisition functions can flip. The share of the
-# commonest class tells where the gain comes from: its labels teach little, and an acquisition function that stays below the
-# dashed line buys fewer of them, which shows most in class-balanced accuracy.
+# Where all three intervals lie above 0, the choice of formula is not what matters. The order among
+# them is worth reading only where their intervals do not overlap; with few seeds a ranking of
+# acquisition functions can flip. The share of the commonest class tells where the gain comes from:
+# its labels teach little, and an acquisition function that stays below the dashed line buys fewer
+# of them, which shows most in class-balanced accuracy.
 #
-# Plain accuracy is decided by the empty half of the pictures, and there single fits scatter: in the reference run margin's
-# interval over seven seeds reaches just below 0, and the other two only just stay above it; with query batches of 50 and longer
-# fits (90 steps) it was entropy's that reached below. On other worlds and seeds we tried a larger budget (300), fits of 120
-# steps, a decaying learning rate and fewer empty pictures (40%); none of them told all three from random.
+# Plain accuracy is decided by the empty half of the pictures, and there single fits scatter: in the
+# reference run margin's interval over seven seeds reaches just below 0, and the other two only just
+# stay above it; with query batches of 50 and longer fits (90 steps) it was entropy's that reached
+# below. On other worlds and seeds we tried a larger budget (300), fits of 120 steps, a decaying
+# learning rate and fewer empty pictures (40%); none of them told all three from random.
 #
-# **What would have counted against it.** An interval of one of the three that lies below 0, or a dashed line that all of them
-# stay on: the gain would then hang on the formula, or come from elsewhere than the paper says.
+# **What would have counted against it.** An interval of one of the three that lies below 0, or a
+# dashed line that all of them stay on: the gain would then hang on the formula, or come from
+# elsewhere than the paper says.

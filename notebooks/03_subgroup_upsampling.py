@@ -1,25 +1,23 @@
 # %% [markdown]
 # # What gets asked: rare subgroups, seen and unseen
 #
-# **The claim.** Uncertainty sampling asks for disambiguating examples far more often than they occur: birds on the wrong
-# background, persons beside trees, reviews with few stars, and even rare product categories, though backgrounds and
-# categories are never shown to the model as labels (paper, section 6.1, Figs. 4 and 5).
+# **The claim.** Uncertainty sampling asks for disambiguating examples far more often than they
+# occur: birds on the wrong background, persons beside trees, reviews with few stars, and even rare
+# product categories, though backgrounds and categories are never shown to the model as labels
+# (paper, section 6.1, Figs. 4 and 5).
 #
-# A subgroup is a combination of label and spurious attribute (Waterbirds, Treeperson, digits on photographs) or a label alone
-# (Amazon's stars); the product category is a further, latent attribute. We count *queried* examples only: the seed set is
-# the same in both arms and is left out.
+# A subgroup is a combination of label and spurious attribute (Waterbirds, Treeperson, digits on
+# photographs) or a label alone (Amazon's stars); the product category is a further, latent
+# attribute. We count *queried* examples only: the seed set is the same in both arms and is left
+# out.
 #
-# **What would count against it.** A ratio of the share among queried examples to the share of the pool that is not above 1 for
-# the minority subgroups, or that is no higher than under random sampling.
+# **What would count against it.** A ratio of the share among queried examples to the share of the
+# pool that is not above 1 for the minority subgroups, or that is no higher than under random
+# sampling.
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
-datasets = [
-    "waterbirds",
-    "treeperson",
-    "digits",
-    "amazon",
-]  # names, or folders that hold a manifest
+datasets = ["waterbirds", "treeperson", "digits", "amazon"]  # names, or folders with a manifest
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41, 51, 61]  # one run per seed and arm
@@ -30,47 +28,38 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-from companion.report import claims, contact_sheets, estimates, plotting, query_browser, study
-import matplotlib.pyplot as plt
 import pandas as pd
 
+from companion.report import claims, contact_sheets, estimates, plotting, query_browser
+from companion.report.study import run_study
 
 plotting.house_style()
 
 # %%
-study = study.run("03_subgroup_upsampling", globals())
+study = run_study("03_subgroup_upsampling", globals())
 
 # %% [markdown]
 # ## Shares among queried examples
-# One line per subgroup, or value of a latent attribute: its share of the pool, its share among what each arm asked for, and
-# the ratio of the two with a 95% interval over seeds (Student's t). Random sampling should stay near 1.
+# One line per subgroup, or value of a latent attribute: its share of the pool, its share among what
+# each arm asked for, and the ratio of the two with a 95% interval over seeds (Student's t). Random
+# sampling should stay near 1.
 
 # %%
 counts = []
 for dataset, data in study.datasets.items():
-    asked, attributes = (
-        study.acquisitions[study.acquisitions.dataset == dataset],
-        ["subgroup", *data.description.latent],
-    )
-    for attribute in attributes if data.description.subgroups else ["label", *attributes[1:]]:
-        pool = (
-            pd.Series(data.subgroup("pool"))
-            if attribute == "subgroup"
-            else data.rows("pool")[attribute]
-        )
-        found = estimates.upsampling_by_run(asked, attribute, pool).rename(
-            columns={attribute: "value_of"}
-        )
-        counts.append(
-            found.assign(attribute=attribute).sort_values(
-                "share_pool", ascending=False, kind="stable"
-            )
-        )
+    asked = study.acquisitions[study.acquisitions.dataset == dataset]
+    first = "subgroup" if data.description.subgroups else "label"
+    for attribute in [first, *data.description.latent]:
+        pool = estimates.pool_values(data, attribute)
+        shares = estimates.upsampling_by_run(asked, attribute, pool)
+        shares = shares.rename(columns={attribute: "value_of"}).assign(attribute=attribute)
+        counts.append(shares.sort_values("share_pool", ascending=False, kind="stable"))
 counts = pd.concat(counts, ignore_index=True)
+
+# %%
 by = ["dataset", "model", "attribute", "value_of", "share_pool", "acquisition"]
-table = estimates.interval(counts.rename(columns={"ratio": "value"}), by, student=True).rename(
-    columns={"mean": "ratio"}
-)
+table = estimates.seed_means(counts.assign(value=counts.ratio), by, student=True)
+table = table.rename(columns={"mean": "ratio"})
 table.insert(6, "share_acquired", counts.groupby(by, sort=False).share_acquired.mean().to_numpy())
 study.save_table(table, "upsampling")
 plotting.show_table(table)
@@ -79,124 +68,85 @@ plotting.show_table(table)
 # ## Shares and ratios
 # Most bars stand where the pool puts them. The question is which do not.
 #
-# **Figure.** What each arm asked for, by subgroup or latent attribute. Left: share of all queried examples; the orange lines
-# are the shares of the pool, which random sampling should meet. Right: the same as a multiple of the pool's share, so that
-# rare values show; the orange line at 1 is what chance gives. Bars are means over seeds, whiskers their 95% intervals.
+# **Figure.** What each arm asked for, by subgroup or latent attribute. Left: share of all queried
+# examples; the orange lines are the shares of the pool, which random sampling should meet. Right:
+# the same as a multiple of the pool's share, so that rare values show; the orange line at 1 is what
+# chance gives. Bars are means over seeds, whiskers their 95% intervals.
 
 # %%
-panels = list(counts.groupby(["dataset", "model", "attribute"], sort=False))
-figure, axes = plt.subplots(
-    len(panels), 2, figsize=(plotting.WIDTH, 2.1 * len(panels)), squeeze=False
-)
-for (left, right), ((dataset, model, attribute), rows) in zip(axes, panels, strict=True):
-    shares = rows.assign(value=rows.share_acquired)
-    plotting.bars_with_pool_share(
-        left, shares, shares.groupby("value_of").share_pool.first(), "value_of"
-    )
-    plotting.bars(right, rows.assign(value=rows.ratio), "value_of")
-    right.axhline(1, color=plotting.HIGHLIGHT, linewidth=2)
-    left.set(
-        title=f"{study.title(dataset, model)}, by {attribute}",
-        ylabel="share of queried",
-        ylim=(0, None),
-    )
-    right.set(title="relative to the pool", ylabel="times the pool's share", ylim=(0, None))
-figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
-figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
+figure = plotting.upsampling_grid(study, counts)
+plotting.note_seeds(figure, study.runs)
 study.save(figure, "subgroup_upsampling")
 
 # %% [markdown]
 # ## Round by round
-# Totals hide when the asking happens. If it is the open task that makes examples interesting, their share should be high while
-# the task is open and fall back once they have been answered, or once the pool runs out of them.
+# Totals hide when the asking happens. If it is the open task that makes examples interesting, their
+# share should be high while the task is open and fall back once they have been answered, or once
+# the pool runs out of them.
 #
-# **Figure.** The acquisition timeline: share of each subgroup in every query batch, random sampling on the left, least
-# confidence on the right, on the same axes. Dashed in the same colour: the subgroup's share of the pool. Lines are means
-# over seeds, bands their 95% intervals.
+# **Figure.** The acquisition timeline: share of each subgroup in every query batch, random sampling
+# on the left, least confidence on the right, on the same axes. Dashed in the same colour: the
+# subgroup's share of the pool. Lines are means over seeds, bands their 95% intervals.
 
 # %%
-asked, arms = (
-    list(study.acquisitions.groupby(["dataset", "model"], sort=False)),
-    study.parameters["acquisitions"],
-)
-figure, axes = plt.subplots(
-    len(asked), len(arms), figsize=(plotting.WIDTH, 2.1 * len(asked)), squeeze=False, sharey="row"
-)
-timelines = []
-for row, ((dataset, model), rows) in zip(axes, asked, strict=True):
+shares = []
+for dataset, data in study.datasets.items():
+    asked = study.acquisitions[study.acquisitions.dataset == dataset]
+    for subgroup in data.pool_shares.sort_index().index:
+        by_round = estimates.share_by_round(asked, "subgroup", [subgroup])
+        shares.append(by_round.assign(subgroup=subgroup))
+shares = pd.concat(shares, ignore_index=True)
+by = ["dataset", "model", "acquisition", "subgroup", "round"]
+study.save_table(estimates.seed_means(shares, by), "acquisition_timeline")
+
+# %%
+arms = study.parameters["acquisitions"]
+timelines = list(shares.groupby(["dataset", "model"], sort=False))
+figure, axes = plotting.grid(len(timelines), 2.1, len(arms), sharey="row")
+labels = {"xlabel": "round", "ylabel": "share of the query batch", "ylim": (0, 1)}
+for row, ((dataset, model), rows) in zip(axes, timelines, strict=True):
     pool = study.datasets[dataset].pool_shares.sort_index()
     colours = plotting.subgroup_colours(list(pool.index))
-    by_round = [
-        estimates.share_by_round(rows, "subgroup", [key]).assign(subgroup=key) for key in pool.index
-    ]
-    timelines.append(pd.concat(by_round))
+    options = {"by": "subgroup", "x": "round", "colours": colours, **labels}
     for ax, arm in zip(row, arms, strict=True):
-        ax.set_ylim(0, 1)
-        plotting.curve(
-            ax,
-            timelines[-1].query("acquisition == @arm"),
-            by="subgroup",
-            x="round",
-            colours=colours,
-        )
-        for key, share in pool.items():
-            ax.axhline(share, color=colours[key], linestyle="--", linewidth=1)
-        ax.set(
-            title=f"{study.title(dataset, model)}, {plotting.name(arm)}",
-            xlabel="round",
-            ylabel="share of the query batch",
-        )
-figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
+        title = f"{study.title(dataset, model)}, {plotting.name(arm)}"
+        plotting.curve(ax, rows[rows.acquisition == arm], title=title, **options)
+        for subgroup, share in pool.items():
+            ax.axhline(share, color=colours[subgroup], linestyle="--", linewidth=1)
+plotting.note_seeds(figure, study.runs)
 study.save(figure, "acquisition_timeline")
-
-# %%
-by = ["dataset", "model", "acquisition", "subgroup", "round"]
-study.save_table(estimates.interval(pd.concat(timelines), by), "acquisition_timeline")
 
 # %% [markdown]
 # ## The first questions of one seed
-# Numbers say how often; the examples themselves say what. Look for what the right side has in common.
+# Numbers say how often; the examples themselves say what. Look for what the right side has in
+# common.
 #
-# **Figure.** Contact sheets of the pictures asked for in the first rounds of one seed, most wanted first. The bar below each
-# picture has its subgroup's colour; minority subgroups, the ones that disambiguate, are framed.
+# **Figure.** Contact sheets of the pictures asked for in the first rounds of one seed, most wanted
+# first, as the model gets them, resized to a square. Minority subgroups, the ones that
+# disambiguate, have an orange frame, the others a grey one. Each title says which share of all that
+# was asked for in these rounds, shown or not, is of the minority.
 
 # %%
-one_seed = study.acquisitions[study.acquisitions.seed == study.parameters["seeds"][0]].query(
-    "0 < round <= 3"
-)
-asked = [(n, m, rows) for (n, m), rows in one_seed.groupby(["dataset", "model"], sort=False)]
-pictures = [each for each in asked if study.datasets[each[0]].description.modality == "image"]
-if pictures:
-    height = len(pictures) * (0.75 + 0.35 * one_seed["round"].nunique())
-    figure = plt.figure(figsize=(plotting.WIDTH, height))
-    for part, (dataset, model, rows) in zip(
-        figure.subfigures(len(pictures), squeeze=False).flat, pictures, strict=True
-    ):
-        contact_sheets.sheets(
-            part, study.datasets[dataset], rows, arms, f"{study.title(dataset, model)}\n"
-        )
+seed = study.parameters["seeds"][0]
+first = study.acquisitions.query("seed == @seed and 0 < round <= 3")
+is_text = first.dataset.map({name: data.is_text for name, data in study.datasets.items()})
+if not is_text.all():
+    figure = contact_sheets.sheet_grid(study, first[~is_text])
     study.save(figure, "first_questions")
 
 # %% [markdown]
-# **Figure.** The same for texts: the three most wanted reviews of each of the first rounds of one seed. The bar before each has
-# the colour of its subgroup, here the number of stars; minority subgroups are framed.
+# **Figure.** The same for texts: the three most wanted reviews of each of the first rounds of one
+# seed. Minority subgroups, here numbers of stars, have an orange bar, the others a grey one.
 
 # %%
-texts = [each for each in asked if study.datasets[each[0]].description.modality == "text"]
-if texts:
-    height = len(texts) * (0.75 + 1.25 * one_seed["round"].nunique())
-    figure = plt.figure(figsize=(plotting.WIDTH, height))
-    for part, (dataset, model, rows) in zip(
-        figure.subfigures(len(texts), squeeze=False).flat, texts, strict=True
-    ):
-        contact_sheets.sheets(
-            part, study.datasets[dataset], rows, arms, f"{study.title(dataset, model)}\n"
-        )
+if is_text.any():
+    figure = contact_sheets.sheet_grid(study, first[is_text])
     study.save(figure, "first_questions_texts")
 
 # %% [markdown]
 # ## Every question of every run
-# With a running kernel, choose a dataset, model, seed and round; without one, a picture of one batch stands here.
+# With a running kernel, choose a dataset, model, seed and round; without one, a picture of one
+# batch stands here.
 
 # %%
 query_browser.browse(study)
@@ -209,10 +159,12 @@ claims.show_claims(claims.check_claims("03_subgroup_upsampling", study))
 
 # %% [markdown]
 # ## What we read from it
-# Where a minority subgroup's bar of least confidence rises above its line while random sampling stays on it, the
-# model singled these examples out. Compare minority subgroups with the rarer *class*: if only the class were sought, both of
-# its subgroups would rise alike. A latent attribute is the harder test, because no label speaks of it; where its rare values
-# are oversampled, the representation knows them. Whether the extra labels pay off is the business of notebook 01.
+# Where a minority subgroup's bar of least confidence rises above its line while random sampling
+# stays on it, the model singled these examples out. Compare minority subgroups with the rarer
+# *class*: if only the class were sought, both of its subgroups would rise alike. A latent attribute
+# is the harder test, because no label speaks of it; where its rare values are oversampled, the
+# representation knows them. Whether the extra labels pay off is the business of notebook 01.
 #
-# **What would have counted against it.** Blue bars of minority subgroups at the orange line of 1, a timeline of least
-# confidence that keeps to the dashed lines as random sampling does, or contact sheets whose sides could be exchanged.
+# **What would have counted against it.** Blue bars of minority subgroups at the orange line of 1, a
+# timeline of least confidence that keeps to the dashed lines as random sampling does, or contact
+# sheets whose sides could be exchanged.

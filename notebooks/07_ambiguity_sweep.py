@@ -1,15 +1,16 @@
 # %% [markdown]
 # # More ambiguity, more to gain
 #
-# **The claim.** The stronger the spurious correlation in the pool, the more uncertainty sampling gains over random sampling and
-# the more it oversamples the examples that break the correlation; without any correlation there is little to gain (paper,
-# section 6.4, Figs. 8 and 9).
+# **The claim.** The stronger the spurious correlation in the pool, the more uncertainty sampling
+# gains over random sampling and the more it oversamples the examples that break the correlation;
+# without any correlation there is little to gain (paper, section 6.4, Figs. 8 and 9).
 #
-# The datasets differ in one respect only: the share of pool pictures whose bird and background match. It is counted from each
-# pool. Class shares stay the same, and so does the validation set, in which bird and background are unrelated.
+# The datasets differ in one respect only: the share of pool pictures whose bird and background
+# match. It is counted from each pool. Class shares stay the same, and so does the validation set,
+# in which bird and background are unrelated.
 #
-# **What would count against it.** A gain, or an upsampling ratio, that does not grow with the share of matched pictures: the
-# interval of its slope over the datasets, seed by seed, would include 0.
+# **What would count against it.** A gain, or an upsampling ratio, that does not grow with the share
+# of matched pictures: the interval of its slope over the datasets, seed by seed, would include 0.
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
@@ -29,35 +30,36 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-from companion.report import claims, estimates, plotting, study
 import pandas as pd
 
+from companion.report import claims, estimates, plotting
+from companion.report.study import run_study
 
 plotting.house_style()
 
 # %%
-study = study.run("07_ambiguity_sweep", globals())
+study = run_study("07_ambiguity_sweep", globals())
 matched = {name: 100 * estimates.matched_share(data) for name, data in study.datasets.items()}
 
 # %% [markdown]
 # ## Gain and upsampling at each degree of ambiguity
-# `matched` is in percent of the pool. `ratio` is the share of mismatched examples among those queried by least confidence,
-# relative to their share of the pool.
+# `matched` is in percent of the pool. `ratio` is the share of mismatched examples among those
+# queried by least confidence, relative to their share of the pool.
 
 # %%
-final = estimates.final(
-    study.main[(study.main.metric == "accuracy") & (study.main.subgroup == "all")]
-)
-final = final.assign(matched=final.dataset.map(matched))
-gains = estimates.paired_gains(final, ["matched", "dataset", "model"]).sort_values("matched")
+final = study.main.query("metric == 'accuracy' and subgroup == 'all'")
+final = estimates.last_rounds(final).assign(matched=lambda rows: rows.dataset.map(matched))
 asked = []
 for name, data in study.datasets.items():
-    of_dataset = study.acquisitions[study.acquisitions.dataset == name]
-    of_dataset = of_dataset.assign(mismatched=of_dataset.subgroup.isin(data.minority))
-    in_pool = pd.Series(data.subgroup("pool")).isin(data.minority)
-    asked.append(estimates.upsampling_by_run(of_dataset, "mismatched", in_pool))
+    rows = study.acquisitions[study.acquisitions.dataset == name]
+    rows = rows.assign(mismatched=rows.subgroup.isin(data.minority))
+    in_pool = estimates.pool_values(data, "subgroup").isin(data.minority)
+    asked.append(estimates.upsampling_by_run(rows, "mismatched", in_pool))
 asked = pd.concat(asked).query("mismatched")
 asked = asked.assign(matched=asked.dataset.map(matched), value=asked.ratio)
+
+# %%
+gains = estimates.paired_gains(final, ["matched", "dataset", "model"]).sort_values("matched")
 ratios = asked.groupby(["matched", "acquisition"]).ratio.mean()
 table = gains.join(ratios, on=["matched", "acquisition"])
 study.save_table(table, "gain_by_ambiguity")
@@ -66,21 +68,13 @@ plotting.show_table(table)
 # %% [markdown]
 # ## Accuracy, gain and upsampling against ambiguity
 #
-# **Figure.** Against the share of pool pictures whose bird and background match: accuracy after the last round, the gain over
-# random sampling (0: none), and how many times their share of the pool mismatched pictures are asked for (1: as chance would).
-# Lines are means over seeds, bands their 95% intervals; gains are paired by seed.
+# **Figure.** Against the share of pool pictures whose bird and background match: accuracy after the
+# last round, the gain over random sampling (0: none), and how many times their share of the pool
+# mismatched pictures are asked for (1: as chance would). Lines are means over seeds, bands their
+# 95% intervals; gains are paired by seed.
 
 # %%
-paired = final.pivot_table(
-    index=["matched", "model", "seed"], columns="acquisition", values="value"
-)
-gain = (
-    paired.sub(paired.get("random"), axis=0)
-    .drop(columns="random", errors="ignore")
-    .stack()
-    .rename("value")
-    .reset_index()
-)
+gain = estimates.gains_by_seed(final, ["matched", "model"])
 figure, axes = plotting.panels(3)
 for ax, rows in zip(axes, (final, gain, asked), strict=True):
     if len(rows):
@@ -90,23 +84,25 @@ axes[0].set(title="Final accuracy", ylabel="validation accuracy")
 axes[1].set(title="Gain over random sampling", ylabel="difference in accuracy")
 axes[2].set(title="Mismatched among queried", ylabel="ratio (1 = as in the pool)")
 axes[1].axhline(0, color="black", linewidth=0.8)
-axes[2].axhline(1, color=plotting.HIGHLIGHT, linestyle="--", linewidth=1.5)
-figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
+plotting.pool_line(axes[2], 1)
+plotting.note_seeds(figure, study.runs)
 study.save(figure, "ambiguity_sweep")
 
 # %% [markdown]
 # ## The paper's claims beside ours
-# The estimate is a slope: the change per ten points more of matched pictures, a line fitted for each seed.
+# The estimate is a slope: the change per ten points more of matched pictures, a line fitted for
+# each seed.
 
 # %%
 claims.show_claims(claims.check_claims("07_ambiguity_sweep", study))
 
 # %% [markdown]
 # ## What we read from it
-# At the left end the labels already say what the task is, and the two lines of the first panel should run close together.
-# Towards the right random sampling falls, because it hardly meets the examples that settle the task, and least confidence
-# falls less where it finds them. If the gain grows while the ratio does not, something other than the hunt for mismatched
-# pictures must explain it; the paper's account needs both to rise together.
+# At the left end the labels already say what the task is, and the two lines of the first panel
+# should run close together. Towards the right random sampling falls, because it hardly meets the
+# examples that settle the task, and least confidence falls less where it finds them. If the gain
+# grows while the ratio does not, something other than the hunt for mismatched pictures must explain
+# it; the paper's account needs both to rise together.
 #
-# **What would have counted against it.** A gain, or a ratio, that is as large at the left end as at the right: its slope's
-# interval would include 0.
+# **What would have counted against it.** A gain, or a ratio, that is as large at the left end as at
+# the right: its slope's interval would include 0.

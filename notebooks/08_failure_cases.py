@@ -1,25 +1,24 @@
-from companion.report import claims, estimates, plotting, study
 # %% [markdown]
 # # Where it fails: far from what pretraining saw
 #
-# **The claim.** On images unlike anything in pretraining, such as stained tissue or satellite photographs, asking does as well as
-# random sampling or worse, even with a pretrained network (paper, section 6.5).
+# **The claim.** On images unlike anything in pretraining, such as stained tissue or satellite
+# photographs, asking does as well as random sampling or worse, even with a pretrained network
+# (paper, section 6.5).
 #
-# Our miniature is tissue whose two classes differ in a texture that the pretraining source does not hold; every label is
-# certain, and validation comes from a hospital that the pool does not have. A linear probe for the label, on the features
-# of both networks before and after fine-tuning, shows whether the distance from pretraining is the reason: a pretrained network
-# that knows the texture would let the probe read it off from the start.
+# Our miniature is tissue whose two classes differ in a texture that the pretraining source does not
+# hold; every label is certain, and validation comes from a hospital that the pool does not have. A
+# linear probe for the label, on the features of both networks before and after fine-tuning, shows
+# whether the distance from pretraining is the reason: a pretrained network that knows the texture
+# would let the probe read it off from the start.
 #
-# **What would count against it.** Least confidence gains on this dataset. And the reason would be another than the paper's if the
-# pretrained features separated the classes well from the start, or if the task could not be learned at all.
+# **What would count against it.** Least confidence gains on this dataset. And the reason would be
+# another than the paper's if the pretrained features separated the classes well from the start, or
+# if the task could not be learned at all.
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
 datasets = ["camelyon"]  # names, or folders that hold a manifest
-models = [
-    "bit-m",
-    "bit-m-np",
-]  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
+models = ["bit-m", "bit-m-np"]  # names or timm:NAME, hf:NAME; "-np" is not pretrained
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
@@ -30,16 +29,19 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
+from companion.report import claims, estimates, plotting
+from companion.report.study import run_study
 
 plotting.house_style()
 
 # %%
-study = study.run("08_failure_cases", globals())
+study = run_study("08_failure_cases", globals())
 
 # %% [markdown]
 # ## What asking gains, and what a probe can read
-# The gain is the final difference to random sampling, paired by seed, with a 95% interval (Student's t). The probe's accuracy is
-# that of a linear classifier of the class on frozen features: before fine-tuning, and after the last round.
+# The gain is the final difference to random sampling, paired by seed, with a 95% interval
+# (Student's t). The probe's accuracy is that of a linear classifier of the class on frozen
+# features: before fine-tuning, and after the last round.
 
 # %%
 by = ["dataset", "model", "metric"]
@@ -49,38 +51,35 @@ study.save_table(table, "final_gains")
 plotting.show_table(table)
 
 # %%
-probes = study.main[(study.main.metric == "probe_accuracy") & (study.main.subgroup == "all")]
-ends = probes[(probes["round"] == -1) | (probes["round"] == probes["round"].max())]
-ends = ends.assign(
-    when=ends["round"].map(lambda r: "before fine-tuning" if r == -1 else "after the last round")
-)
-probe_table = estimates.interval(ends, ["dataset", "model", "acquisition", "when"], student=True)
+probes = study.main.query("metric == 'probe_accuracy' and subgroup == 'all'")
+words = {-1: "before fine-tuning", probes["round"].max(): "after the last round"}
+ends = probes.assign(when=probes["round"].map(words)).dropna(subset="when")
+probe_table = estimates.seed_means(ends, ["dataset", "model", "acquisition", "when"], student=True)
 study.save_table(probe_table, "probe_accuracy")
 plotting.show_table(probe_table)
 
 # %% [markdown]
 # ## Curves and probes
 #
-# **Figure.** Accuracy at a hospital that the pool does not have against the number of labels, for the pretrained network and
-# its twin; and the accuracy of a linear probe of the class on their features, before fine-tuning and after the last round. All
-# on one scale. Lines and bars are means over seeds, bands and whiskers their 95% intervals.
+# **Figure.** Accuracy at a hospital that the pool does not have against the number of labels, for
+# the pretrained network and its twin; and the accuracy of a linear probe of the class on their
+# features, before fine-tuning and after the last round. All on one scale. Lines and bars are means
+# over seeds, bands and whiskers their 95% intervals.
 
 # %%
 panels = list(curves[curves.metric == "accuracy"].groupby(["dataset", "model"], sort=False))
 figure, (*axes, last) = plotting.panels(len(panels) + 1, sharey=True)
+labels = {"xlabel": "labels", "ylabel": "validation accuracy", "ylim": (0, 1)}
 for ax, ((dataset, model), rows) in zip(axes, panels, strict=True):
-    ax.set_ylim(0, 1)  # before the lines, whose names are placed by it
-    plotting.curve(ax, rows)
-    ax.set(title=study.title(dataset, model), xlabel="labels", ylabel="validation accuracy")
+    plotting.curve(ax, rows, title=study.title(dataset, model), **labels)
 arm = study.parameters["acquisitions"][-1]
-plotting.bars(
-    last, ends[ends.acquisition == arm], "when", by="model", colours=plotting.MODEL_COLOURS
-)
+shown = ends[ends.acquisition == arm]
+plotting.bars(last, shown, "when", by="model", colours=plotting.MODEL_COLOURS)
 last.set(title=f"Linear probe of the class, {plotting.name(arm)}", ylabel="probe accuracy")
 last.legend(loc="upper right", ncols=2)
-figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
+plotting.note_seeds(figure, study.runs)
 study.save(figure, "failure_cases")
-study.save_table(estimates.interval(curves, [*by, "acquisition", "n_labels"]), "failure_cases")
+study.save_table(estimates.seed_means(curves, [*by, "acquisition", "n_labels"]), "failure_cases")
 
 # %% [markdown]
 # ## The paper's claims beside ours
@@ -90,16 +89,20 @@ claims.show_claims(claims.check_claims("08_failure_cases", study))
 
 # %% [markdown]
 # ## What we read from it
-# A gain whose interval includes 0 agrees with the paper. The probe tells why: if, before fine-tuning, the class is hardly easier
-# to read from pretrained features than from random ones, pretraining has nothing to offer here, and a network that cannot see
-# the difference cannot know what it does not know. If the probe of the pretrained network stands well above its twin, the
+# A gain whose interval includes 0 agrees with the paper. The probe tells why: if, before
+# fine-tuning, the class is hardly easier to read from pretrained features than from random ones,
+# pretraining has nothing to offer here, and a network that cannot see the difference cannot know
+# what it does not know. If the probe of the pretrained network stands well above its twin, the
 # miniature is not as far from pretraining as intended.
 #
-# Two things to hold against this miniature. The rule that makes tissue a tumour was *chosen*, among several that we drew, because
-# probes of the pretrained features could not read it: the distance from pretraining is built in, only its effect on asking is
-# found. And where both curves stay at the level of a guess, the failure is starker than the paper's, whose models did learn
-# Camelyon17. It is not a failure of the labels: a feature made by hand for these specks (`speck_skewness` in
-# `data_prep/mini_vision.py`) tells the classes apart almost without error, and a test holds it to that.
+# Two things to hold against this miniature. The rule that makes tissue a tumour was *chosen*, among
+# several that we drew, because probes of the pretrained features could not read it: the distance
+# from pretraining is built in, only its effect on asking is found. And where both curves stay at
+# the level of a guess, the failure is starker than the paper's, whose models did learn Camelyon17.
+# It is not a failure of the labels: a feature made by hand for these specks (`speck_skewness` in
+# `data_prep/mini_vision.py`) tells the classes apart almost without error, and a test holds it to
+# that.
 #
-# **What would have counted against it.** A gain whose interval lies above 0; or no gain beside a probe of the pretrained
-# features that reads the class well before fine-tuning, which would need another reason than the distance from pretraining.
+# **What would have counted against it.** A gain whose interval lies above 0; or no gain beside a
+# probe of the pretrained features that reads the class well before fine-tuning, which would need
+# another reason than the distance from pretraining.

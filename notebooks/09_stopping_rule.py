@@ -1,15 +1,17 @@
-from companion.report import claims, estimates, plotting, study
 # %% [markdown]
 # # When to stop fine-tuning without a validation set
 #
-# **The claim.** Stopping when the training loss has fallen to a thousandth of its first value does as well as early stopping on
-# labelled validation data, which a person with few labels does not have (paper, section 2 and Appendix D).
+# **The claim.** Stopping when the training loss has fallen to a thousandth of its first value does
+# as well as early stopping on labelled validation data, which a person with few labels does not
+# have (paper, section 2 and Appendix D).
 #
-# `loss_ratio` is the paper's rule. `early_stopping` checks the accuracy on the validation split every few steps, stops when it no
-# longer rises and goes back to the best weights. It sees many labels that the other rule does without, and its validation split
-# is also the one that we report here, so it has every advantage.
+# `loss_ratio` is the paper's rule. `early_stopping` checks the accuracy on the validation split
+# every few steps, stops when it no longer rises and goes back to the best weights. It sees many
+# labels that the other rule does without, and its validation split is also the one that we report
+# here, so it has every advantage.
 #
-# **What would count against it.** Early stopping ends more accurate: the interval of the paired difference excludes 0.
+# **What would count against it.** Early stopping ends more accurate: the interval of the paired
+# difference excludes 0.
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
@@ -20,60 +22,57 @@ stopping = ["loss_ratio", "early_stopping"]  # loss_ratio | early_stopping | fix
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
-recipe = {}  # fine-tuning: lr, max_steps, check_every (steps), patience (checks), ...; {} takes each dataset's own
+recipe = {}  # fine-tuning: lr, max_steps, check_every (steps), patience (checks), ...
 output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
+from companion.report import claims, estimates, plotting
+from companion.report.study import run_study
 
 plotting.house_style()
 
 # %%
-study = study.run("09_stopping_rule", globals())
+study = run_study("09_stopping_rule", globals())
 
 # %% [markdown]
 # ## Accuracy and steps under each rule
-# `gain` is least confidence's final difference to random sampling under the same rule. `mean steps` are gradient steps per
-# fine-tuning; `share stopped by rule` is the share of fine-tunings that the rule ended, the others ran into the step limit.
+# `gain` is least confidence's final difference to random sampling under the same rule. `mean steps`
+# are gradient steps per fine-tuning; `share stopped by rule` is the share of fine-tunings that the
+# rule ended, the others ran into the step limit.
 
 # %%
 by = ["dataset", "model", "stopping", "metric"]
-final = estimates.final(study.headline)
+final = estimates.last_rounds(study.headline)
 table = estimates.paired_gains(final, by)
 study.save_table(table, "gains_by_rule")
 plotting.show_table(table)
 
 # %%
 arms = ["dataset", "model", "stopping", "acquisition"]
-steps = (
-    study.runs.groupby(arms, sort=False)[["mean_steps", "share_stopped_by_rule"]]
-    .mean()
-    .reset_index()
-)
+columns = ["mean_steps", "share_stopped_by_rule"]
+steps = study.runs.groupby(arms, sort=False)[columns].mean().reset_index()
 study.save_table(steps, "steps_by_rule")
 plotting.show_table(steps)
 
 # %% [markdown]
 # ## The same as a figure
 #
-# **Figure.** Validation accuracy after the last round under each stopping rule, on the average and on the minority, and the mean
-# number of gradient steps of a fine-tuning. Grey: random sampling, blue: least confidence. Bars are means over seeds, whiskers
-# their 95% intervals.
+# **Figure.** Validation accuracy after the last round under each stopping rule, on the average and
+# on the minority, and the mean number of gradient steps of a fine-tuning. Grey: random sampling,
+# blue: least confidence. Bars are means over seeds, whiskers their 95% intervals.
 
 # %%
 panels = list(final.groupby(["dataset", "model", "metric"], sort=False))
 figure, (*axes, last) = plotting.panels(len(panels) + 1)
+labels = {"ylabel": "validation accuracy", "ylim": (0, 1)}
 for ax, ((dataset, model, metric), rows) in zip(axes, panels, strict=True):
-    plotting.bars(ax, rows, "stopping")
-    ax.set(
-        title=f"{study.title(dataset, model)}\n{plotting.name(metric)}",
-        ylabel="validation accuracy",
-        ylim=(0, 1),
-    )
-plotting.bars(last, study.runs.assign(value=study.runs.mean_steps), "stopping")
-last.set(title="Length of a fine-tuning", ylabel="mean gradient steps")
-figure.legend(*last.get_legend_handles_labels(), loc="outside upper right", ncols=2)
-figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
+    title = f"{study.title(dataset, model)}\n{plotting.name(metric)}"
+    plotting.bars(ax, rows, "stopping", title=title, **labels)
+labels = {"title": "Length of a fine-tuning", "ylabel": "mean gradient steps"}
+plotting.bars(last, study.runs.assign(value=study.runs.mean_steps), "stopping", **labels)
+plotting.legend(figure, last)
+plotting.note_seeds(figure, study.runs)
 study.save(figure, "stopping_rule")
 
 # %% [markdown]
@@ -84,9 +83,10 @@ claims.show_claims(claims.check_claims("09_stopping_rule", study))
 
 # %% [markdown]
 # ## What we read from it
-# An interval of the difference that includes 0 supports the paper: the rule that needs no validation labels costs nothing that
-# these seeds can show. It does not prove the two equal; the width of the interval says how large a difference would have gone
-# unseen. Where the step limit ends most fine-tunings, the comparison is between early stopping and that limit.
+# An interval of the difference that includes 0 supports the paper: the rule that needs no
+# validation labels costs nothing that these seeds can show. It does not prove the two equal; the
+# width of the interval says how large a difference would have gone unseen. Where the step limit
+# ends most fine-tunings, the comparison is between early stopping and that limit.
 #
-# **What would have counted against it.** Early stopping ahead by more than its interval: a line *not reproduced* in the claims
-# table.
+# **What would have counted against it.** Early stopping ahead by more than its interval: a line
+# *not reproduced* in the claims table.

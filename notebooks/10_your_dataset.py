@@ -1,16 +1,19 @@
 # %% [markdown]
 # # Your own data, from a folder of files to the figures
 #
-# **The claim.** What the paper found on its datasets can be tried on yours without writing code: a pretrained model that asks
-# for the examples it is least confident about should end more accurate than one with as many labels drawn at random (section
-# 5.1), and what it asks for shows what the task leaves open, even where nobody wrote down which examples are rare (section 6.1).
+# **The claim.** What the paper found on its datasets can be tried on yours without writing code: a
+# pretrained model that asks for the examples it is least confident about should end more accurate
+# than one with as many labels drawn at random (section 5.1), and what it asks for shows what the
+# task leaves open, even where nobody wrote down which examples are rare (section 6.1).
 #
-# The first half of this notebook turns files into a *dataset folder*: pictures in class folders, a csv, a parquet of texts,
-# a Hugging Face dataset. The second half is the same for every such folder. As it stands it shows real handwritten digits on
-# photographs, whose runs notebooks 01 and 03 share; put your folder into `datasets` below and Run All.
+# The first half of this notebook turns files into a *dataset folder*: pictures in class folders, a
+# csv, a parquet of texts, a Hugging Face dataset. The second half is the same for every such
+# folder. As it stands it shows real handwritten digits on photographs, whose runs notebooks 01 and
+# 03 share; put your folder into `datasets` below and Run All.
 #
-# **What would count against it.** On your data: a final gain whose interval includes 0 or lies below it, or questions that
-# look just like examples drawn at random, in their classes and on the contact sheet.
+# **What would count against it.** On your data: a final gain whose interval includes 0 or lies
+# below it, or questions that look just like examples drawn at random, in their classes and on the
+# contact sheet.
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
@@ -25,12 +28,9 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-from alpt_lib import files
-from companion.report import claims, contact_sheets, estimates, plotting, study
 import json
 import sys
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -39,6 +39,9 @@ from PIL import Image
 from pyarrow import parquet
 from sklearn.datasets import load_digits
 
+from alpt_lib import files
+from companion.report import claims, contact_sheets, estimates, plotting
+from companion.report.study import run_study
 
 # %%
 sys.path.insert(0, str(files.REPOSITORY / "data_prep"))
@@ -52,16 +55,21 @@ plotting.house_style()
 #
 # ```bash
 # python data_prep/your_dataset.py --images path/to/pictures --out data/mine
-# python data_prep/your_dataset.py --table pictures.csv --image-column file --label-column digit --out data/mine
-# python data_prep/your_dataset.py --table reviews.parquet --text-column review --label-column verdict --out data/mine
-# python data_prep/your_dataset.py --hugging-face path/to/saved_or_parquet --out data/mine    # or a name on the hub
+# python data_prep/your_dataset.py --table pictures.csv --out data/mine \
+#     --image-column file --label-column digit
+# python data_prep/your_dataset.py --table reviews.parquet --out data/mine \
+#     --text-column review --label-column verdict
+# # a folder, or a name on the hub
+# python data_prep/your_dataset.py --hugging-face path/to/saved_or_parquet --out data/mine
 # ```
 #
-# It checks every file, keeps the splits that it finds (folders, a column, or files named train, val, test) or draws a
-# validation split from a seed, and writes `manifest.csv` and `dataset.yaml`. `--subgroups label ink` names columns whose values
-# tell subgroups apart, if you have such. All options: `python data_prep/your_dataset.py --help`.
+# It checks every file, keeps the splits that it finds (folders, a column, or files named train,
+# val, test) or draws a validation split from a seed, and writes `manifest.csv` and `dataset.yaml`.
+# `--subgroups label ink` names columns whose values tell subgroups apart, if you have such. All
+# options: `python data_prep/your_dataset.py --help`.
 #
-# To see all four at work, here are a hundred little pictures of threes and eights, some in light ink on dark paper.
+# To see all four at work, here are a hundred little pictures of threes and eights, some in light
+# ink on dark paper.
 
 # %%
 demo, digits = files.home() / "data" / "your_dataset_demo", load_digits()
@@ -72,7 +80,8 @@ for i in np.flatnonzero(np.isin(digits.target, [3, 8]))[:100]:
     Image.fromarray(np.uint8(ink if i % 5 == 0 else 255 - ink)).resize((32, 32)).save(file)
 
 # %% [markdown]
-# The same as a csv, which also knows the ink; as the parquet file of a Hugging Face dataset; and a few texts.
+# The same as a csv, which also knows the ink; as the parquet file of a Hugging Face dataset; and a
+# few texts.
 
 # %%
 files = sorted((demo / "pictures").rglob("*.png"))
@@ -129,216 +138,155 @@ prepared = {
     for name, source in sources.items()
 }
 expected = prepared["folders"].manifest[["label", "split"]]
-plotting.show_table(
-    pd.DataFrame(
-        [
-            {
-                "source": name,
-                "same labels and splits as folders": found.manifest[["label", "split"]].equals(
-                    expected
-                ),
-                **found.manifest["split"].value_counts(),
-                **found.description["protocol"],
-            }
-            for name, found in prepared.items()
-        ]
+rows = []
+for name, folder in prepared.items():
+    is_same = folder.manifest[["label", "split"]].equals(expected)
+    row = {"source": name, "same labels and splits as folders": is_same}
+    rows.append(
+        row | dict(folder.manifest["split"].value_counts()) | folder.description["protocol"]
     )
-)
+plotting.show_table(pd.DataFrame(rows))
 
 # %% [markdown]
-# The three picture sources give the same labels and splits. The columns on the right are the protocol that was written into
-# `dataset.yaml`: a seed set of the same size for each class, then eight rounds, in all no more than a third of the pool. It is a
-# start; edit the file, or set `protocol` and `recipe` above.
+# The three picture sources give the same labels and splits. The columns on the right are the
+# protocol that was written into `dataset.yaml`: a seed set of the same size for each class, then
+# eight rounds, in all no more than a third of the pool. It is a start; edit the file, or set
+# `protocol` and `recipe` above.
 #
-# **Which model.** Without `--model` the dataset takes a miniature that comes with this repository: a first look in minutes,
-# without a download, at 32 px or 40 tokens. For results to rely on take a real one, with `--model timm:resnet18.a1_in1k` or
-# `hf:roberta-base`, or by `models` above; beside it the same name with `-np` shows what pretraining does.
+# **Which model.** Without `--model` the dataset takes a miniature that comes with this repository:
+# a first look in minutes, without a download, at 32 px or 40 tokens. For results to rely on take a
+# real one, with `--model timm:resnet18.a1_in1k` or `hf:roberta-base`, or by `models` above; beside
+# it the same name with `-np` shows what pretraining does.
 #
 # ## The runs
-# From here on everything is about `datasets`. What is stored already is reused; what is missing is trained now.
+# From here on everything is about `datasets`. What is stored already is reused; what is missing is
+# trained now.
 
 # %%
-study = study.run("10_your_dataset", globals())
+study = run_study("10_your_dataset", globals())
 
 # %% [markdown]
 # ## What asking gains, and the labels it saves
-# This needs no subgroups. `gain` is the final difference to random sampling, paired by seed, with a 95% interval (Student's t).
-# `times fewer labels` is how much sooner the mean curve reaches random sampling's final value; a dash means that it never does.
+# This needs no subgroups. `gain` is the final difference to random sampling, paired by seed, with a
+# 95% interval (Student's t). `times fewer labels` is how much sooner the mean curve reaches random
+# sampling's final value; a dash means that it never does.
 
 # %%
 by = ["dataset", "model", "metric"]
 curves = study.headline
-table = estimates.paired_gains(curves, by).join(
-    estimates.savings(curves, by), on=[*by, "acquisition"]
-)
+table = estimates.paired_gains(curves, by)
+table = table.join(estimates.savings(curves, by), on=[*by, "acquisition"])
 study.save_table(table, "final_gains")
 plotting.show_table(table)
 
 # %% [markdown]
-# **Figure.** Accuracy on validation data against the number of labels, seed set included: least confidence in blue, random
-# sampling in grey; a row a dataset and model, at most two metrics each. Lines are means over seeds, bands their 95% intervals.
+# **Figure.** Accuracy on validation data against the number of labels, seed set included: least
+# confidence in blue, random sampling in grey; a row a dataset and model, at most two metrics each.
+# Lines are means over seeds, bands their 95% intervals.
 
 # %%
-rows = list(curves.groupby(["dataset", "model"], sort=False))
-figure, axes = plt.subplots(len(rows), 2, figsize=(plotting.WIDTH, 2.3 * len(rows)), squeeze=False)
-for pair, ((dataset, model), of_row) in zip(axes, rows, strict=True):
-    for ax in pair[of_row.metric.nunique() :]:
-        ax.set_visible(False)
-    for ax, (metric, of_panel) in zip(pair, of_row.groupby("metric", sort=False), strict=False):
-        plotting.curve(ax, of_panel)
-        ax.set(
-            title=f"{study.title(dataset, model)}\n{plotting.name(metric)}",
-            xlabel="labels",
-            ylabel="validation accuracy",
-        )
-figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
+figure = plotting.curve_grid(study, curves)
+plotting.note_seeds(figure, study.runs)
 study.save(figure, "accuracy_curves")
-study.save_table(estimates.interval(curves, [*by, "acquisition", "n_labels"]), "accuracy_curves")
+study.save_table(estimates.seed_means(curves, [*by, "acquisition", "n_labels"]), "accuracy_curves")
 
 # %% [markdown]
 # ## Subgroups unknown: what can still be seen
-# The usual case: nobody has written down what varies. Two things show it all the same. The **class mix**: does asking leave the
-# pool's proportions? A class that is asked for far more often is the one that the model finds hard, or that hides several kinds.
+# The usual case: nobody has written down what varies. Two things show it all the same. The **class
+# mix**: does asking leave the pool's proportions? A class that is asked for far more often is the
+# one that the model finds hard, or that hides several kinds.
 #
-# **Figure.** Share of each class among all queried examples; the orange lines are its share of the pool. Bars are means over
-# seeds, whiskers their 95% intervals.
+# **Figure.** Share of each class among all queried examples; the orange lines are its share of the
+# pool. Bars are means over seeds, whiskers their 95% intervals.
 
 # %%
 asked = study.acquisitions[study.acquisitions["round"] > 0]
-mix = pd.concat(
-    [
-        estimates.upsampling_by_run(
-            asked[asked.dataset == dataset], "label", data.rows("pool")["label"]
-        )
-        for dataset, data in study.datasets.items()
-    ],
-    ignore_index=True,
-).rename(columns={"label": "class"})
+mix = []
+for dataset, data in study.datasets.items():
+    labels = estimates.pool_values(data, "label")
+    mix.append(estimates.upsampling_by_run(asked[asked.dataset == dataset], "label", labels))
+mix = pd.concat(mix, ignore_index=True).rename(columns={"label": "class"})
+mix = mix.assign(value=mix.share_acquired)
+by_class = ["dataset", "model", "class", "share_pool", "acquisition"]
+study.save_table(estimates.seed_means(mix, by_class, student=True), "class_mix")
+
+# %%
 panels = list(mix.groupby(["dataset", "model"], sort=False))
 figure, axes = plotting.panels(len(panels))
-for ax, ((dataset, model), of_panel) in zip(axes, panels, strict=True):
-    shares = of_panel.assign(value=of_panel.share_acquired)
-    plotting.bars_with_pool_share(ax, shares, shares.groupby("class").share_pool.first(), "class")
-    ax.set(
-        title=f"{study.title(dataset, model)}, by class", ylabel="share of queried", ylim=(0, None)
-    )
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
-figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
+labels = {"ylabel": "share of queried", "ylim": (0, None)}
+for ax, ((dataset, model), rows) in zip(axes, panels, strict=True):
+    pool = rows.groupby("class").share_pool.first()
+    title = f"{study.title(dataset, model)}, by class"
+    plotting.bars_with_pool_share(ax, rows, pool, "class", title=title, **labels)
+plotting.legend(figure, axes[0], columns=3)
+plotting.note_seeds(figure, study.runs)
 study.save(figure, "class_mix")
 
-# %%
-by_class = ["dataset", "model", "class", "share_pool", "acquisition"]
-study.save_table(
-    estimates.interval(mix.rename(columns={"share_acquired": "value"}), by_class, student=True),
-    "class_mix",
-)
-
 # %% [markdown]
-# And the **contact sheet**: what was asked for, one row a round, most wanted first, here for the first seed, without any
-# knowledge of subgroups. Random sampling, on the left, shows the pool as it is. Look for what the right side has in common.
+# And the **contact sheet**: what was asked for, one row a round, most wanted first, here for the
+# first seed, without any knowledge of subgroups. Random sampling, on the left, shows the pool as it
+# is. Look for what the right side has in common.
 #
-# **Figure.** What each arm asked for in the first rounds of one seed, a row a round, most wanted first. Nothing is marked.
+# **Figure.** What random sampling and least confidence asked for in the first rounds of one seed, a
+# row a round, most wanted first, pictures as the model gets them, resized to a square. Nothing is
+# marked.
 
 # %%
-one_seed = asked[asked.seed == study.parameters["seeds"][0]]
-arms, limits = study.parameters["acquisitions"], {"image": 8, "text": 3}  # rounds shown
-asked_for = [(*key, rows) for key, rows in one_seed.groupby(["dataset", "model"], sort=False)]
-kinds = [study.datasets[dataset].description.modality for dataset, _, _ in asked_for]
-n_rounds = [
-    min(limits[kind], rows["round"].max())
-    for kind, (_, _, rows) in zip(kinds, asked_for, strict=True)
-]
-heights = [
-    0.6 + {"image": 0.37, "text": 1.3}[kind] * n for kind, n in zip(kinds, n_rounds, strict=True)
-]
-figure = plt.figure(figsize=(plotting.WIDTH, sum(heights)))
-parts = figure.subfigures(len(asked_for), squeeze=False, height_ratios=heights).flat
-for part, n, (dataset, model, rows) in zip(parts, n_rounds, asked_for, strict=True):
-    shown = rows[rows["round"] <= n].assign(subgroup="")
-    contact_sheets.sheets(
-        part, study.datasets[dataset], shown, arms, f"{study.title(dataset, model)}, "
-    )
+one_seed = asked[asked.seed == study.parameters["seeds"][0]].assign(subgroup="")
+n_rounds = {dataset: 3 if data.is_text else 8 for dataset, data in study.datasets.items()}
+shown = one_seed[one_seed["round"] <= one_seed.dataset.map(n_rounds)]
+figure = contact_sheets.sheet_grid(study, shown)
 study.save(figure, "contact_sheet")
 
 # %% [markdown]
-# If you recognise something, write it down: add a column for it to the manifest in your dataset folder, name it under
-# `subgroups` in `dataset.yaml`, and the next section says how much more often it is asked for.
+# If you recognise something, write it down: add a column for it to the manifest in your dataset
+# folder, name it under `subgroups` in `dataset.yaml`, and the next section says how much more often
+# it is asked for.
 #
 # ## Subgroups known: how much more often they are asked for
 #
-# **Figure.** Left: each subgroup's share of the queried examples; the orange lines are its share of the pool. Right: the ratio
-# of the two; 1 is what chance gives. Bars are means over seeds, whiskers their 95% intervals.
+# **Figure.** Left: each subgroup's share of the queried examples; the orange lines are its share of
+# the pool. Right: the ratio of the two; 1 is what chance gives. Bars are means over seeds, whiskers
+# their 95% intervals.
 
 # %%
-counts = [
-    estimates.upsampling_by_run(
-        asked[asked.dataset == dataset], "subgroup", pd.Series(data.subgroup("pool"))
-    )
-    for dataset, data in study.datasets.items()
-    if data.description.subgroups
-]
-panels = list(pd.concat(counts).groupby(["dataset", "model"], sort=False)) if counts else []
-if panels:
-    figure, axes = plt.subplots(
-        len(panels), 2, figsize=(plotting.WIDTH, 2.3 * len(panels)), squeeze=False
-    )
-    figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
-for (left, right), ((dataset, model), rows) in zip(axes if panels else [], panels, strict=True):
-    shares = rows.assign(value=rows.share_acquired).sort_values(
-        "share_pool", ascending=False, kind="stable"
-    )
-    plotting.bars_with_pool_share(
-        left, shares, shares.groupby("subgroup").share_pool.first(), "subgroup"
-    )
-    plotting.bars(right, shares.assign(value=shares.ratio), "subgroup")
-    right.axhline(1, color=plotting.HIGHLIGHT, linewidth=2)
-    left.set(title=study.title(dataset, model), ylabel="share of queried", ylim=(0, None))
-    right.set(title="relative to the pool", ylabel="times the pool's share", ylim=(0, None))
-    left.legend()
+counts = []
+for dataset, data in study.datasets.items():
+    if data.description.subgroups:
+        pool = estimates.pool_values(data, "subgroup")
+        counts.append(
+            estimates.upsampling_by_run(asked[asked.dataset == dataset], "subgroup", pool)
+        )
+if counts:
+    counts = pd.concat(counts, ignore_index=True).assign(value_of=lambda rows: rows.subgroup)
+    order = counts.sort_values("share_pool", ascending=False, kind="stable")
+    figure = plotting.upsampling_grid(study, order.assign(attribute="subgroup"))
+    plotting.note_seeds(figure, study.runs)
     study.save(figure, "subgroup_upsampling")
 
 # %%
-if counts:
+if len(counts):
     by_subgroup = ["dataset", "model", "subgroup", "share_pool", "acquisition"]
-    ratios = pd.concat(counts).rename(columns={"ratio": "value"})
-    ratios = estimates.interval(ratios, by_subgroup, student=True).rename(
-        columns={"mean": "times_the_pool_share"}
-    )
+    ratios = estimates.seed_means(counts.assign(value=counts.ratio), by_subgroup, student=True)
+    ratios = ratios.rename(columns={"mean": "times_the_pool_share"})
     study.save_table(ratios, "subgroup_upsampling")
     display(plotting.show_table(ratios))
 else:
     print("no subgroup columns are named in dataset.yaml")
 
 # %% [markdown]
-# ## The paper's claims beside ours
-# The paper says nothing about your data, so there is nothing to compare and the table stays empty; its claims are checked in
-# notebooks 00 to 09.
-
-# %%
-claims.show_claims(claims.check_claims("10_your_dataset", study))
-
-# %% [markdown]
 # ## What we read from it
 
 # %%
-for row in table.itertuples():
-    verdict = (
-        "above random"
-        if row.ci_low > 0
-        else "below random"
-        if row.ci_high < 0
-        else "not separated from random"
-    )
-    print(
-        f"{study.title(row.dataset, row.model)}, {plotting.name(row.metric)}: {plotting.name(row.acquisition)} is {verdict} "
-        f"({row.gain:+.3f}, from {row.random:.3f} to {row.own:.3f})"
-    )
+print(claims.gains_in_words(study, table))
 
 # %% [markdown]
-# *Above random*: asking pays on these data with this model; `times fewer labels` says what it is worth. *Not separated*: more
-# seeds narrow the interval, if it is worth knowing. Where asking gains nothing, notebook 08 tells one reason, data far from
-# what pretraining saw, and a look at the contact sheet another: wrong labels and broken pictures are what a model is least sure
-# of, and they are asked for first. That is worth finding out too.
+# *Above random*: asking pays on these data with this model; `times fewer labels` says what it is
+# worth. *Not separated*: more seeds narrow the interval, if it is worth knowing. Where asking gains
+# nothing, notebook 08 tells one reason, data far from what pretraining saw, and a look at the
+# contact sheet another: wrong labels and broken pictures are what a model is least sure of, and
+# they are asked for first. That is worth finding out too.
 #
-# **What would have counted against it.** On your data: a line that reads *not separated* or *below random*, class shares that
-# stay on the pool's lines, and a right side of the contact sheet that looks like the left.
+# **What would have counted against it.** On your data: a line that reads *not separated* or *below
+# random*, class shares that stay on the pool's lines, and a right side of the contact sheet that
+# looks like the left.

@@ -384,3 +384,20 @@ def show_claims(table: pd.DataFrame) -> Styler:
         return f"color: {VERDICTS[verdict].colour}; font-weight: 600"
 
     return reading_style(table).map(colour, subset=["verdict"])
+
+
+def gains_in_words(study: Study, table: pd.DataFrame) -> str:
+    """A line for each row of `paired_gains`: whether asking beat random sampling, by how much."""
+    from companion.report.plotting import name
+
+    lines = []
+    for row in table.itertuples():
+        words = "not separated from random"
+        if row.ci_low > 0:
+            words = "above random"
+        elif row.ci_high < 0:
+            words = "below random"
+        title = f"{study.title(row.dataset, row.model)}, {name(row.metric)}"
+        values = f"{row.gain:+.3f}, from {row.random:.3f} to {row.own:.3f}, {row.n_seeds} seeds"
+        lines.append(f"{title}: {name(row.acquisition)} is {words} ({values})")
+    return "\n".join(lines)

@@ -1,8 +1,12 @@
 """Contact sheets: what was asked for, round by round, as the model sees it."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -13,10 +17,13 @@ from PIL import Image, ImageOps
 
 from alpt_lib.datasets import POOL, Dataset
 from alpt_lib.inputs import decode
-from companion.report.plotting import HIGHLIGHT, name
+from companion.report.plotting import HIGHLIGHT, WIDTH, name
+
+if TYPE_CHECKING:
+    from companion.report.study import Study
 
 # pictures a row; few, so that a bird can be told from another
-COLUMNS = 6
+COLUMNS = 5
 
 # px of a picture, of its frame, and of the cell that both stand in
 PICTURE = 64
@@ -27,6 +34,10 @@ CELL = PICTURE + 2 * FRAME + 2
 TEXTS = 3
 LINES = 3
 LETTERS = 48
+
+# inches a round takes
+PICTURE_HEIGHT = 0.54
+TEXT_HEIGHT = 1.25
 
 # frame of an example that is no minority; unframed where no subgroups are known
 OTHERS = "#b4b4b4"
@@ -44,7 +55,7 @@ def contact_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, n_rows: int =
         are not marked. n_rows: rows of pictures a round.
     """
     rounds = sorted(acquired["round"].unique())
-    if data.description.modality == "text":
+    if data.is_text:
         _text_sheet(ax, data, acquired[acquired["rank"] < TEXTS], rounds)
         return
     height = n_rows * CELL
@@ -127,6 +138,25 @@ def sheets(
         ax.set_title(words, fontsize="small")
     if is_marked:
         figure.legend(handles=_legend(data), loc="outside lower center", ncols=2, handlelength=1)
+
+
+def sheet_grid(study: Study, acquired: pd.DataFrame) -> Figure:
+    """The sheets of every dataset and model, one below the other.
+
+    Args:
+        acquired: one seed's query batches, as `Study.acquisitions` has them.
+    """
+    groups = list(acquired.groupby(["dataset", "model"], sort=False))
+    heights = []
+    for (dataset, _), rows in groups:
+        height = TEXT_HEIGHT if study.datasets[dataset].is_text else PICTURE_HEIGHT
+        heights.append(0.85 + height * rows["round"].nunique())
+    figure = plt.figure(figsize=(WIDTH, sum(heights)))
+    parts = figure.subfigures(len(groups), squeeze=False, height_ratios=heights).flat
+    for part, ((dataset, model), rows) in zip(parts, groups, strict=True):
+        title = f"{study.title(dataset, model)}\n"
+        sheets(part, study.datasets[dataset], rows, study.parameters["acquisitions"], title)
+    return figure
 
 
 def _legend(data: Dataset) -> list[Patch]:

@@ -187,6 +187,16 @@ def upsampling_by_run(acquisitions: pd.DataFrame, column: str, pool: pd.Series) 
     return pd.concat(tables, ignore_index=True)
 
 
+def pool_values(data: Dataset, column: str) -> pd.Series:
+    """(n_pool,) the subgroup of each pool example, its label, or another attribute."""
+    return pd.Series(data.subgroup("pool")) if column == "subgroup" else data.rows("pool")[column]
+
+
+def minority_share(data: Dataset) -> float:
+    """Share of the minority subgroups in the pool, in [0, 1]."""
+    return float(data.pool_shares.reindex(data.minority).sum())
+
+
 def matched_share(data: Dataset) -> float:
     """Share of the pool outside the minority subgroups, in [0, 1] (Waterbirds: matched)."""
-    return float(1 - data.pool_shares.reindex(data.minority).sum())
+    return 1 - minority_share(data)

@@ -17,6 +17,7 @@ from companion.report.estimates import (
     last_rounds,
     matched_share,
     mean_savings,
+    pool_values,
     t_interval,
     upsampling_by_run,
 )
@@ -165,8 +166,8 @@ def ratios(study: Study, dataset: str, column: str = "subgroup") -> pd.Series:
         column: the subgroup, or an attribute whose rare values then are the minority.
     """
     model, data = _usual_model(study, dataset), study.datasets[dataset]
+    pool = pool_values(data, column)
     is_subgroup = column == "subgroup"
-    pool = pd.Series(data.subgroup("pool")) if is_subgroup else data.rows("pool")[column]
     minority = data.minority if is_subgroup else rare(pool.value_counts(normalize=True))
     asked = study.acquisitions
     for name, value in (("dataset", dataset), ("model", model), ("acquisition", LEAST_CONFIDENCE)):

@@ -20,6 +20,8 @@ from companion.report.estimates import seed_means
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
+    from companion.report.study import Study
+
 # one colour per acquisition function; told apart with every colour blindness (Okabe and Ito)
 COLOURS = {
     "random": "#6b6b6b",
@@ -107,11 +109,15 @@ def house_style() -> None:
     sns.set_theme(context="paper", style="ticks", font_scale=0.95, rc=STYLE)
 
 
-def panels(n: int, height: float = 2.3, **options: Any) -> tuple[Figure, list[Axes]]:
-    """A figure of n panels, two a row, each `height` inches high; options as for `plt.subplots`."""
-    n_rows = -(-n // 2)
+def grid(n_rows: int, height: float, columns: int = 2, **options: Any) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes; rows are `height` inches high, options as for `plt.subplots`."""
     size = (WIDTH, height * n_rows)
-    figure, axes = plt.subplots(n_rows, 2, figsize=size, squeeze=False, **options)
+    return plt.subplots(n_rows, columns, figsize=size, squeeze=False, **options)
+
+
+def panels(n: int, **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of n panels, two a row."""
+    figure, axes = grid(-(-n // 2), 2.3, **options)
     for ax in axes.flat[n:]:
         ax.set_visible(False)
     return figure, list(axes.flat[:n])
@@ -162,12 +168,15 @@ def curve(
     by: str = "acquisition",
     x: str = "n_labels",
     colours: dict | None = None,
+    **labels: Any,
 ) -> None:
     """A line a group, its mean over seeds and a 95% band, named at its right end.
 
     Args:
         rows: one number a seed, group and x: columns `by`, `x`, value.
+        labels: title, xlabel, ylim and what else `ax.set` takes.
     """
+    ax.set(**labels)
     ends = []
     for key, of_group in rows.groupby(by, sort=False):
         table = seed_means(of_group, [x]).sort_values(x)
@@ -228,12 +237,18 @@ def _are_close(below: list[float], above: list[float], gap: float) -> bool:
 
 
 def bars(
-    ax: Axes, rows: pd.DataFrame, x: str, by: str = "acquisition", colours: dict | None = None
+    ax: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    by: str = "acquisition",
+    colours: dict | None = None,
+    **labels: Any,
 ) -> None:
     """A group of bars per value of `x`, a bar per value of `by`: means over seeds, 95% whiskers.
 
     Args:
         rows: one number a seed, x and group: columns `x`, `by`, value.
+        labels: as for `curve`.
     """
     positions = list(dict.fromkeys(rows[x]))
     groups = list(dict.fromkeys(rows[by]))
@@ -247,6 +262,7 @@ def bars(
         ax.errorbar(at, table["mean"], (table["ci_high"] - table["ci_low"]) / 2, **whiskers)
     _name_groups(ax, [name(str(position)) for position in positions])
     ax.grid(axis="x", visible=False)
+    ax.set(**labels)
 
 
 def _name_groups(ax: Axes, words: list[str]) -> None:
@@ -262,7 +278,9 @@ def _name_groups(ax: Axes, words: list[str]) -> None:
     ax.set_xticks(range(len(words)), narrow)
 
 
-def bars_with_pool_share(ax: Axes, rows: pd.DataFrame, pool: pd.Series, x: str) -> None:
+def bars_with_pool_share(
+    ax: Axes, rows: pd.DataFrame, pool: pd.Series, x: str, **labels: Any
+) -> None:
     """Shares among acquired examples, a line at each share of the pool (paper, Figs. 4, 5)."""
     bars(ax, rows, x)
     for position, value in enumerate(dict.fromkeys(rows[x])):
@@ -273,3 +291,57 @@ def bars_with_pool_share(ax: Axes, rows: pd.DataFrame, pool: pd.Series, x: str) 
             linewidth=2,
             label=None if position else "share of the pool",
         )
+    ax.set(**labels)
+
+
+def pool_line(ax: Axes, share: float) -> None:
+    """What chance would give: a share of the pool, or a ratio of 1."""
+    ax.axhline(share, color=HIGHLIGHT, linestyle="--", linewidth=1.5)
+
+
+def note_seeds(figure: Figure, runs: pd.DataFrame) -> None:
+    """`seed_note` above a figure."""
+    figure.suptitle(seed_note(runs), fontsize="small", x=0.01, ha="left")
+
+
+def legend(figure: Figure, ax: Axes, columns: int = 2) -> None:
+    """One legend for a figure whose panels have the same, taken from one of them."""
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=columns)
+
+
+def curve_grid(study: Study, curves: pd.DataFrame) -> Figure:
+    """Learning curves (paper, Fig. 2): a row a dataset and model, a column a metric.
+
+    Args:
+        curves: as `Study.headline`, at most two metrics each.
+    """
+    groups = list(curves.groupby(["dataset", "model"], sort=False))
+    figure, axes = grid(len(groups), 2.2)
+    for pair, ((dataset, model), rows) in zip(axes, groups, strict=True):
+        for ax in pair[rows["metric"].nunique() :]:
+            ax.set_visible(False)
+        for ax, (metric, of_panel) in zip(pair, rows.groupby("metric", sort=False), strict=False):
+            title = f"{study.title(dataset, model)}\n{name(metric)}"
+            curve(ax, of_panel, title=title, xlabel="labels", ylabel="validation accuracy")
+    return figure
+
+
+def upsampling_grid(study: Study, counts: pd.DataFrame) -> Figure:
+    """What was asked for, a row an attribute: as a share, and as a multiple of the pool's share.
+
+    Args:
+        counts: as `upsampling_by_run`, with attribute and value_of.
+    """
+    groups = list(counts.groupby(["dataset", "model", "attribute"], sort=False))
+    figure, axes = grid(len(groups), 2.1)
+    for (left, right), ((dataset, model, attribute), rows) in zip(axes, groups, strict=True):
+        shares = rows.assign(value=rows["share_acquired"])
+        pool = shares.groupby("value_of")["share_pool"].first()
+        title = f"{study.title(dataset, model)}, by {attribute}"
+        labels = {"title": title, "ylabel": "share of queried", "ylim": (0, None)}
+        bars_with_pool_share(left, shares, pool, "value_of", **labels)
+        labels = {"title": "relative to the pool", "ylabel": "times the pool's share"}
+        bars(right, rows.assign(value=rows["ratio"]), "value_of", ylim=(0, None), **labels)
+        right.axhline(1, color=HIGHLIGHT, linewidth=2)
+    legend(figure, axes[0, 0], columns=3)
+    return figure

@@ -19,7 +19,7 @@ def batch_picture(study: Study, dataset: str, model: str, seed: int, number: int
     where = {"dataset": dataset, "model": model, "seed": seed, "round": number}
     for column, value in where.items():
         asked = asked[asked[column] == value]
-    figure = Figure(figsize=(plotting.WIDTH, 2.6), layout="constrained")
+    figure = Figure(figsize=(plotting.WIDTH, 3.0), layout="constrained")
     arms = study.parameters["acquisitions"]
     contact_sheets.sheets(figure, study.datasets[dataset], asked, arms, "", n_rows=ROWS)
     for ax in figure.axes:
