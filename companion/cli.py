@@ -219,7 +219,7 @@ def _say_claims(preset: str, output: Path) -> None:
     from companion.report.reference import compare, in_one_line, read_reference
 
     if preset == "smoke":
-        _say("smoke: everything runs; its claims are too small to judge")
+        _say("the smoke preset only tries whether everything runs: its claims are too small to judge")
         return
     comparison = compare(collect_claims(output), read_reference(output.name))
     # coloured, so that its control characters are its own

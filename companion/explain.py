@@ -78,7 +78,7 @@ def _runs(name: str) -> list[StoredRun]:
 
 def _flat(content: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """{"recipe": {"lr": 1}} -> {"recipe.lr": "1"}"""
-    flat = {}
+    flat: dict[str, str] = {}
     for key, value in content.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{key}.")

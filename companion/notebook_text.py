@@ -66,7 +66,7 @@ def paper_source(name: str) -> str:
 
 def captions(name: str) -> dict[str, str]:
     """Figure -> its caption in markdown: the last such paragraph before the cell that saves it."""
-    by_figure = {}
+    by_figure: dict[str, str] = {}
     caption = ""
     for cell in _cells(name):
         source = "".join(cell["source"])
@@ -88,8 +88,11 @@ def tagged_literals(name: str) -> dict[str, Any]:
     """The assignments of the cell tagged `parameters`."""
     cells = [c for c in _cells(name) if "parameters" in c["metadata"].get("tags", [])]
     (tagged,) = cells
-    assignments = ast.parse("".join(tagged["source"])).body
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in assignments}
+    literals = {}
+    for node in ast.walk(ast.parse("".join(tagged["source"]))):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            literals[node.targets[0].id] = ast.literal_eval(node.value)
+    return literals
 
 
 def preset_parameters(preset: str, name: str) -> dict[str, Any]:
@@ -101,7 +104,7 @@ def preset_parameters(preset: str, name: str) -> dict[str, Any]:
     if preset not in PRESETS:
         raise ConfigError(unknown("preset", preset, list(PRESETS)))
     folder = NOTEBOOKS / "presets"
-    parameters = {}
+    parameters: dict[str, Any] = {}
     for file in (folder / f"{preset}.yaml", folder / preset / f"{name}.yaml"):
         if file.exists():
             parameters |= yaml.safe_load(file.read_text(encoding="utf-8"))

@@ -345,8 +345,10 @@ def verdict(claim: Claim, ours: Interval, preset: str) -> str:
         return "reproduced" if ours.low <= claim.null else "not reproduced"
     if claim.expect == "equal":
         return "reproduced" if ours.low <= claim.null <= ours.high else "not reproduced"
-    has_value = preset == "paper" and claim.paper is not None
-    if ours.low > claim.null and (not has_value or ours.low <= claim.paper <= ours.high):
+    is_of_the_size = True
+    if preset == "paper" and claim.paper is not None:
+        is_of_the_size = ours.low <= claim.paper <= ours.high
+    if ours.low > claim.null and is_of_the_size:
         return "reproduced"
     return "right direction" if ours.estimate > claim.null else "not reproduced"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -91,7 +91,7 @@ def _text_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, rounds: list[in
         y = rounds.index(example.round) * height + example.rank + 0.25
         start = textwrap.shorten(texts[example.index], LINES * LETTERS - 6, placeholder=" ...")
         lines = textwrap.wrap(start, LETTERS)[:LINES]
-        size = {"fontsize": "x-small", "linespacing": 1.05}
+        size: dict[str, Any] = {"fontsize": "x-small", "linespacing": 1.05}
         ax.text(0.025, y + 0.45, "\n".join(lines), va="center", clip_on=True, **size)
         colour = _frame(data, example.subgroup)
         bar = Rectangle((-0.01, y + 0.02), 0.02, 0.86, color=colour, linewidth=0, clip_on=False)

@@ -13,8 +13,8 @@ from companion.report.export import DICTIONARY
 from companion.report.pages import TEMPLATES, link_neighbours, page, picture_size, plain
 from companion.report.reference import compare, in_one_line, read_reference
 
-# the words of a heading before its first punctuation, a question mark included
-SHORT = re.compile(r"[^:,?]*\??")
+# ends the first words of a heading
+SHORT_END = re.compile(r"[:,]|(?<=\?)")
 
 
 def write_gallery(names: list[str], preset: str, output: Path, reference: str) -> Path:
@@ -94,7 +94,7 @@ def _entry(name: str, folder: Path) -> dict[str, Any]:
         "name": name,
         "number": name[:2],
         "heading": heading(name),
-        "short": SHORT.match(heading(name))[0],
+        "short": SHORT_END.split(heading(name))[0],
         "done": (folder / f"{name}.html").exists(),
         "claim": markdown2html(claim(name)),
         "figures": figures,

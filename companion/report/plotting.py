@@ -182,7 +182,7 @@ def curve(
         table = seed_means(of_group, [x]).sort_values(x)
         colour = (colours or COLOURS).get(key)
         (line,) = ax.plot(table[x], table["mean"], "o-", markersize=3.5, color=colour)
-        band = {"alpha": 0.15, "linewidth": 0, "color": line.get_color()}
+        band: dict[str, Any] = {"alpha": 0.15, "linewidth": 0, "color": line.get_color()}
         ax.fill_between(table[x], table["ci_low"], table["ci_high"], **band)
         ends.append((table["mean"].iloc[-1], table[x].iloc[-1], name(key), line.get_color()))
     if x == "round":
@@ -190,7 +190,7 @@ def curve(
     label_ends(ax, ends)
 
 
-def label_ends(ax: Axes, ends: list[tuple[float, float, str, str]]) -> None:
+def label_ends(ax: Axes, ends: list[tuple[float, float, str, Any]]) -> None:
     """Names beside line ends, moved apart where lines end close together.
 
     Args:
@@ -253,7 +253,7 @@ def bars(
     positions = list(dict.fromkeys(rows[x]))
     groups = list(dict.fromkeys(rows[by]))
     width = 0.8 / len(groups)
-    whiskers = {"fmt": "none", "ecolor": "black", "elinewidth": 1}
+    whiskers: dict[str, Any] = {"fmt": "none", "ecolor": "black", "elinewidth": 1}
     for i, key in enumerate(groups):
         table = seed_means(rows[rows[by] == key], [x]).set_index(x).reindex(positions)
         at = np.arange(len(positions)) + (i - (len(groups) - 1) / 2) * width
@@ -338,7 +338,7 @@ def upsampling_grid(study: Study, counts: pd.DataFrame) -> Figure:
         shares = rows.assign(value=rows["share_acquired"])
         pool = shares.groupby("value_of")["share_pool"].first()
         title = f"{study.title(dataset, model)}, by {attribute}"
-        labels = {"title": title, "ylabel": "share of queried", "ylim": (0, None)}
+        labels: dict[str, Any] = {"title": title, "ylabel": "share of queried", "ylim": (0, None)}
         bars_with_pool_share(left, shares, pool, "value_of", **labels)
         labels = {"title": "relative to the pool", "ylabel": "times the pool's share"}
         bars(right, rows.assign(value=rows["ratio"]), "value_of", ylim=(0, None), **labels)

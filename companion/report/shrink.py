@@ -20,7 +20,7 @@ def shrink_png(content: bytes) -> bytes:
             return content
         kept = PngInfo()
         for key, value in image.info.items():
-            if isinstance(value, str):
+            if isinstance(key, str) and isinstance(value, str):
                 kept.add_text(key, value)
         picture = image.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
