@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alpt_lib.metrics import accuracy_rows, label_savings, labels_to_reach, upsampling
+from alpt_lib.metrics import accuracy_rows, label_savings, labels_to_reach, rare, upsampling
 
 # landbird/land: 3 of 4 right; landbird/water: 0 of 2; waterbird/water: 2 of 2
 CORRECT = np.array([1, 1, 1, 0, 0, 0, 1, 1], dtype=bool)
@@ -29,13 +29,20 @@ def test_train_weighted_accuracy_uses_the_pool_shares():
 
 
 def test_reviewer_percentile_is_over_per_reviewer_accuracies():
-    # reviewers a 2/2, b 1/2, c 0/2, d 2/2: sorted 0, .5, 1, 1; the 10th percentile is 0.3 of the way from 0 to .5
+    # reviewers a 2/2, b 1/2, c 0/2, d 2/2: sorted 0, .5, 1, 1; the 10th percentile is 0.3 of the
+    # way from 0 to .5
     assert value("accuracy_reviewer_mean", percentile_over="reviewer") == 2.5 / 4
     assert value("accuracy_reviewer_p10", percentile_over="reviewer") == pytest.approx(0.15)
 
 
-def test_an_empty_minority_subgroup_is_nan_not_zero():
+def test_an_average_over_what_is_not_there_is_nan_not_zero():
     assert np.isnan(value("accuracy_minority", minority=["lw", "wl"]))
+    shares = pd.Series({"another": 0.5, "yet another": 0.5})
+    assert np.isnan(value("accuracy_train_weighted", train_weights=shares))
+
+
+def test_rare_is_what_has_less_than_half_of_an_even_share():
+    assert rare(pd.Series({"d": 0.1, "c": 0.125, "b": 0.7, "a": 0.075})) == ["a", "d"]
 
 
 def test_upsampling_is_the_share_acquired_over_the_share_in_the_pool():
