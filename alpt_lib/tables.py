@@ -24,6 +24,11 @@ from alpt_lib.errors import DataError
 
 SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+# what pictures are called; .heic and its like take a plug-in of Pillow's
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
+    *(".avif", ".jp2", ".heic", ".heif"),
+)
 OTHERS = (".xlsx", ".xls", ".ods", ".json", ".jsonl")
 INDEX = "__index_level_0__"  # what pandas adds to a parquet
 ROWS_AT_ONCE = 20_000

@@ -1,54 +1,60 @@
-"""Amazon v2.1 of WILDS (Ni et al. 2019; Koh et al. 2021) as a dataset folder: how many stars does a review give?
+"""Amazon v2.1 of WILDS (Ni et al. 2019; Koh et al. 2021): how many stars?
 
-The release is the folder `amazon_v2.1`: RELEASE_v2.1.txt, reviews.csv and splits/user.csv, which gives the split of each
-row of reviews.csv (-1: in none). The maintainers keep a copy at huggingface.co/datasets/pangwei/wilds-amazon. The training
-split is the pool; reviewers of `val` wrote nothing in it. Published counts:
+The release is the folder `amazon_v2.1`: RELEASE_v2.1.txt, reviews.csv and splits/user.csv, which
+gives the split of each row of reviews.csv (-1: in none). The maintainers keep a copy at
+huggingface.co/datasets/pangwei/wilds-amazon. The training split is the pool; reviewers of `val`
+wrote nothing in it. Published counts:
 
     train 245,502   val 100,050   id_val 46,950   test 100,050   id_test 46,950
 
-reviews.csv holds far more reviews than the splits use: it is read in pieces, only the pool and `val` are kept, as parquet.
-(The dataset object of the wilds package would hold all of it in memory; a test compares our rows with the package's.)
+reviews.csv holds far more reviews than the splits use: it is read in pieces, only the pool and
+`val` are kept, as parquet. (The dataset object of the wilds package would hold all of it in memory;
+a test compares our rows with the package's.)
 
-The paper reports the mean and the 10th percentile over reviewers, which need several reviews each: evaluation reviewers with
-fewer than --min-reviews are left out (WILDS gives each 75). So that an evaluation with RoBERTa-Large takes minutes, not
-hours, --eval-reviewers of them are drawn, always the same ones; both numbers, and the protocol, are ours.
+The paper reports the mean and the 10th percentile over reviewers, which need several reviews each:
+evaluation reviewers with fewer than --min-reviews are left out (WILDS gives each 75). So that an
+evaluation with RoBERTa-Large takes minutes, not hours, --eval-reviewers of them are drawn, always
+the same ones; both numbers, and the protocol, are ours.
 
-    python data_prep/amazon.py --root FOLDER | --download [--out data/paper/amazon] [--min-reviews 75] [--eval-reviewers 200]
+    python data_prep/amazon.py --root FOLDER | --download [--out data/paper/amazon] [--min-reviews
+        75] [--eval-reviewers 200]
 """
 
 import argparse
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from release import (
-    ROBERTA_RECIPE,
-    Prepared,
-    ReleaseError,
-    check_filled,
-    command,
-    read_table,
-    write_dataset,
-)
+from release.checks import check_columns, check_filled, release_table
+from release.command import Prepared, command
+from release.wilds import bundle, compare, find, report_rows
 from tqdm.auto import tqdm
-from wilds_release import bundle, compare, find, report_rows
+
+from alpt_lib.datasets import write_dataset
+from alpt_lib.errors import DataError
+from alpt_lib.recipes import ROBERTA_RECIPE
 
 FOLDER = "amazon_v2.1"
 ARCHIVE = bundle(
     FOLDER,
     "0xe3ed909786d34ee79d430d065582aa29",
     1_989_805_589,
-    elsewhere="the archive files of huggingface.co/datasets/pangwei/wilds-amazon, by the maintainers of WILDS",
+    elsewhere=(
+        "the archive files of huggingface.co/datasets/pangwei/wilds-amazon, by the maintainers of"
+        " WILDS"
+    ),
 )
 STARS = ["1", "2", "3", "4", "5"]
+# codes of splits/user.csv; -1: in none
 SPLITS = {
     0: "pool",
     1: "val",
     2: "id_val",
     3: "test",
     4: "id_test",
-}  # of splits/user.csv; -1: in none
+}
 PUBLISHED = pd.DataFrame(
     {"reviews": [245_502, 100_050, 46_950, 100_050, 46_950]}, index=list(SPLITS.values())
 )
@@ -67,8 +73,10 @@ DESCRIPTION = {
     "name": "amazon",
     "title": "Amazon",
     "modality": "text",
-    "description": "Product reviews of 1 to 5 stars, most of them 5, by reviewers who write either in the pool or in val. The "
-    "product category, from common to rare, is never shown to the model.",
+    "description": (
+        "Product reviews of 1 to 5 stars, most of them 5, by reviewers who write either in the "
+        "pool or in val. The product category, from common to rare, is never shown to the model."
+    ),
     "classes": STARS,
     "subgroups": ["label"],
     "minority": ["1", "2", "3"],
@@ -78,7 +86,8 @@ DESCRIPTION = {
     "max_tokens": 512,
     "figure_metrics": ["accuracy_reviewer_mean", "accuracy_reviewer_p10"],
     "default_model": "roberta-m",
-    "protocol": {  # ours: the paper's sizes could not be found
+    # ours: the paper's sizes could not be found
+    "protocol": {
         "seed_set_size": 40,
         "seed_set": "balanced",
         "budget": 320,
@@ -96,10 +105,10 @@ def read_splits(folder: Path) -> pd.Series:
     """(n_reviews,) name of each row's split, NaN where it has none.
 
     Raises:
-        ReleaseError: file or column missing, or an unknown code.
+        DataError: file or column missing, or an unknown code.
     """
     file = folder / "splits" / "user.csv"
-    table = read_table(file, ["split"], "unpack the release again")
+    table = release_table(file, ["split"], "unpack the release again")
     codes = pd.to_numeric(table["split"], errors="coerce")
     report_rows(
         table,
@@ -115,17 +124,36 @@ def read_reviews(folder: Path, splits: pd.Series) -> pd.DataFrame:
     """The reviews of the pool and of `val`: text, label, reviewer, category and split.
 
     Raises:
-        ReleaseError: unreadable, another number of rows than `splits`, or a used review without stars, reviewer or category.
+        DataError: unreadable, another number of rows than `splits`, or a used review without stars,
+            reviewer or category.
     """
     file = folder / "reviews.csv"
-    read_table(file, list(COLUMNS), "unpack the release again", nrows=1)
     used = splits.where(splits.isin(["pool", "val"]))
-    text_columns = {
-        column: str for column in COLUMNS if column != "overall"
-    }  # pyarrow strings, not objects, in pandas 3
-    kept, n_rows = [], 0
+    kept = []
+    n_rows = 0
+    with tqdm(total=len(splits), desc="read reviews", unit="review", disable=None) as bar:
+        for piece in _pieces(file):
+            n_rows += len(piece)
+            bar.update(len(piece))
+            piece = piece.assign(split=used.reindex(piece.index)).dropna(subset="split")
+            kept.append(check_reviews(piece, file))
+    if n_rows != len(splits):
+        raise DataError(
+            f"{file} has {n_rows} rows but splits/user.csv {len(splits)}; they must be of one "
+            "release"
+        )
+    return pd.concat(kept, ignore_index=True)
+
+
+def _pieces(file: Path) -> Iterator[pd.DataFrame]:
+    """The file's reviews, ROWS_AT_ONCE of them at a time: it has gigabytes, in a known format."""
+    if not file.is_file():
+        raise DataError(f"{file} is missing: unpack the release again")
+    # pyarrow strings, not objects, in pandas 3
+    text_columns = {column: str for column in COLUMNS if column != "overall"}
     try:
-        pieces = pd.read_csv(
+        check_columns(file, pd.read_csv(file, nrows=0).columns, COLUMNS)
+        yield from pd.read_csv(
             file,
             usecols=list(COLUMNS),
             dtype=text_columns,
@@ -134,29 +162,10 @@ def read_reviews(folder: Path, splits: pd.Series) -> pd.DataFrame:
             quoting=csv.QUOTE_NONNUMERIC,
             chunksize=ROWS_AT_ONCE,
         )
-        with tqdm(total=len(splits), desc="read reviews", unit="review", disable=None) as bar:
-            for piece in pieces:
-                n_rows += len(piece)
-                bar.update(len(piece))
-                kept.append(
-                    check_reviews(
-                        piece.assign(split=used.reindex(piece.index)).dropna(subset="split"), file
-                    )
-                )
-    except (
-        ValueError,
-        OverflowError,
-    ) as error:  # pandas' ParserError is a ValueError; so is ReleaseError
-        raise (
-            error
-            if isinstance(error, ReleaseError)
-            else ReleaseError(f"{file} cannot be read: {error}")
-        ) from error
-    if n_rows != len(splits):
-        raise ReleaseError(
-            f"{file} has {n_rows} rows but splits/user.csv {len(splits)}; they must be of one release"
-        )
-    return pd.concat(kept, ignore_index=True)
+    except DataError:
+        raise
+    except (ValueError, OverflowError) as error:
+        raise DataError(f"{file} cannot be read: {error}") from error
 
 
 def check_reviews(reviews: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -175,24 +184,28 @@ def check_reviews(reviews: pd.DataFrame, file: Path) -> pd.DataFrame:
 
 
 def draw_reviewers(reviews: pd.DataFrame, min_reviews: int, n_drawn: int) -> pd.DataFrame:
-    """The reviews with those evaluation reviewers only who wrote enough, and of these `n_drawn` (0: all); says how many.
+    """The reviews without those of evaluation reviewers who wrote few, or who are not drawn.
+
+    Args:
+        n_drawn: evaluation reviewers to draw of those with `min_reviews`; 0: all.
 
     Raises:
-        ReleaseError: none wrote enough.
+        DataError: none wrote enough.
     """
     is_evaluation = reviews["split"] == "val"
     sizes = reviews.loc[is_evaluation, "reviewer"].value_counts()
     enough = sorted(sizes.index[sizes >= min_reviews])
     if not enough:
-        raise ReleaseError(
-            f"no evaluation reviewer has {min_reviews} reviews, the most is {sizes.max()}; lower --min-reviews"
+        raise DataError(
+            f"no evaluation reviewer has {min_reviews} reviews, the most is {sizes.max()}; lower "
+            "--min-reviews"
         )
     drawn = enough
     if 0 < n_drawn < len(enough):
         drawn = np.random.default_rng(DRAW_SEED).choice(enough, n_drawn, replace=False)
     print(
-        f"evaluation: {len(drawn)} of {len(sizes)} reviewers; {len(sizes) - len(enough)} have fewer than {min_reviews} "
-        f"reviews, {len(enough) - len(drawn)} were not drawn",
+        f"evaluation: {len(drawn)} of {len(sizes)} reviewers; {len(sizes) - len(enough)} have "
+        f"fewer than {min_reviews} reviews, {len(enough) - len(drawn)} were not drawn",
         flush=True,
     )
     return reviews[~is_evaluation | reviews["reviewer"].isin(drawn)].reset_index(drop=True)
@@ -209,7 +222,7 @@ def prepare(
     """Check a release and write its dataset folder; there are no images to trust.
 
     Raises:
-        ReleaseError: what is missing or wrong; or counts that are not the published ones.
+        DataError: what is missing or wrong; or counts that are not the published ones.
     """
     folder = find(root, FOLDER)
     splits = read_splits(folder)

@@ -1,18 +1,22 @@
-"""BiT-S-R50x1 (Kolesnikov et al. 2020), pretrained on ImageNet-1k: fetch Google's file and check what it holds.
+"""BiT-S-R50x1 (Kolesnikov et al. 2020), pretrained on ImageNet-1k: fetch and check.
 
-The other models of the paper come from the Hugging Face hub on first use; this one is in no format of theirs.
+The other models of the paper come from the Hugging Face hub on first use; this one is in no format
+of theirs.
 
     python data_prep/bit_weights.py --download [--out data/paper/weights]
     python data_prep/bit_weights.py            # check the file that is there
 """
 
 import argparse
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
-from release import HOME, Archive, ReleaseError, fetch
+from release.download import Archive, fetch
+from release.report import one_line_exit
+
+from alpt_lib.errors import DataError
+from alpt_lib.files import home
 
 # neither size nor hash is published
 BIT_S = Archive("BiT-S-R50x1.npz", ("https://storage.googleapis.com/bit_models/BiT-S-R50x1.npz",))
@@ -24,29 +28,29 @@ def check(file: Path) -> None:
     """Refuse a file that is not BiT-S-R50x1.
 
     Raises:
-        ReleaseError: missing, no npz, of another depth, or pretrained on other classes.
+        DataError: missing, no npz, of another depth, or pretrained on other classes.
     """
     if not file.is_file():
-        raise ReleaseError(
-            f"{file} is missing: run this with --download, or get it from {BIT_S.urls[0]} and put it there"
+        raise DataError(
+            f"{file} is missing: run this with --download, or get it from {BIT_S.urls[0]} and put "
+            "it there"
         )
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            names, head = arrays.files, arrays["resnet/head/conv2d/bias"]
+            names = arrays.files
+            head = arrays["resnet/head/conv2d/bias"]
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ReleaseError(
+        raise DataError(
             f"{file} is no whole npz of a BiT model ({error}); delete it and get it again"
         ) from error
+    kernels = [name for name in names if name.endswith("/c/standardized_conv2d/kernel")]
     units = tuple(
-        sum(
-            f"/block{block}/" in name and name.endswith("/c/standardized_conv2d/kernel")
-            for name in names
-        )
-        for block in range(1, len(UNITS) + 1)
+        sum(f"/block{block}/" in name for name in kernels) for block in range(1, len(UNITS) + 1)
     )
     if (units, len(head)) != (UNITS, N_CLASSES):
-        raise ReleaseError(
-            f"{file} has {units} units and {len(head)} classes; BiT-S-R50x1 has {UNITS} and {N_CLASSES}"
+        raise DataError(
+            f"{file} has {units} units and {len(head)} classes; BiT-S-R50x1 has {UNITS} and "
+            f"{N_CLASSES}"
         )
 
 
@@ -55,18 +59,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--download", action="store_true", help="fetch the file if it is not there")
-    parser.add_argument(
-        "--out", type=Path, default=HOME / "data" / "paper" / "weights", help="folder of the file"
-    )
+    out = home() / "data" / "paper" / "weights"
+    parser.add_argument("--out", type=Path, default=out, help="folder of the file")
     given = parser.parse_args()
-    try:
+    with one_line_exit("bit_weights"):
         if given.download:
             fetch([BIT_S], given.out)
         check(given.out / BIT_S.file)
-    except (ReleaseError, OSError) as error:
-        sys.exit(f"bit_weights: {' '.join(str(error).split())}")
-    except KeyboardInterrupt:
-        sys.exit("\nbit_weights: stopped; the same command goes on from here")
     print(f"{given.out / BIT_S.file} is BiT-S-R50x1")
 
 

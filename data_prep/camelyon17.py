@@ -1,21 +1,25 @@
-"""Camelyon17 v1.0 of WILDS (Bandi et al. 2018; Koh et al. 2021) as a dataset folder: is there tumour in a patch of tissue?
+"""Camelyon17 v1.0 of WILDS (Bandi et al. 2018; Koh et al. 2021): tumour or normal tissue?
 
-The release is the folder `camelyon17_v1.0`: RELEASE_v1.0.txt, metadata.csv and patches/ (96 x 96 px). The training split,
-from hospitals 0, 3 and 4, is the pool; `id_val` has the same hospitals, `val` hospital 1, `test` hospital 2. It must give
+The release is the folder `camelyon17_v1.0`: RELEASE_v1.0.txt, metadata.csv and patches/ (96 x 96
+px). The training split, from hospitals 0, 3 and 4, is the pool; `id_val` has the same hospitals,
+`val` hospital 1, `test` hospital 2. It must give
 
     train 302,436   val 34,904   id_val 33,560   test 85,054
 
-The dataset is called `camelyon` in tables, like its miniature, so that notebook 08 and the claims know it by one name; its
-folder is data/paper/camelyon17. How many labels the paper bought here could not be found: the protocol is ours.
+The dataset is called `camelyon` in tables, like its miniature, so that notebook 08 and the claims
+know it by one name; its folder is data/paper/camelyon17. How many labels the paper bought here
+could not be found: the protocol is ours.
 
-    python data_prep/camelyon17.py --root FOLDER | --download [--out data/paper/camelyon17] [--allow-different] [--trust-images]
+    python data_prep/camelyon17.py --root FOLDER | --download [--out data/paper/camelyon17]
+        [--allow-different] [--trust-images]
 """
 
 from pathlib import Path
 
 import pandas as pd
-from release import BIT_HYPERRULE, Prepared, ReleaseError, check_filled, command, read_table
-from wilds_release import (
+from release.checks import check_filled, release_table
+from release.command import Prepared, command
+from release.wilds import (
     bundle,
     compare,
     examples,
@@ -27,12 +31,18 @@ from wilds_release import (
     write_images,
 )
 
+from alpt_lib.errors import DataError
+from alpt_lib.recipes import BIT_HYPERRULE
+
 FOLDER = "camelyon17_v1.0"
 ARCHIVE = bundle(
     FOLDER,
     "0xe45e15f39fb54e9d9e919556af67aabe",
     10_658_709_504,
-    elsewhere="huggingface.co/datasets/wltjr1007/Camelyon17-WILDS has the images as parquet, in another layout",
+    elsewhere=(
+        "huggingface.co/datasets/wltjr1007/Camelyon17-WILDS has the images as parquet, in another"
+        " layout"
+    ),
 )
 PUBLISHED = pd.DataFrame(
     {"images": [302_436, 34_904, 33_560, 85_054]}, index=["pool", "val", "id_val", "test"]
@@ -43,19 +53,20 @@ CLASSES = ["normal", "tumor"]  # tumor = 0, 1
 DESCRIPTION = {
     "name": "camelyon17",
     "title": "Camelyon17",
-    "description": "Stained lymph node tissue, 96 px at 10 times: tumour in the middle, or none. Three hospitals in the pool, "
-    "a fourth in val; far from what pretraining saw.",
+    "description": (
+        "Stained lymph node tissue, 96 px at 10 times: tumour in the middle, or none. Three "
+        "hospitals in the pool, a fourth in val; far from what pretraining saw."
+    ),
     "classes": CLASSES,
     "subgroups": ["label", "hospital"],
     "minority": [],
-    "eval_splits": [
-        "val",
-        "id_val",
-    ],  # figures show the first: a hospital that the pool does not have
+    # figures show the first: a hospital that the pool does not have
+    "eval_splits": ["val", "id_val"],
     "image_size": 512,
     "figure_metrics": ["accuracy"],
     "default_model": "bit-m",
-    "protocol": {  # ours: as on Waterbirds, from a part of the pool as on iWildCam
+    # ours: as on Waterbirds, from a part of the pool as on iWildCam
+    "protocol": {
         "seed_set_size": 40,
         "seed_set": "balanced",
         "budget": 320,
@@ -63,20 +74,22 @@ DESCRIPTION = {
         "pool_subsample": 12_000,
         "eval_every": 2,
     },
-    "recipe": BIT_HYPERRULE,  # its rule counts 96 x 96 px among the large images: 512 -> 480
+    # BiT's rule counts 96 x 96 px among the large images: 512 -> 480
+    "recipe": BIT_HYPERRULE,
     "source": "WILDS, camelyon17_v1.0 (wilds.stanford.edu)",
     "licence": "CC0 1.0",
 }
 
 
 def check_metadata(folder: Path) -> None:
-    """Raises a ReleaseError for whatever in metadata.csv the wilds package would crash on or read wrongly."""
+    """Raises a DataError for whatever in metadata.csv the wilds package would crash on or read
+    wrongly.
+    """
     file = folder / "metadata.csv"
-    table = read_table(file, COLUMNS, "unpack the release again")
-    if (
-        table.columns[0] in COLUMNS
-    ):  # wilds takes the first column for the index, and would miss this one
-        raise ReleaseError(
+    table = release_table(file, COLUMNS, "unpack the release again")
+    # wilds takes the first column for the index, and would miss this one
+    if table.columns[0] in COLUMNS:
+        raise DataError(
             f"{file}: the first column must be the row number; it is {table.columns[0]!r}"
         )
     report_rows(
@@ -98,7 +111,7 @@ def prepare(
     """Check a release and write its dataset folder.
 
     Raises:
-        ReleaseError: what is missing or wrong; or counts that are not the published ones.
+        DataError: what is missing or wrong; or counts that are not the published ones.
     """
     folder = find(root, FOLDER)
     check_metadata(folder)

@@ -1,23 +1,26 @@
-"""FMoW v1.1 of WILDS (Christie et al. 2018; Koh et al. 2021) as a dataset folder: what is a piece of land used for?
+"""FMoW v1.1 of WILDS (Christie et al. 2018; Koh et al. 2021): what use has a piece of land?
 
-The release is the folder `fmow_v1.1`: RELEASE_v1.1.txt, rgb_metadata.csv, country_code_mapping.csv and images/rgb_img_N.png,
-where N is the row of the csv. The pool is the training split up to 2012; `val` is from 2013 to 2015, `test` from 2016 on,
-`id_val` and `id_test` from the pool's years. It must give these counts, in 62 classes:
+The release is the folder `fmow_v1.1`: RELEASE_v1.1.txt, rgb_metadata.csv, country_code_mapping.csv
+and images/rgb_img_N.png, where N is the row of the csv. The pool is the training split up to 2012;
+`val` is from 2013 to 2015, `test` from 2016 on, `id_val` and `id_test` from the pool's years. It
+must give these counts, in 62 classes:
 
     train 76,863   val 19,915   id_val 11,483   test 22,108   id_test 11,327
 
-Classes are those that occur in the pool (all 62 do); examples of others are dropped from the other splits, and the script
-says how many. How many labels the paper bought here could not be found: the protocol, one per class and eight times that, is
-ours, after iWildCam.
+Classes are those that occur in the pool (all 62 do); examples of others are dropped from the other
+splits, and the script says how many. How many labels the paper bought here could not be found: the
+protocol, one per class and eight times that, is ours, after iWildCam.
 
-    python data_prep/fmow.py --root FOLDER | --download [--out data/paper/fmow] [--allow-different] [--trust-images]
+    python data_prep/fmow.py --root FOLDER | --download [--out data/paper/fmow] [--allow-different]
+        [--trust-images]
 """
 
 from pathlib import Path
 
 import pandas as pd
-from release import BIT_HYPERRULE, Prepared, command, read_table
-from wilds_release import (
+from release.checks import release_table
+from release.command import Prepared, command
+from release.wilds import (
     bundle,
     compare,
     compare_classes,
@@ -29,6 +32,8 @@ from wilds_release import (
     report_rows,
     write_images,
 )
+
+from alpt_lib.recipes import BIT_HYPERRULE
 
 FOLDER = "fmow_v1.1"
 ARCHIVE = bundle(FOLDER, "0xaec91eb7c9d548ebb15e1b5e60f966ab", 53_893_324_800)
@@ -50,16 +55,20 @@ def describe(classes: list[str]) -> dict:
     return {
         "name": "fmow",
         "title": "FMoW",
-        "description": "Satellite pictures of 62 kinds of land use and buildings. The pool ends in 2012, val is from 2013 to "
-        "2015 (id_val: the pool's years).",
+        "description": (
+            "Satellite pictures of 62 kinds of land use and buildings. The pool ends in 2012, val"
+            " is from 2013 to 2015 (id_val: the pool's years)."
+        ),
         "classes": classes,
         "subgroups": ["region"],
         "minority": [],
-        "eval_splits": ["val", "id_val"],  # figures show the first: years after the pool's
+        # figures show the first: years after the pool's
+        "eval_splits": ["val", "id_val"],
         "image_size": 512,
         "figure_metrics": ["accuracy", "accuracy_class_balanced"],
         "default_model": "bit-m",
-        "protocol": {  # ours: 62, one per class, +496
+        # ours: 62, one per class, +496
+        "protocol": {
             "seed_set_size": len(classes),
             "seed_set": "balanced",
             "budget": 8 * len(classes),
@@ -74,19 +83,20 @@ def describe(classes: list[str]) -> dict:
 
 
 def check_metadata(folder: Path) -> None:
-    """Raises a ReleaseError for whatever in the two csv files the wilds package would crash on."""
+    """Raises a DataError for whatever in the two csv files the wilds package would crash on."""
     from wilds.datasets.fmow_dataset import categories
 
     file = folder / "rgb_metadata.csv"
-    table = read_table(
+    table = release_table(
         file, ["split", "country_code", "timestamp", "category"], "unpack the release again"
     )
-    read_table(
+    release_table(
         folder / "country_code_mapping.csv", ["alpha-3", "region"], "unpack the release again"
     )
     one_of(table, "split", SPLITS, file)
     one_of(table, "category", categories, file)
-    text, is_used = table["timestamp"], table["split"] != "seq"
+    text = table["timestamp"]
+    is_used = table["split"] != "seq"
     times = pd.to_datetime(text.where(text != ""), errors="coerce", utc=True)
     unreadable = (times.isna() | ~text.str.endswith("Z")) & (is_used | (text != ""))
     report_rows(table, "timestamp", unreadable, "like 2012-05-06T08:21:28Z", file)
@@ -102,7 +112,7 @@ def prepare(
     """Check a release and write its dataset folder.
 
     Raises:
-        ReleaseError: what is missing or wrong; or counts that are not the published ones.
+        DataError: what is missing or wrong; or counts that are not the published ones.
     """
     folder = find(root, FOLDER)
     check_metadata(folder)

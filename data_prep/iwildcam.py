@@ -1,22 +1,27 @@
-"""iWildCam v2.0 of WILDS (Beery et al. 2020; Koh et al. 2021) as a dataset folder: which animal did a camera trap see?
+"""iWildCam v2.0 of WILDS (Beery et al. 2020; Koh et al. 2021): which animal passed a camera?
 
-The release is the folder `iwildcam_v2.0`: RELEASE_v2.0.txt, metadata.csv, categories.csv (class names), and the images of
-all splits in train/. The training split is the pool; `val` has other cameras than the pool, `id_val` the same ones on
-other days. It must give these counts, in 182 classes:
+The release is the folder `iwildcam_v2.0`: RELEASE_v2.0.txt, metadata.csv, categories.csv (class
+names), and the images of all splits in train/. The training split is the pool; `val` has other
+cameras than the pool, `id_val` the same ones on other days. It must give these counts, in 182
+classes:
 
     train 129,809   val 14,961   id_val 7,314   test 42,791   id_test 8,154
 
-Classes are those that occur in the pool. WILDS made its splits so that every class does; should a variant have others,
-their examples are dropped from the other splits, and the script says how many. The seed set holds one example per class.
+Classes are those that occur in the pool. WILDS made its splits so that every class does; should a
+variant have others, their examples are dropped from the other splits, and the script says how many.
+The seed set holds one example per class.
 
-    python data_prep/iwildcam.py --root FOLDER | --download [--out data/paper/iwildcam] [--allow-different] [--trust-images]
+    python data_prep/iwildcam.py --root FOLDER | --download [--out data/paper/iwildcam]
+        [--allow-different] [--trust-images]
 """
 
 from pathlib import Path
 
 import pandas as pd
-from release import BIT_HYPERRULE, Archive, Prepared, ReleaseError, command, read_table
-from wilds_release import (
+from release.checks import release_table
+from release.command import Prepared, command
+from release.download import Archive
+from release.wilds import (
     bundle,
     compare,
     compare_classes,
@@ -30,8 +35,12 @@ from wilds_release import (
     write_images,
 )
 
+from alpt_lib.errors import DataError
+from alpt_lib.recipes import BIT_HYPERRULE
+
 FOLDER = "iwildcam_v2.0"
-COPY = Archive(  # size and hash: as its host says of this copy; the bundle of WILDS has other bytes
+# size and hash: as its host says of this copy; the bundle of WILDS has other bytes
+COPY = Archive(
     f"{FOLDER}.huggingface.tar.gz",
     (f"https://huggingface.co/datasets/emmilly/iwildcam-wilds-v2/resolve/main/{FOLDER}.tar.gz",),
     11_957_415_473,
@@ -50,18 +59,21 @@ def describe(classes: list[str]) -> dict:
     return {
         "name": "iwildcam",
         "title": "iWildCam",
-        "description": "Camera traps: which animal passes, if any? Most pictures are empty, the animals have a long tail, and "
-        "the cameras of val are not among the pool's (id_val: the same cameras on other days).",
+        "description": (
+            "Camera traps: which animal passes, if any? Most pictures are empty, the animals have"
+            " a long tail, and the cameras of val are not among the pool's (id_val: the same "
+            "cameras on other days)."
+        ),
         "classes": classes,
         "subgroups": ["label"],
-        "eval_splits": [
-            "val",
-            "id_val",
-        ],  # figures show the first: cameras that the pool does not have
+        # figures show the first: cameras that the pool does not have
+        "eval_splits": ["val", "id_val"],
         "image_size": 512,
         "figure_metrics": ["accuracy", "accuracy_class_balanced"],
         "default_model": "bit-m",
-        "protocol": {  # released code: 182, one per class, +1,456 by 20, from 12,000 pool images drawn anew each round
+        # released code: 182, one per class, +1,456 by 20, from 12,000 pool images drawn anew each
+        # round
+        "protocol": {
             "seed_set_size": len(classes),
             "seed_set": "balanced",
             "budget": 8 * len(classes),
@@ -76,9 +88,11 @@ def describe(classes: list[str]) -> dict:
 
 
 def check_metadata(folder: Path) -> None:
-    """Raises a ReleaseError for whatever in metadata.csv the wilds package would crash on, and for unknown splits."""
+    """Raises a DataError for whatever in metadata.csv the wilds package would crash on, and for
+    unknown splits.
+    """
     file = folder / "metadata.csv"
-    table = read_table(file, COLUMNS, "unpack the release again")
+    table = release_table(file, COLUMNS, "unpack the release again")
     one_of(table, "split", SPLITS, file)
     for column in ("y", "location_remapped", "sequence_remapped"):
         whole_numbers(table, column, file, gapless=True)
@@ -93,24 +107,26 @@ def check_metadata(folder: Path) -> None:
 
 
 def class_names(folder: Path, n_classes: int) -> list[str]:
-    """(n_classes,) names in the order of y, from categories.csv; without that file "empty", "1", "2", ...
+    """(n_classes,) names in the order of y, from categories.csv.
+
+    Without that file "empty", "1", "2", ...
 
     Raises:
-        ReleaseError: the file names a class twice, or leaves one out.
+        DataError: the file names a class twice, or leaves one out.
     """
     file = folder / "categories.csv"
     if not file.exists():
         print(f"no {file.name}: classes are called by their numbers", flush=True)
         return ["empty", *map(str, range(1, n_classes))]
-    table = read_table(file, ["y", "name"], "unpack the release again")
-    table = table[
-        table["y"].isin([str(y) for y in range(n_classes)])
-    ]  # it also lists animals that were left out
+    table = release_table(file, ["y", "name"], "unpack the release again")
+    # it also lists animals that were left out
+    table = table[table["y"].isin([str(y) for y in range(n_classes)])]
     names = dict(zip(table["y"].astype(int), table["name"], strict=True))
     n_names = len(set(names.values()))
     if n_names < n_classes or len(table) > n_classes:
-        raise ReleaseError(
-            f"{file} gives {n_names} different names in {len(table)} rows for {n_classes} classes; get the "
+        raise DataError(
+            f"{file} gives {n_names} different names in {len(table)} rows for {n_classes} "
+            "classes; get the "
             "original file, or move it away to call classes by their numbers"
         )
     return [names[y] for y in range(n_classes)]
@@ -122,7 +138,7 @@ def prepare(
     """Check a release and write its dataset folder.
 
     Raises:
-        ReleaseError: what is missing or wrong; or counts that are not the published ones.
+        DataError: what is missing or wrong; or counts that are not the published ones.
     """
     folder = find(root, FOLDER)
     check_metadata(folder)

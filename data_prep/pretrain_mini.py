@@ -1,28 +1,38 @@
-"""Pretrain the embedded miniature models and write their weights, checksums and scores into alpt_lib/weights.
+"""Pretrain the embedded miniature models; weights, checksums and scores go to alpt_lib/weights.
 
-    python data_prep/pretrain_mini.py --model mini-bit-m        # the vision models take about 18 minutes on one core
+    python data_prep/pretrain_mini.py --model mini-bit-m
 
-mini-bit-m and mini-bit-m-deep learn the broad source task of mini_source.py, mini-bit-s the narrow one, each from
-equally many images unless weights.json says otherwise; mini-roberta-m is trained by pretrain_mini_text.py.
+The vision models take about 18 minutes on one core.
+
+mini-bit-m and mini-bit-m-deep learn the broad source task of mini_source.py, mini-bit-s the narrow
+one, each from equally many images unless weights.json says otherwise; mini-roberta-m is trained by
+pretrain_mini_text.py.
 """
 
 import argparse
 import hashlib
 import json
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mini_source import FACTORS, SourceTask
+from mini.mini_source import FACTORS, SourceTask
 from safetensors.torch import save as as_safetensors
 
 from alpt_lib.models import build_mini_bit
 from alpt_lib.registry import MINI_BIT_LAYERS
 
 WEIGHTS = Path(__file__).parents[1] / "alpt_lib" / "weights"
-BATCH, CHUNK, LR, WARMUP_STEPS, WEIGHT_DECAY, CLIP = 64, 256, 3e-3, 200, 0.02, 5.0
+BATCH = 64
+CHUNK = 256  # images drawn at once
+LR = 3e-3
+WARMUP_STEPS = 200
+WEIGHT_DECAY = 0.02
+CLIP = 5.0
+Save = Callable[[torch.nn.Module, dict], None]
 
 
 def as_input(images: np.ndarray) -> torch.Tensor:
@@ -34,46 +44,58 @@ def factor_losses(
     logits: torch.Tensor, labels: dict[str, torch.Tensor]
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Weighted sum of the cross-entropies of all source factors, and the accuracy of each."""
-    loss, accuracy = torch.zeros(()), {}
-    for (name, (_, weight)), part in zip(
-        FACTORS.items(), logits.split([k for k, _ in FACTORS.values()], 1), strict=True
-    ):
+    loss = torch.zeros(())
+    accuracy = {}
+    parts = logits.split([n_values for n_values, _ in FACTORS.values()], 1)
+    for (name, (_, weight)), part in zip(FACTORS.items(), parts, strict=True):
         loss = loss + weight * F.cross_entropy(part, labels[name])
         accuracy[name] = (part.argmax(1) == labels[name]).float().mean().item()
     return loss, accuracy
 
 
-def stream(task: SourceTask, rng: np.random.Generator):
-    """Endless (images, labels) batches of the source task; drawn CHUNK at a time, which is cheaper."""
+def stream(
+    task: SourceTask, rng: np.random.Generator
+) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+    """Endless (images, labels) batches of the source task; drawn CHUNK at a time: cheaper."""
     while True:
         images, labels = task.batch(CHUNK, rng)
         for start in range(0, CHUNK, BATCH):
             rows = slice(start, start + BATCH)
-            yield (
-                as_input(images[rows]),
-                {k: torch.from_numpy(np.asarray(v[rows], np.int64)) for k, v in labels.items()},
-            )
+            values = {
+                name: torch.from_numpy(np.asarray(value[rows], np.int64))
+                for name, value in labels.items()
+            }
+            yield as_input(images[rows]), values
 
 
-def train(layers: tuple[int, ...], broad: bool, n_images: int, seed: int, save) -> dict:
-    """Pretrain one network; calls save(model, record) now and then and at the end, and returns the record."""
-    torch.set_num_threads(1)
-    torch.manual_seed(seed)
-    model = build_mini_bit(layers, sum(k for k, _ in FACTORS.values())).to(
-        memory_format=torch.channels_last
-    )
-    n_steps, started, recent = n_images // BATCH, time.time(), []
+def optimizer_for(
+    model: torch.nn.Module, n_steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW, decaying matrices only; linear warm-up, then a cosine to zero."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0}],
-        lr=LR,
-        fused=True,
-    )
+    groups = [
+        {"params": decayed, "weight_decay": WEIGHT_DECAY},
+        {"params": others, "weight_decay": 0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=LR, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: min(1, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + np.cos(np.pi * step / n_steps)),
     )
+    return optimizer, schedule
+
+
+def train(layers: tuple[int, ...], broad: bool, n_images: int, seed: int, save: Save) -> None:
+    """Pretrain one network; it is saved now and then and at the end."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    n_outputs = sum(n_values for n_values, _ in FACTORS.values())
+    model = build_mini_bit(layers, n_outputs).to(memory_format=torch.channels_last)
+    n_steps = n_images // BATCH
+    started = time.time()
+    recent: list[dict[str, float]] = []
+    optimizer, schedule = optimizer_for(model, n_steps)
     batches = stream(SourceTask(broad), np.random.default_rng(seed))
     for step, (images, labels) in zip(range(1, n_steps + 1), batches, strict=False):
         loss, accuracy = factor_losses(model(images), labels)
@@ -97,25 +119,23 @@ def train(layers: tuple[int, ...], broad: bool, n_images: int, seed: int, save) 
             )
             if step % 1000 == 0 or step == n_steps:
                 save(model, record)
-    return record
 
 
-def save_backbone(name: str, out_dir: Path, about: dict):
-    """A function (model, record) that writes the weights without the head, and their entry in weights.json."""
+def save_backbone(name: str, out_dir: Path, about: dict) -> Save:
+    """What writes the weights without the head, and their entry in weights.json."""
 
     def save(model: torch.nn.Module, record: dict) -> None:
         state = {
-            k: v.contiguous() for k, v in model.state_dict().items() if not k.startswith("head.fc")
+            name: tensor.contiguous()
+            for name, tensor in model.state_dict().items()
+            if not name.startswith("head.fc")
         }
         path = out_dir / f"{name}.safetensors"
         path.write_bytes(as_safetensors(state))
         listing = out_dir / "weights.json"
         entries = json.loads(listing.read_text()) if listing.exists() else {}
-        entries[path.name] = {
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            **about,
-            **record,
-        }
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        entries[path.name] = {"sha256": digest, **about, **record}
         listing.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
 
     return save
@@ -124,13 +144,12 @@ def save_backbone(name: str, out_dir: Path, about: dict):
 def pretrain_vision(name: str, out_dir: Path, n_images: int, seed: int) -> None:
     """Pretrain one of the mini-bit models into out_dir."""
     broad = name != "mini-bit-s"
+    # without the head of one output
+    n_parameters = sum(p.numel() for p in build_mini_bit(MINI_BIT_LAYERS[name], 1).parameters())
     about = {
         "source": f"mini_source.py, {'broad' if broad else 'narrow'}",
         "seed": seed,
-        "n_parameters": sum(
-            p.numel() for p in build_mini_bit(MINI_BIT_LAYERS[name], 1).parameters()
-        )
-        - 257,
+        "n_parameters": n_parameters - 257,
     }
     train(MINI_BIT_LAYERS[name], broad, n_images, seed, save_backbone(name, out_dir, about))
 
@@ -140,9 +159,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", required=True, choices=[*MINI_BIT_LAYERS, "mini-roberta-m"])
     parser.add_argument("--out", type=Path, default=WEIGHTS)
-    parser.add_argument(
-        "--images", type=int, default=1_040_000, help="number of source images (vision models)"
-    )
+    images = "number of source images (vision models)"
+    parser.add_argument("--images", type=int, default=1_040_000, help=images)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,9 @@
-"""Pretrain the small RoBERTa of the embedded default by masked language modelling on the source of `mini_text.py`.
+"""Pretrain the embedded RoBERTa by masked language modelling on the anecdotes of mini/anecdotes.py.
 
-The corpus is a stream of anecdotes drawn on the fly; it holds no reviews and no stars. A second, equally label-free
-objective keeps the sentence token <s> awake, which masked language modelling alone leaves untrained and which the
-classification head reads: from <s>, name the words that were masked, in any order.
+The corpus is a stream of anecdotes drawn on the fly; it holds no reviews and no stars. A second,
+equally label-free objective keeps the sentence token <s> awake, which masked language modelling
+alone leaves untrained and which the classification head reads: from <s>, name the words that were
+masked, in any order.
 
     python data_prep/pretrain_mini.py --model mini-roberta-m
 """
@@ -11,15 +12,17 @@ import hashlib
 import math
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import torch
-from mini_text import source_corpus, template_words, vocabulary
+from mini.anecdotes import source_corpus
+from mini.remarks import template_words, vocabulary
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
+from transformers import BatchEncoding, PreTrainedTokenizerFast, RobertaConfig, RobertaForMaskedLM
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
 
@@ -29,9 +32,8 @@ class Plan:
     """Length and recipe of the pretraining run."""
 
     steps: int = 12_000  # length of the schedule
-    stop_after: int = (
-        10_000  # the shipped weights stop here, where the rate is down to 7% and little is gained
-    )
+    # the shipped weights stop here, where the rate is down to 7% and little is gained
+    stop_after: int = 10_000
     batch_size: int = 64
     lr: float = 2e-3
     warmup_steps: int = 300
@@ -84,7 +86,7 @@ def build_config(vocab_size: int) -> RobertaConfig:
     )
 
 
-def mask_rates(tokenizer, plan: Plan) -> torch.Tensor:
+def mask_rates(tokenizer: PreTrainedTokenizerFast, plan: Plan) -> torch.Tensor:
     """(vocabulary,) chance of each token to be masked."""
     rates = torch.full((len(tokenizer),), plan.mask_rate)
     rates[tokenizer.convert_tokens_to_ids(template_words())] = plan.mask_rate_frequent
@@ -92,8 +94,14 @@ def mask_rates(tokenizer, plan: Plan) -> torch.Tensor:
     return rates
 
 
-def mask_tokens(ids: torch.Tensor, rates: torch.Tensor, rng: torch.Generator):
-    """BERT's masking: of the chosen words 80% become <mask>, 10% a random word, 10% stay. Returns ids and chosen."""
+def mask_tokens(
+    ids: torch.Tensor, rates: torch.Tensor, rng: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """BERT's masking: of the chosen words 80% become <mask>, 10% a random word, 10% stay.
+
+    Returns:
+        ids and which were chosen, each of the shape of `ids`.
+    """
     chosen = torch.rand(ids.shape, generator=rng) < rates[ids]
     action = torch.rand(ids.shape, generator=rng)
     noise = torch.randint(len(SPECIAL), len(rates), ids.shape, generator=rng)
@@ -101,8 +109,14 @@ def mask_tokens(ids: torch.Tensor, rates: torch.Tensor, rng: torch.Generator):
     return torch.where(chosen & (action >= 0.9), noise, masked), chosen
 
 
-def losses(model, ids, attention_mask, masked, chosen):
-    """Cross-entropy at the masked words, the same from <s> alone, and the share of masked words guessed."""
+def losses(
+    model: RobertaForMaskedLM,
+    ids: torch.Tensor,
+    attention_mask: torch.Tensor,
+    masked: torch.Tensor,
+    chosen: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Cross-entropy at the masked words, the same from <s> alone, share of words guessed."""
     hidden = model.roberta(input_ids=masked, attention_mask=attention_mask).last_hidden_state
     rows, _ = chosen.nonzero(as_tuple=True)
     words = ids[chosen]
@@ -115,8 +129,13 @@ def losses(model, ids, attention_mask, masked, chosen):
     )
 
 
-def batches(tokenizer, plan: Plan, n_sorted: int = 8):
-    """Batches of texts of similar length, so that little is padding: `n_sorted` batches are drawn and sorted at once."""
+def batches(
+    tokenizer: PreTrainedTokenizerFast, plan: Plan, n_sorted: int = 8
+) -> Iterator[BatchEncoding]:
+    """Batches of texts of similar length, so that little is padding.
+
+    `n_sorted` batches are drawn and sorted at once.
+    """
     corpus = source_corpus(plan.seed, plan.steps * plan.batch_size)
     for _ in range(0, plan.steps, n_sorted):
         texts = sorted(islice(corpus, n_sorted * plan.batch_size), key=lambda text: text.count(" "))
@@ -125,8 +144,8 @@ def batches(tokenizer, plan: Plan, n_sorted: int = 8):
             yield tokenizer(part, padding=True, return_tensors="pt", return_token_type_ids=False)
 
 
-def train(model, tokenizer, plan: Plan, log=print):
-    """The pretraining loop: AdamW, linear warm-up, cosine to zero. Returns means over the last `log_every` steps."""
+def train(model: RobertaForMaskedLM, tokenizer: PreTrainedTokenizerFast, plan: Plan) -> None:
+    """The pretraining loop: AdamW, linear warm-up, cosine to zero."""
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, betas=(0.9, 0.98)
     )
@@ -136,8 +155,9 @@ def train(model, tokenizer, plan: Plan, log=print):
             min(1.0, (k + 1) / plan.warmup_steps) * 0.5 * (1 + math.cos(math.pi * k / plan.steps))
         ),
     )
-    rng, rates = torch.Generator().manual_seed(plan.seed), mask_rates(tokenizer, plan)
-    sums, means = torch.zeros(3), None
+    rng = torch.Generator().manual_seed(plan.seed)
+    rates = mask_rates(tokenizer, plan)
+    sums = torch.zeros(3)
     for step, batch in enumerate(islice(batches(tokenizer, plan), plan.stop_after), 1):
         masked, chosen = mask_tokens(batch["input_ids"], rates, rng)
         mlm, bag, hit = losses(model, batch["input_ids"], batch["attention_mask"], masked, chosen)
@@ -148,17 +168,17 @@ def train(model, tokenizer, plan: Plan, log=print):
         scheduler.step()
         sums += torch.tensor([mlm.item(), bag.item(), hit.item()])
         if step % plan.log_every == 0:
-            means, sums = sums / plan.log_every, torch.zeros(3)
-            log(
-                f"step {step} mlm {means[0]:.3f} bag {means[1]:.3f} masked-word accuracy {means[2]:.3f} "
-                f"cpu {time.process_time():.0f} s",
+            means = sums / plan.log_every
+            sums = torch.zeros(3)
+            print(
+                f"step {step} mlm {means[0]:.3f} bag {means[1]:.3f} masked-word accuracy "
+                f"{means[2]:.3f} cpu {time.process_time():.0f} s",
                 flush=True,
             )
-    return means
 
 
-def save(model, tokenizer, out: Path) -> None:
-    """A `from_pretrained` folder: half-precision weights, which the config asks loaders to cast to float32."""
+def save(model: RobertaForMaskedLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """A `from_pretrained` folder: half precision, which loaders are asked to cast to float32."""
     model.half().save_pretrained(out)
     model.config.dtype = torch.float32
     model.config.save_pretrained(out)

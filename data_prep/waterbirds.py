@@ -1,33 +1,31 @@
-"""Waterbirds (Sagawa et al. 2020) as a dataset folder: check the original release and write its manifest.
+"""Waterbirds (Sagawa et al. 2020) as a dataset folder: check the original release.
 
-The release is the folder `waterbird_complete95_forest2water2`, or `waterbirds_v1.0` of WILDS: metadata.csv with img_id,
-img_filename, y, split, place, place_filename, and the images beside it. --root is that folder or the one that holds it.
-Images of any size will do; they stay where they are, the dataset folder holds a link to them.
+The release is the folder `waterbird_complete95_forest2water2`, or `waterbirds_v1.0` of WILDS:
+metadata.csv with img_id, img_filename, y, split, place, place_filename, and the images beside it.
+--root is that folder or the one that holds it. Images of any size will do; they stay where they
+are, the dataset folder holds a link to them.
 
-It must give these counts (landbird on land, landbird on water, waterbird on land, waterbird on water):
+It must give these counts (landbird on land, landbird on water, waterbird on land, waterbird on
+water):
 
     train 3498  184   56 1057     4,795, the pool: 95% matched
     val    467  466  133  133     1,199, backgrounds balanced within each class
     test  2255 2255  642  642     5,794, likewise; the paper and its released code report val
 
-    python data_prep/waterbirds.py --root FOLDER | --download [--out data/paper/waterbirds] [--allow-different]
+    python data_prep/waterbirds.py --root FOLDER | --download [--out data/paper/waterbirds]
+        [--allow-different]
 """
 
 from pathlib import Path
 
 import pandas as pd
-from release import (
-    BIT_HYPERRULE,
-    Archive,
-    Prepared,
-    check_counts,
-    check_filled,
-    check_images,
-    command,
-    decode,
-    read_table,
-    write_dataset,
-)
+from readers.cub import species
+from release.checks import check_counts, check_filled, check_images, decode, release_table
+from release.command import Prepared, command
+from release.download import Archive
+
+from alpt_lib.datasets import write_dataset
+from alpt_lib.recipes import BIT_HYPERRULE
 
 CLASSES = ["landbird", "waterbird"]  # y = 0, 1
 BACKGROUNDS = ["land", "water"]  # place = 0, 1
@@ -43,7 +41,8 @@ COLUMNS = ["img_id", "img_filename", "y", "split", "place", "place_filename"]
 NAME = "waterbird_complete95_forest2water2"
 FOLDERS = [NAME, "waterbirds_v1.0"]
 ARCHIVES = [
-    Archive(  # neither a size nor a hash is published
+    # neither a size nor a hash is published
+    Archive(
         f"{NAME}.tar.gz",
         (
             f"https://nlp.stanford.edu/data/dro/{NAME}.tar.gz",
@@ -56,20 +55,20 @@ ARCHIVES = [
 DESCRIPTION = {
     "name": "waterbirds",
     "title": "Waterbirds",
-    "description": "Land or water birds (CUB) pasted on land or water scenes (Places); 95% of the pool is matched.",
+    "description": (
+        "Land or water birds (CUB) pasted on land or water scenes (Places); 95% of the pool is "
+        "matched."
+    ),
     "classes": CLASSES,
     "subgroups": ["label", "background"],
     "minority": ["landbird/water", "waterbird/land"],
-    "eval_splits": ["val"],  # the split that the paper's released code reports
+    # the split that the paper's released code reports
+    "eval_splits": ["val"],
     "image_size": 512,
     "figure_metrics": ["accuracy", "accuracy_minority"],
     "default_model": "bit-m",
-    "protocol": {
-        "seed_set_size": 40,
-        "budget": 320,
-        "query_batch_size": 5,
-        "eval_every": 2,
-    },  # released code
+    # released code
+    "protocol": {"seed_set_size": 40, "budget": 320, "query_batch_size": 5, "eval_every": 2},
     "recipe": BIT_HYPERRULE,
     "source": f"nlp.stanford.edu/data/dro/{NAME}.tar.gz",
     "licence": "non-commercial research use (CUB-200-2011, Places)",
@@ -78,24 +77,20 @@ DESCRIPTION = {
 
 def find_release(root: Path) -> Path:
     """The folder of metadata.csv: `root`, or a release folder in it; `root` if neither has one."""
-    return next(
-        (
-            folder
-            for folder in (root, *(root / name for name in FOLDERS))
-            if (folder / "metadata.csv").is_file()
-        ),
-        root,
-    )
+    folders = (root, *(root / name for name in FOLDERS))
+    return next((f for f in folders if (f / "metadata.csv").is_file()), root)
 
 
 def read_release(folder: Path) -> pd.DataFrame:
-    """The manifest of a release folder: path (in it), label, split, background, species; one row an image.
+    """The manifest of a release folder: path (in it), label, split, background, species.
+
+    One row an image.
 
     Raises:
-        ReleaseError: metadata.csv or a column missing, or a value outside its codes.
+        DataError: metadata.csv or a column missing, or a value outside its codes.
     """
     file = folder / "metadata.csv"
-    metadata = read_table(
+    metadata = release_table(
         file,
         COLUMNS,
         f"--root takes the folder of the unpacked release ({' or '.join(FOLDERS)}) "
@@ -112,11 +107,6 @@ def read_release(folder: Path) -> pd.DataFrame:
     )
 
 
-def species(names: pd.Series) -> pd.Series:
-    """001.Black_footed_Albatross/... -> Black footed Albatross"""
-    return names.str.split("/").str[0].str.partition(".")[2].str.replace("_", " ")
-
-
 def count(manifest: pd.DataFrame) -> pd.DataFrame:
     """(3 splits, 4 groups) int: images in each."""
     table = pd.crosstab(manifest["split"], manifest["label"] + "/" + manifest["background"])
@@ -131,7 +121,8 @@ def prepare(
     """Check a release and write its dataset folder.
 
     Raises:
-        ReleaseError: see `read_release`; counts that are not the published ones; missing or broken images.
+        DataError: see `read_release`; counts that are not the published ones; missing or broken
+            images.
     """
     folder = find_release(root)
     manifest = read_release(folder)

@@ -1,23 +1,30 @@
-"""Waterbirds at other match fractions (paper, Figs. 8 and 9), composed from CUB-200-2011 birds and Places365 scenes.
+"""Waterbirds at other match fractions (paper, figures 8 and 9), of CUB birds and Places scenes.
 
-A variant `waterbirds_70` has 70% of its pool matched: landbirds on land (bamboo forest, broadleaf forest), waterbirds on
-water (ocean, natural lake). Its birds, classes and splits are those of every other variant, and so is every image whose
-background did not change: only backgrounds move, from matched to mismatched, as the fraction falls. As in Sagawa et al.
-(2020), whose generator the authors used, the bird is cut out by its segmentation and put on a scene, each scene used once;
-CUB's test split is kept, and validation (backgrounds half and half in each class, as in test) is part of its training split.
-The original release (waterbirds.py) is not one of them: it has other validation birds and other scenes.
+A variant `waterbirds_70` has 70% of its pool matched: landbirds on land (bamboo forest, broadleaf
+forest), waterbirds on water (ocean, natural lake). Its birds, classes and splits are those of every
+other variant, and so is every image whose background did not change: only backgrounds move, from
+matched to mismatched, as the fraction falls. As in Sagawa et al. (2020), whose generator the
+authors used, the bird is cut out by its segmentation and put on a scene, each scene used once;
+CUB's test split is kept, and validation (backgrounds half and half in each class, as in test) is
+part of its training split. The original release (waterbirds.py) is not one of them: it has other
+validation birds and other scenes.
 
---root holds CUB_200_2011/ (images.txt, train_test_split.txt, images/), segmentations/ (beside it or in it) and, if --places
-names no other folder, Places365 as it unpacks: data_large/b/bamboo_forest/, data_256/..., or plainly bamboo_forest/ etc.
---download fetches 106 GB, nearly all of it the training images of Places365, of which 1.5 GB are kept. Its archive of 256 px
-images (train_256_places365standard.tar, 24 GB) will do too, with blurrier scenes: unpack it in --root before.
+--root holds CUB_200_2011/ (images.txt, train_test_split.txt, images/), segmentations/ (beside it or
+in it) and, if --places names no other folder, Places365 as it unpacks: data_large/b/bamboo_forest/,
+data_256/..., or plainly bamboo_forest/ etc. --download fetches 106 GB, nearly all of it the
+training images of Places365, of which 1.5 GB are kept. Its archive of 256 px images
+(train_256_places365standard.tar, 24 GB) will do too, with blurrier scenes: unpack it in --root
+before.
 
-    python data_prep/waterbirds_variants.py --root FOLDER | --download [--match 0.5 0.95] [--seed 0] [--out data/paper]
+    python data_prep/waterbirds_variants.py --root FOLDER | --download [--match 0.5 0.95] [--seed 0]
+        [--out data/paper]
 
-writes the folders waterbirds_50 ... waterbirds_95 into --out and, beside them, the images that they share.
+writes the folders waterbirds_50 ... waterbirds_95 into --out and, beside them, the images that they
+share.
 
-Of the n birds of a class in the pool, match x n are matched, rounded to the next whole number, a half up. Same sources,
-options and seed give the same bytes with the same release of Pillow, whatever the number of threads.
+Of the n birds of a class in the pool, match x n are matched, rounded to the next whole number, a
+half up. Same sources, options and seed give the same bytes with the same release of Pillow,
+whatever the number of threads.
 """
 
 import argparse
@@ -26,237 +33,57 @@ import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import waterbirds
 from PIL import Image, ImageOps
-from release import (
-    HOME,
-    Archive,
-    Prepared,
-    ReleaseError,
-    check_counts,
-    check_filled,
-    command,
-    write_dataset,
-)
+from readers.cub import WATERBIRDS, Sources, archives, find, read_cub
+from release.checks import check_counts, check_filled
+from release.command import Prepared, command
 from tqdm.auto import tqdm
 from waterbirds import BACKGROUNDS, CLASSES, SPLITS
 
+from alpt_lib.datasets import write_dataset
+from alpt_lib.errors import DataError
+from alpt_lib.files import home
+
 MATCH = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95]  # Figs. 8 and 9
 VAL_FRACTION = 0.3  # as in the authors' variants; the original release took 0.2
-SCENES = {"land": ["bamboo_forest", "forest/broadleaf"], "water": ["ocean", "lake/natural"]}
 
-# Seabirds and waterfowl. A species counts if its name contains one of these: so the released labels were made, "tern" in
-# Eastern Towhee, Western Meadowlark and Western Wood Pewee included, and so the paper's numbers. We keep them.
-WATERBIRDS = (
-    "albatross",
-    "auklet",
-    "cormorant",
-    "frigatebird",
-    "fulmar",
-    "gull",
-    "jaeger",
-    "kittiwake",
-    "pelican",
-    "puffin",
-    "tern",
-    "guillemot",
-    "gadwall",
-    "grebe",
-    "mallard",
-    "merganser",
-    "pacific_loon",
-)
-# training and test images of CUB by class, as published with Waterbirds (its training and validation splits together)
+# training and test images of CUB by class, as published with Waterbirds (its training and
+# validation splits together)
 PUBLISHED = pd.DataFrame(
     [[4615, 1379], [4510, 1284]], index=["CUB train", "CUB test"], columns=CLASSES
 )
 
-# size: as several users of the Caltech archive record it; md5: the publisher's
-CUB = Archive(
-    "CUB_200_2011.tgz",
-    (
-        "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz?download=1",
-        "https://data.caltech.edu/api/records/65de6-vp158/files/CUB_200_2011.tgz/content",
-    ),
-    1_150_585_339,
-    "md5:97eceeb196236b17998738112f37df78",
-    unpacked="CUB_200_2011",
-)
-SEGMENTATIONS = Archive(
-    "segmentations.tgz",
-    (
-        "https://data.caltech.edu/records/w9d68-gec53/files/segmentations.tgz?download=1",
-        "https://data.caltech.edu/api/records/w9d68-gec53/files/segmentations.tgz/content",
-    ),
-    39_272_883,
-    "md5:4d47ba1228eae64f2fa547c47bc65255",
-    unpacked="segmentations",
-)
-# the archive and its md5 as in torchvision.datasets.Places365; 105 GB as its page says; four of 365 scenes are unpacked
-PLACES = Archive(
-    "train_large_places365standard.tar",
-    ("http://data.csail.mit.edu/places/places365/train_large_places365standard.tar",),
-    None,
-    "md5:67e186b496a84c929568076ed01a8aa1",
-    unpacked="data_large",
-    about_bytes=105_000_000_000,
-    unpacked_bytes=1_500_000_000,
-    only=tuple(f"data_large/{scene[0]}/{scene}/" for scenes in SCENES.values() for scene in scenes),
-)
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where the parts are, once found."""
-
-    cub: Path
-    segmentations: Path
-    scenes: dict[
-        str, dict[str, Path]
-    ]  # background -> name as in Places ("/o/ocean/00000001.jpg") -> file
-
-
-def archives(root: Path, places: Path | None, **_) -> list[Archive]:
-    """What is still to be fetched; Places only where no layout of it is found."""
-    has_scenes = _scene_folder(_places(root, places), SCENES["land"][0]) is not None
-    return [CUB, SEGMENTATIONS, *([] if places or has_scenes else [PLACES])]
-
-
-def find(root: Path, places: Path | None) -> Sources:
-    """The three parts in one of their layouts.
-
-    Raises:
-        ReleaseError: a part that is not there: what it is called, where it was looked for.
-    """
-    cub = root / "CUB_200_2011" if (root / "CUB_200_2011").is_dir() else root
-    if not (cub / "images.txt").is_file():
-        raise ReleaseError(
-            f"no CUB_200_2011/images.txt in {root}: unpack {CUB.file} there, or --download"
-        )
-    segmentations = next(
-        (f / "segmentations" for f in (cub.parent, cub) if (f / "segmentations").is_dir()), None
-    )
-    if segmentations is None:
-        raise ReleaseError(
-            f"no segmentations in {root}: unpack {SEGMENTATIONS.file} there, or --download"
-        )
-    scenes = {
-        background: _list_scenes(_places(root, places), names)
-        for background, names in SCENES.items()
-    }
-    return Sources(cub, segmentations, scenes)
-
-
-def _places(root: Path, places: Path | None) -> Path:
-    if places is not None:
-        return places.expanduser().resolve()
-    return next(
-        (
-            root / name
-            for name in ("places", "places365")
-            if _scene_folder(root / name, SCENES["land"][0])
-        ),
-        root,
-    )
-
-
-def _scene_folder(places: Path, scene: str) -> Path | None:
-    bases = ["", "data_large", "data_256", "data_large_standard", "data_256_standard", "train"]
-    names = [f"{scene[0]}/{scene}", scene, scene.replace("/", "-")]
-    return next(
-        (
-            places / base / name
-            for base in bases
-            for name in names
-            if (places / base / name).is_dir()
-        ),
-        None,
-    )
-
-
-def _list_scenes(places: Path, scenes: list[str]) -> dict[str, Path]:
-    found = {}
-    for scene in scenes:
-        folder = _scene_folder(places, scene)
-        files = sorted(folder.glob("*.jpg")) if folder else []
-        if not files:
-            raise ReleaseError(
-                f"no images of the scene {scene} in {places}: it needs {scene[0]}/{scene}/*.jpg as in Places365 "
-                f"({PLACES.file}); name the folder that holds the scenes with --places"
-            )
-        found |= {f"/{scene[0]}/{scene}/{file.name}": file for file in files}
-    return found
-
-
-def read_cub(cub: Path) -> pd.DataFrame:
-    """CUB's images in its order: path, label, is_train, species.
-
-    Raises:
-        ReleaseError: a list that is missing, is not of two columns, or does not name the same images.
-    """
-    names, is_train = _read_list(cub / "images.txt"), _read_list(cub / "train_test_split.txt")
-    if list(names.index) != list(is_train.index):
-        raise ReleaseError(
-            f"{cub}: images.txt names {len(names)} images, train_test_split.txt {len(is_train)}; get CUB again"
-        )
-    if not is_train.isin(["0", "1"]).all():
-        raise ReleaseError(
-            f"{cub / 'train_test_split.txt'}: must hold 0 and 1 only; it has {', '.join(is_train.unique()[:5])}"
-        )
-    in_water = (
-        names.str.split("/")
-        .str[0]
-        .str.lower()
-        .map(lambda species: any(name in species for name in WATERBIRDS))
-    )
-    return pd.DataFrame(
-        {
-            "path": names,
-            "label": np.where(in_water, "waterbird", "landbird"),
-            "is_train": is_train == "1",
-            "species": waterbirds.species(names),
-        }
-    ).reset_index(drop=True)
-
-
-def _read_list(file: Path) -> pd.Series:
-    try:
-        table = pd.read_csv(file, sep=" ", header=None, names=["img_id", "value"], dtype=str)
-    except (OSError, ValueError) as error:
-        raise ReleaseError(
-            f"{file} cannot be read ({' '.join(str(error).split())}); unpack {CUB.file} again"
-        ) from error
-    if table.isna().any(axis=None) or table.empty:
-        raise ReleaseError(
-            f"{file}: every line must be an image number and a value; unpack {CUB.file} again"
-        )
-    return table.set_index("img_id")["value"]
-
 
 def n_matched(match: float, n: int) -> int:
-    """Whole images for a fraction of n, a half rounded up; exact, for 0.7 x 10 is not 7 in floating point."""
+    """Whole images for a fraction of n, a half rounded up.
+
+    Exact, for 0.7 x 10 is not 7 in floating point.
+    """
     return math.floor(Fraction(str(match)) * n + Fraction(1, 2))
 
 
 def plan(
     birds: pd.DataFrame, n_scenes: dict[str, int], val_fraction: float, seed: int
 ) -> pd.DataFrame:
-    """What no match fraction changes: split, position in the order in which backgrounds are matched, and scenes.
+    """What no match fraction changes: splits, the order of matching, scenes.
 
-    Validation takes its fraction of each class (Sagawa et al.: of all birds), so that class marginals do not hang on the
-    seed. Scenes are numbered by need: evaluation splits first, then the pool's birds of this background, then the others,
-    those first that are mismatched soonest; the paper's grid thus needs some 7,500 land and 6,400 water scenes, and Places has
-    about 10,000 of each. Where there are too few, scenes are used again.
+    Validation takes its fraction of each class (Sagawa et al.: of all birds), so that class
+    marginals do not hang on the seed. Scenes are numbered by need: evaluation splits first, then
+    the pool's birds of this background, then the others, those first that are mismatched soonest;
+    the paper's grid thus needs some 7,500 land and 6,400 water scenes, and Places has about 10,000
+    of each. Where there are too few, scenes are used again.
 
     Returns:
-        `birds` with split (str), rank (int, 0 is matched first), land and water (number of the scene, NaN: never on it).
+        `birds` with split (str), rank (int, 0 is matched first), land and water (number of the
+        scene, NaN: never on it).
     """
     rng = np.random.default_rng(seed)
     birds = birds.assign(split=np.where(birds["is_train"], "pool", "test"), rank=0)
@@ -275,16 +102,15 @@ def plan(
             },
             index=birds.index,
         )
-        need = need[(need["stage"] > 0) | (_backgrounds(birds, 0.5) == background)].sort_values(
-            ["stage", "rank"], kind="stable"
-        )
+        is_needed = (need["stage"] > 0) | (_backgrounds(birds, 0.5) == background)
+        need = need[is_needed].sort_values(["stage", "rank"], kind="stable")
         scenes = rng.permutation(n_scenes[background])
         birds[background] = pd.Series(scenes[np.arange(len(need)) % len(scenes)], index=need.index)
     return birds
 
 
 def _backgrounds(planned: pd.DataFrame, match: float) -> pd.Series:
-    """The background of each bird at a match fraction; half and half outside the pool whatever it is."""
+    """The background of each bird at a match fraction; half and half outside the pool."""
     size = planned.groupby(["split", "label"])["rank"].transform("size")
     limit = [
         n_matched(match if split == "pool" else 0.5, n)
@@ -295,7 +121,7 @@ def _backgrounds(planned: pd.DataFrame, match: float) -> pd.Series:
 
 
 def variant(planned: pd.DataFrame, match: float, scene_names: dict[str, list[str]]) -> pd.DataFrame:
-    """The manifest at a match fraction: path (background/species/name), label, split, background, species, scene."""
+    """The manifest at a match fraction: label, split, species, path, background, scene."""
     background = _backgrounds(planned, match)
     scenes = [scene_names[where][int(planned.at[row, where])] for row, where in background.items()]
     return planned[["label", "split", "species"]].assign(
@@ -306,83 +132,80 @@ def variant(planned: pd.DataFrame, match: float, scene_names: dict[str, list[str
 def compose(
     bird: Image.Image, mask: Image.Image, scene: Image.Image, size: int | None
 ) -> Image.Image:
-    """The bird where the mask is white, the scene elsewhere, mixed where it is grey (CUB's annotators differed there).
+    """The bird where the mask is white, the scene elsewhere, mixed where it is grey.
 
-    The scene is scaled to cover the bird's image and its middle taken. `size`: shorter side in px, never enlarged.
+    CUB's annotators differed where it is. The scene is scaled to cover the bird's image and its
+    middle taken.
+
+    Args:
+        size: shorter side, px; images are never enlarged.
     """
-    bird, mask = bird.convert("RGB"), mask.convert("L")
+    bird = bird.convert("RGB")
+    mask = mask.convert("L")
     if mask.size != bird.size:
         raise ValueError(f"its segmentation is {mask.size}, the image {bird.size}")
-    image = Image.composite(
-        bird, ImageOps.fit(scene.convert("RGB"), bird.size, Image.Resampling.LANCZOS), mask
-    )
+    background = ImageOps.fit(scene.convert("RGB"), bird.size, Image.Resampling.LANCZOS)
+    image = Image.composite(bird, background, mask)
     if size is None or min(image.size) <= size:
         return image
     scale = size / min(image.size)
-    return image.resize(
-        (round(image.width * scale), round(image.height * scale)), Image.Resampling.LANCZOS
-    )
+    sides = (round(image.width * scale), round(image.height * scale))
+    return image.resize(sides, Image.Resampling.LANCZOS)
 
 
-def write_images(
-    wanted: pd.DataFrame,
-    sources: Sources,
-    folder: Path,
-    size: int | None,
-    threads: int | None = None,
-) -> None:
-    """Compose the images that are not there yet; each appears under its name when it is whole, so a stopped run goes on.
+def write_images(wanted: pd.DataFrame, sources: Sources, folder: Path, size: int | None) -> None:
+    """Compose the images that are not there yet; each appears when it is whole.
 
     Args:
         wanted: one row an image: path (background/species/name), background and scene.
     Raises:
-        ReleaseError: sources that are missing or cannot be read, the first of them named.
+        DataError: sources that are missing or cannot be read, the first of them named.
     """
 
-    def write(row) -> str | None:
-        target, name = folder / row.path, row.path.partition("/")[2]
-        if target.exists():
-            return None
-        files = (
-            sources.cub / "images" / name,
-            (sources.segmentations / name).with_suffix(".png"),
-            sources.scenes[row.background][row.scene],
-        )
-        try:
-            with (
-                Image.open(files[0]) as bird,
-                Image.open(files[1]) as mask,
-                Image.open(files[2]) as scene,
-            ):
-                image = compose(bird, mask, scene, size)
-        except (OSError, ValueError, SyntaxError) as error:
-            return f"{name} on {row.scene} ({error})"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.partial")
-        # JPEG like both sources, at Pillow's own quality like the original release: a PNG would be five times as large
-        # and hold nothing more, and a finer JPEG would set the variants apart from the release
-        image.save(partial, format="JPEG")
-        os.replace(partial, target)
-        return None
-
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    missing = [row for row in wanted.itertuples() if not (folder / row.path).exists()]
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
         work = tqdm(
-            pool.map(write, wanted.itertuples()),
-            total=len(wanted),
+            threads.map(lambda row: _write_image(row, sources, folder, size), missing),
+            total=len(missing),
             desc="compose",
             unit="image",
             disable=None,
         )
-        broken = [problem for problem in work if problem]
-    if broken:
-        raise ReleaseError(
-            f"{len(broken)} of {len(wanted)} images cannot be composed: {'; '.join(broken[:3])}"
-            f"{'; ...' if len(broken) > 3 else ''}; get these files again"
+        faults = [fault for fault in work if fault]
+    if faults:
+        more = "; ..." if len(faults) > 3 else ""
+        raise DataError(
+            f"{len(faults)} of {len(wanted)} images cannot be composed: "
+            f"{'; '.join(faults[:3])}{more}; get these files again"
         )
 
 
-def image_folder(out: Path, birds: pd.DataFrame, sources: Sources, *settings) -> Path:
-    """Where the shared images go; named by all that decides them, so that other options never meet old images."""
+def _write_image(row: Any, sources: Sources, folder: Path, size: int | None) -> str:
+    """Compose and write one image; what is wrong with its sources, "" if nothing is."""
+    name = row.path.partition("/")[2]
+    mask_file = (sources.segmentations / name).with_suffix(".png")
+    try:
+        with (
+            Image.open(sources.cub / "images" / name) as bird,
+            Image.open(mask_file) as mask,
+            Image.open(sources.scenes[row.background][row.scene]) as scene,
+        ):
+            image = compose(bird, mask, scene, size)
+    except (OSError, ValueError, SyntaxError) as error:
+        return f"{name} on {row.scene} ({error})"
+    target = folder / row.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.partial")
+    # JPEG like both sources, at Pillow's own quality like the original release: a PNG would be five
+    # times as large and hold nothing more, and a finer JPEG would set the variants apart from the
+    # release
+    image.save(partial, format="JPEG")
+    os.replace(partial, target)
+    return ""
+
+
+def image_folder(out: Path, birds: pd.DataFrame, sources: Sources, *settings: Any) -> Path:
+    """Where the shared images go; named by all that decides them, so that none is mistaken."""
     digest = hashlib.sha256(repr((settings, sorted(WATERBIRDS))).encode())
     digest.update(birds.to_csv(index=False).encode())
     for scenes in sources.scenes.values():
@@ -397,7 +220,10 @@ def description(match: float, val_fraction: float, seed: int, size: int | None) 
         "name": variant_name(match),
         "title": f"Waterbirds, {100 * match:g}% matched",
         "description": waterbirds.DESCRIPTION["description"].replace("95%", f"{100 * match:g}%"),
-        "source": "CUB-200-2011 images and segmentations, Places365 scenes; composed by data_prep/waterbirds_variants.py",
+        "source": (
+            "CUB-200-2011 images and segmentations, Places365 scenes; composed by "
+            "data_prep/waterbirds_variants.py"
+        ),
         "generator": {"match": match, "val_fraction": val_fraction, "seed": seed, "size": size},
     }
 
@@ -424,48 +250,41 @@ def prepare(
         trust_images: has no effect here: composing reads every image to its end.
         size: shorter side of the images written, px; None: as in CUB (mostly 500 x 375).
     Raises:
-        ReleaseError: options out of range; see `find`, `read_cub`, `write_images`; counts that are not CUB's.
+        DataError: options out of range; see `find`, `read_cub`, `write_images`; counts that are not
+            CUB's.
     """
     _check_options(match, val_fraction, seed, size)
     sources = find(root, places)
     birds = read_cub(sources.cub)
-    counted = pd.crosstab(
-        birds["is_train"].map({True: "CUB train", False: "CUB test"}), birds["label"]
-    )
-    different = check_counts(counted, PUBLISHED, allow_different)
-    scene_names = {background: list(scenes) for background, scenes in sources.scenes.items()}
-    planned = plan(
-        birds,
-        {background: len(names) for background, names in scene_names.items()},
-        val_fraction,
-        seed,
-    )
+    splits = birds["is_train"].map({True: "CUB train", False: "CUB test"})
+    different = check_counts(pd.crosstab(splits, birds["label"]), PUBLISHED, allow_different)
+    scene_names = sources.scene_names
+    n_scenes = {background: len(names) for background, names in scene_names.items()}
+    planned = plan(birds, n_scenes, val_fraction, seed)
     check_filled(planned, CLASSES, SPLITS)
     manifests = {fraction: variant(planned, fraction, scene_names) for fraction in match}
     every = pd.concat(manifests.values(), ignore_index=True)
-    distinct = every.drop_duplicates("path")
-    if n_again := distinct["scene"].duplicated().sum():
-        print(
-            f"{n_again} of {len(distinct)} images share their scene with another: there are too few scenes",
-            flush=True,
-        )
     images = image_folder(out, birds, sources, val_fraction, seed, size)
-    write_images(distinct, sources, images, size)
+    _write_shared_images(every.drop_duplicates("path"), sources, images, size)
     for fraction, manifest in manifests.items():
-        write_dataset(
-            out / variant_name(fraction),
-            manifest,
-            description(fraction, val_fraction, seed, size),
-            images,
-        )
-    counts = pd.concat(
-        {
-            variant_name(fraction): waterbirds.count(manifest)
-            for fraction, manifest in manifests.items()
-        }
-    )
+        described = description(fraction, val_fraction, seed, size)
+        write_dataset(out / variant_name(fraction), manifest, described, images)
+    counts = pd.concat({variant_name(f): waterbirds.count(m) for f, m in manifests.items()})
     folders = [images, *(out / variant_name(fraction) for fraction in manifests)]
     return Prepared(every, waterbirds.DESCRIPTION, counts, different, folders)
+
+
+def _write_shared_images(
+    distinct: pd.DataFrame, sources: Sources, images: Path, size: int | None
+) -> None:
+    n_again = distinct["scene"].duplicated().sum()
+    if n_again:
+        print(
+            f"{n_again} of {len(distinct)} images share their scene with another: there are too "
+            "few scenes",
+            flush=True,
+        )
+    write_images(distinct, sources, images, size)
 
 
 def _check_options(
@@ -473,43 +292,33 @@ def _check_options(
 ) -> None:
     for fraction in match:
         if not 0.5 <= fraction <= 1:
-            raise ReleaseError(
+            raise DataError(
                 f"--match must lie in 0.5 to 1 (the share of matched birds); got {fraction:g}"
             )
     if not 0 < val_fraction < 1:
-        raise ReleaseError(f"--val-fraction must lie between 0 and 1; got {val_fraction:g}")
+        raise DataError(f"--val-fraction must lie between 0 and 1; got {val_fraction:g}")
     if seed < 0:
-        raise ReleaseError(f"--seed must be 0 or more; got {seed}")
+        raise DataError(f"--seed must be 0 or more; got {seed}")
     if size is not None and size < 1:
-        raise ReleaseError(f"--size must be at least 1 px; got {size}")
+        raise DataError(f"--size must be at least 1 px; got {size}")
 
 
 def options(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(out=HOME / "data" / "paper")
-    parser.add_argument(
-        "--places", type=Path, help="folder of the scenes, where they are not in --root"
-    )
-    parser.add_argument(
-        "--match",
-        type=float,
-        nargs="+",
-        default=MATCH,
-        help="match fractions, one dataset folder each",
-    )
-    parser.add_argument(
-        "--val-fraction", type=float, default=VAL_FRACTION, help="part of CUB's training split"
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--size", type=int, help="shorter side of the images written, px (default: CUB's)"
-    )
+    parser.set_defaults(out=home() / "data" / "paper")
+    add = parser.add_argument
+    add("--places", type=Path, help="folder of the scenes, where they are not in --root")
+    fractions = "match fractions, one dataset folder each"
+    add("--match", type=float, nargs="+", default=MATCH, help=fractions)
+    part = "part of CUB's training split"
+    add("--val-fraction", type=float, default=VAL_FRACTION, help=part)
+    add("--seed", type=int, default=0)
+    add("--size", type=int, help="shorter side of the images written, px (default: CUB's)")
 
 
 if __name__ == "__main__":
     n_val = sum(n_matched(VAL_FRACTION, int(n)) for n in PUBLISHED.loc["CUB train"])
-    sizes = pd.DataFrame(
-        {"birds": {"pool": PUBLISHED.loc["CUB train"].sum() - n_val, "val": n_val}}
-    )
+    n_pool = PUBLISHED.loc["CUB train"].sum() - n_val
+    sizes = pd.DataFrame({"birds": {"pool": n_pool, "val": n_val}})
     command(
         "waterbirds_variants",
         __doc__,

@@ -1,9 +1,11 @@
-"""Pictures from formulas: signed distances of shapes, textures and colours, drawn for a whole batch at once.
+"""Pictures from formulas: shapes, textures and colours, drawn for a whole batch at once.
 
-Coordinates are the plane [-1, 1] x [-1, 1] with y pointing down. A shape is a signed distance (negative inside), so
-that its edge is anti-aliased at any size. Everything here is numpy and deterministic given the generator.
+Coordinates are the plane [-1, 1] x [-1, 1] with y pointing down. A shape is a signed distance
+(negative inside), so that its edge is anti-aliased at any size. Everything here is numpy and
+deterministic given the generator.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 import matplotlib
@@ -45,7 +47,8 @@ def capsules(
         x, y = pixel_grid()
     distance = np.full((len(points), *x.shape[-2:]), 9.0, np.float32)
     for x0, y0, r0, x1, y1, r1 in np.moveaxis(points.astype(np.float32), 0, -1)[..., None, None]:
-        dx, dy = x1 - x0, y1 - y0
+        dx = x1 - x0
+        dy = y1 - y0
         along = np.clip(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy + 1e-6), 0, 1)
         here = np.hypot(x - x0 - along * dx, y - y0 - along * dy) - (r0 + along * (r1 - r0))
         np.minimum(distance, here, out=distance)
@@ -63,12 +66,14 @@ def box(left: np.ndarray, right: np.ndarray, top: np.ndarray, bottom: np.ndarray
 def fourier_blob(
     amplitude: np.ndarray, phase: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """Signed distance to the outline r(angle) = 0.62 (1 + sum_k a_k cos(k angle + phase_k)), (n, size, size).
+    """Signed distance to r(angle) = 0.62 (1 + sum_k a_k cos(k angle + phase_k)), (n, size, size).
 
     Args:
         amplitude, phase: (n, k) for the frequencies 2, 3, ..., k + 1.
     """
-    angle, radius, slope = np.arctan2(y, x), 1.0, 0.0
+    angle = np.arctan2(y, x)
+    radius = 1.0
+    slope = 0.0
     for k in range(amplitude.shape[1]):
         turn = (k + 2) * angle + column(phase[:, k])
         radius = radius + column(amplitude[:, k]) * np.cos(turn)
@@ -79,7 +84,7 @@ def fourier_blob(
 def random_outline(
     rng: np.random.Generator, n_frequencies: int = 5
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Amplitudes (summing to 0.6, so never a circle) and phases of a Fourier blob, each (n_frequencies,)."""
+    """Amplitudes (summing to 0.6: never a circle) and phases of a blob, each (n_frequencies,)."""
     share = rng.dirichlet(np.full(n_frequencies, 0.8))
     return 0.6 * share, rng.uniform(0, 2 * np.pi, n_frequencies)
 
@@ -117,12 +122,12 @@ def hsv(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarra
 
 
 def mix(tone: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Images (n, size, size, 3) from colour `low` to `high`, (n, 3) each, as tone (n, size, size) goes from 0 to 1."""
+    """Images (n, size, size, 3) from colour `low` to `high`, (n, 3), as tone goes from 0 to 1."""
     return low[:, None, None] + tone[..., None] * (high - low)[:, None, None]
 
 
 def paint(images: np.ndarray, distance: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Paint a shape of the given colour, (n, 3) or (n, size, size, 3), over images (n, size, size, 3)."""
+    """Paint a shape of a colour, (n, 3) or (n, size, size, 3), over images (n, size, size, 3)."""
     cover = np.clip(0.5 - distance * images.shape[1] / 2, 0, 1)[..., None]
     colour = colour if colour.ndim == 4 else colour[:, None, None]
     return images + cover * (colour - images)
@@ -136,7 +141,7 @@ def shading(rng: np.random.Generator, n: int, strength: float = 0.3) -> np.ndarr
 
 
 def photograph(images: np.ndarray, rng: np.random.Generator, noise: float = 0.03) -> np.ndarray:
-    """Images in [0, 1] as a camera returns them: brightness varies, pixels are noisy; uint8 (n, size, size, 3)."""
+    """Images in [0, 1] as a camera returns them, uneven in light and noisy; uint8, same shape."""
     light = rng.uniform(0.8, 1.1, len(images)).astype(np.float32)[:, None, None, None]
     grain = noise * rng.standard_normal(images.shape, dtype=np.float32)
     return (np.clip(images * light + grain, 0, 1) * 255).astype(np.uint8)
@@ -153,7 +158,7 @@ def waves(
     spread: float,
     n_waves: int = 6,
 ) -> np.ndarray:
-    """Smooth noise around 0: plane waves of about `frequency` whose directions scatter by `spread` around `angle`."""
+    """Smooth noise around 0: waves of about `frequency` that scatter by `spread` around `angle`."""
     x, y = pixel_grid()
     total = np.zeros((n, *x.shape), np.float32)
     for _ in range(n_waves):
@@ -169,53 +174,55 @@ def sharpen(wave: np.ndarray, strength: float = 3.0) -> np.ndarray:
     return np.clip(0.5 + strength * wave / 2, 0, 1)
 
 
-TEXTURES = (
-    "grating",
-    "checks",
-    "dots",
-    "streaks",
-    "clouds",
-    "rings",
-    "ramps",
-    "bricks",
-    "blotches",
-    "hatching",
-)
+def _rings(u: np.ndarray, v: np.ndarray, _: Callable[..., np.ndarray]) -> np.ndarray:
+    across = u % (4 * np.pi) - 2 * np.pi
+    down = v % (4 * np.pi) - 2 * np.pi
+    return sharpen(np.sin(np.hypot(across, down / 2)), 4)
+
+
+def _bricks(u: np.ndarray, v: np.ndarray, _: Callable[..., np.ndarray]) -> np.ndarray:
+    shift = np.pi * (np.floor(v / np.pi) % 2)
+    joints = np.minimum(np.abs(np.sin(v)), np.abs(np.sin(u / 2 + shift / 2)))
+    return sharpen(joints - 0.3, 6)
+
+
+def _hatching(u: np.ndarray, v: np.ndarray, _: Callable[..., np.ndarray]) -> np.ndarray:
+    w = np.cos(np.pi / 3) * u + np.sin(np.pi / 3) * v
+    return sharpen(np.maximum(np.sin(u), np.sin(w)) - 0.5, 6)
+
+
+# tone from the phases u and v across and down, and from smooth noise (scale, spread, n_waves)
+PATTERNS: dict[str, Callable[..., np.ndarray]] = {
+    "grating": lambda u, v, noise: sharpen(np.sin(u)),
+    "checks": lambda u, v, noise: sharpen(np.sin(u) * np.sin(v), 6),
+    "dots": lambda u, v, noise: sharpen(np.cos(u) + np.cos(v) - 1, 4),
+    "streaks": lambda u, v, noise: sharpen(noise(1.5, 0.25), 1),
+    "clouds": lambda u, v, noise: sharpen(np.abs(noise(1, 1.0)) - 0.6, 2),
+    "rings": _rings,
+    "ramps": lambda u, v, noise: u / (2 * np.pi) % 1,
+    "bricks": _bricks,
+    "blotches": lambda u, v, noise: sharpen(noise(1, 0.6, 3), 8),
+    "hatching": _hatching,
+}
+TEXTURES = tuple(PATTERNS)
 
 
 def texture(
     kind: str, frequency: np.ndarray, angle: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Tones of one of the TEXTURES, (n, size, size); frequency in periods per image and angle in radians are (n,)."""
-    n, (x, y) = len(frequency), pixel_grid()
-    turn, rate = column(angle), column(np.pi * frequency)
+    """Tones of one of the TEXTURES, (n, size, size).
+
+    Args:
+        frequency, angle: (n,) periods per image, radians.
+    """
+    n = len(frequency)
+    x, y = pixel_grid()
+    turn = column(angle)
+    rate = column(np.pi * frequency)
     u = rate * (np.cos(turn) * x + np.sin(turn) * y) + column(rng.uniform(0, 2 * np.pi, n))
     v = rate * (np.cos(turn) * y - np.sin(turn) * x) + column(rng.uniform(0, 2 * np.pi, n))
-    match kind:
-        case "grating":
-            return sharpen(np.sin(u))
-        case "checks":
-            return sharpen(np.sin(u) * np.sin(v), 6)
-        case "dots":
-            return sharpen(np.cos(u) + np.cos(v) - 1, 4)
-        case "streaks":
-            return sharpen(waves(rng, n, 1.5 * frequency, angle, 0.25), 1)
-        case "clouds":
-            return sharpen(np.abs(waves(rng, n, frequency, angle, 1.0)) - 0.6, 2)
-        case "rings":
-            return sharpen(
-                np.sin(np.hypot(u % (4 * np.pi) - 2 * np.pi, (v % (4 * np.pi) - 2 * np.pi) / 2)), 4
-            )
-        case "ramps":
-            return u / (2 * np.pi) % 1
-        case "bricks":
-            shift = np.pi * (np.floor(v / np.pi) % 2)
-            return sharpen(
-                np.minimum(np.abs(np.sin(v)), np.abs(np.sin(u / 2 + shift / 2))) - 0.3, 6
-            )
-        case "blotches":
-            return sharpen(waves(rng, n, frequency, angle, 0.6, 3), 8)
-        case "hatching":
-            w = np.cos(np.pi / 3) * u + np.sin(np.pi / 3) * v
-            return sharpen(np.maximum(np.sin(u), np.sin(w)) - 0.5, 6)
-    raise ValueError(f"unknown texture {kind!r}; choose one of {', '.join(TEXTURES)}")
+
+    def noise(scale: float, spread: float, n_waves: int = 6) -> np.ndarray:
+        return waves(rng, n, scale * frequency, angle, spread, n_waves)
+
+    return PATTERNS[kind](u, v, noise)

@@ -1,0 +1,1 @@
+"""What the generators of the embedded data and their pretraining share."""

@@ -1,0 +1,131 @@
+"""What every reader gives: rows under the manifest's names, with the columns chosen by role."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from release.report import note
+
+from alpt_lib.errors import DataError
+from alpt_lib.tables import find_file, with_names
+
+POOL = "pool"
+SPLITS = {
+    **dict.fromkeys(("train", "training", POOL), POOL),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+# columns looked for where none is named
+GUESSES = {
+    "image": ("image", "path", "file", "filename", "file_name"),
+    "text": ("text", "sentence"),
+    "label": ("label", "class"),
+    "split": ("split",),
+}
+# columns of the manifest and of the result tables: an attribute must not be called so
+TAKEN = {
+    *("path", "text", "label", "split", "dataset", "model", "acquisition", "seed", "stopping"),
+    *("run_id", "round", "rank", "index", "score", "subgroup"),
+}
+Columns = Mapping[str, str | None]  # image, text, label, split -> a column; None: guessed
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was found: all values are text, "" where there is none."""
+
+    # path (from root) or text, label, split (as the source calls it; "": none), attributes
+    frame: pd.DataFrame
+    root: Path | None  # folder of the images; None: texts
+    name: str  # for messages
+
+
+def existing(path: Path) -> Path:
+    """The whole path of a file or folder of the person's.
+
+    Raises:
+        DataError: it is not there.
+    """
+    path = Path(path).expanduser().absolute()
+    if not path.exists():
+        raise DataError(f"{path} does not exist")
+    return path
+
+
+def choose(
+    frame: pd.DataFrame, typed: Mapping[str, list[str]], columns: Columns, root: Path, name: str
+) -> Source:
+    """The columns that matter under the manifest's names, the others as attributes.
+
+    Args:
+        typed: image, label -> the columns that a format says are such.
+        columns: those that the person names.
+        root: folder that image paths start from.
+    Raises:
+        DataError: a column missing, or which one is meant cannot be told.
+    """
+    frame = with_names(frame, [guess for guesses in GUESSES.values() for guess in guesses])
+    for said in frame.attrs["notes"]:
+        note(said)
+    chosen = _columns_by_role(frame, typed, columns, name)
+    names = {column: role for role, column in chosen.items() if column}
+    names = {column: "path" if role == "image" else role for column, role in names.items()}
+    dropped = [column for column in frame if column not in names and column in TAKEN]
+    if dropped:
+        note(f"columns left out, for their names are taken: {', '.join(dropped)}")
+    kept = frame.drop(columns=dropped).rename(columns=names)
+    if chosen["text"]:
+        return Source(kept, None, name)
+    paths, root = _from_root(kept["path"].tolist(), root)
+    return Source(kept.assign(path=paths), root, name)
+
+
+def _columns_by_role(
+    frame: pd.DataFrame, typed: Mapping[str, list[str]], columns: Columns, name: str
+) -> dict[str, str | None]:
+    chosen = {
+        role: columns.get(role) or _guess(frame, typed.get(role, []), role) for role in GUESSES
+    }
+    if columns.get("image") or columns.get("text"):
+        chosen["text" if columns.get("image") else "image"] = None
+    has = f"it has {', '.join(map(str, frame.columns))}"
+    for role, column in chosen.items():
+        if column and column not in frame:
+            raise DataError(f"{name}: no {role} column {column!r}; {has}")
+        if f"{column}.1" in frame:
+            raise DataError(f"{name}: column {column!r} appears twice; rename one of them")
+    if bool(chosen["image"]) == bool(chosen["text"]):
+        both = f"both {chosen['image']!r} and {chosen['text']!r}"
+        raise DataError(
+            f"{name}: {both if chosen['image'] else 'neither images nor texts'} found; name one "
+            f"with --image-column or --text-column; {has}"
+        )
+    if not chosen["label"]:
+        raise DataError(
+            f"{name}: which column holds the labels? name it with --label-column; {has}"
+        )
+    return chosen
+
+
+def _guess(frame: pd.DataFrame, typed: list[str], role: str) -> str | None:
+    if len(typed) == 1:
+        return typed[0]
+    return next((name for name in GUESSES[role] if name in frame), None)
+
+
+def _from_root(names: Sequence[str], root: Path) -> tuple[list[str], Path]:
+    """Image paths from the folder of their table or, if some lie elsewhere, from one above all."""
+    root = root.absolute()
+    found = {name: find_file(root, name) or name for name in names}
+    respelled = [name for name, path in found.items() if path != name]
+    if respelled:
+        first = respelled[0]
+        note(
+            f"{len(respelled)} paths are read in another spelling, first {first} as {found[first]}"
+        )
+    whole = [Path(os.path.abspath(root / found[name])) for name in names]
+    if not all(path.is_relative_to(root) for path in whole):
+        root = Path(os.path.commonpath([path.parent for path in whole]))
+    return [path.relative_to(root).as_posix() for path in whole], root

@@ -1,0 +1,1 @@
+"""What the scripts for published datasets share: fetch, unpack, check, write, one command line."""
