@@ -300,7 +300,8 @@ def files_below(folder: Path, suffixes: Collection[str] = ()) -> list[str]:
     try:
         return sorted(below(top, ()), key=lambda path: path.split("/"))
     except OSError as error:
-        raise DataError(f"{error.filename} cannot be read: {error.strerror}") from error
+        where = error.filename.rstrip("/")
+        raise DataError(f"{where} cannot be read: {error.strerror}") from error
 
 
 def find_file(folder: Path, name: str) -> str | None:
