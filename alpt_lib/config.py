@@ -84,13 +84,18 @@ class Protocol:
 
 @checked_dataclass(ConfigError)
 class Recipe:
-    """How one model is fine-tuned on one labelled set.
+    """How one model is trained on one labelled set.
 
     Beside each setting: whose it is. The paper's text fixes the stopping rule only; the other image
     settings are those of its released code (BiT-HyperRule for sets under 20,000 examples). Its text
     code was not released: settings for texts are ours.
     """
 
+    # ours: "frozen" trains a linear head on the pretrained network's features; the settings of
+    # fine-tuning then mean nothing (FROZEN_SETTINGS are those that it has)
+    backbone: Literal["fine-tuned", "frozen"] = "fine-tuned"
+    # strength of regularisation of that head: half of it times the squared norm of its weights
+    l2: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.003
     optimizer: Literal["sgd", "adamw"] = "sgd"  # released code; "adamw" is ours, for texts
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.003  # released code
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # released code; SGD only
@@ -126,6 +131,15 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.crop > self.resize > 0:
             raise ConfigError(f"crop {self.crop} exceeds resize {self.resize}")
+
+
+FROZEN_SETTINGS = ("backbone", "l2", "resize", "crop", "mixed_precision", "fidelity")
+
+
+def frozen_recipe(recipe: Recipe) -> Recipe:
+    """The recipe of a linear head on a frozen network; settings of fine-tuning are dropped."""
+    kept = {name: getattr(recipe, name) for name in FROZEN_SETTINGS}
+    return Recipe(**{**kept, "backbone": "frozen"})
 
 
 def _known_acquisition(name: str) -> str:

@@ -2,11 +2,13 @@
 
 folder/manifest.csv (or .parquet)   path or text, label, split, and attributes the model never sees
 folder/dataset.yaml                 classes, subgroups, image size, default model, protocol, recipe
+folder/features/NAME.npy            of a dataset of features: a row for each row of the manifest
 """
 
 import csv
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import field
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +23,7 @@ from alpt_lib.acquisition import POOL
 from alpt_lib.config import checked_dataclass
 from alpt_lib.errors import DataError, unknown
 from alpt_lib.files import hash_files, home, whole_file, write_whole
-from alpt_lib.metrics import rare
+from alpt_lib.metrics import accuracy_rows, rare
 from alpt_lib.pool import Pool
 from alpt_lib.tables import read_table
 
@@ -34,7 +36,7 @@ class Description:
 
     name: str
     classes: list[str]
-    modality: Literal["image", "text"] = "image"
+    modality: Literal["image", "text", "features"] = "image"
     title: str = ""
     description: str = ""
     # columns whose joined values name a subgroup
@@ -71,8 +73,8 @@ class Description:
 
     @property
     def content(self) -> str:
-        """The column that holds what the model sees: path or text."""
-        return "text" if self.modality == "text" else "path"
+        """The column that holds what the model sees, "" for features: path or text."""
+        return {"text": "text", "image": "path", "features": ""}[self.modality]
 
 
 class Dataset:
@@ -87,10 +89,13 @@ class Dataset:
         self.description = description
         self.classes = list(description.classes)
         self.eval_splits = description.eval_splits or sorted(set(frame["split"]) - {POOL})
-        self._rows = {
-            split: frame[frame["split"] == split].reset_index(drop=True)
-            for split in (POOL, *self.eval_splits)
-        }
+        self.n_rows = len(frame)
+        self._rows: dict[str, pd.DataFrame] = {}
+        # of each split, its rows' positions in the manifest
+        self._positions: dict[str, np.ndarray] = {}
+        for split in (POOL, *self.eval_splits):
+            self._positions[split] = np.flatnonzero(frame["split"] == split)
+            self._rows[split] = frame[frame["split"] == split].reset_index(drop=True)
 
     @property
     def name(self) -> str:
@@ -106,6 +111,50 @@ class Dataset:
             raise DataError(f"{self.name}: {unknown('split', split, list(self._rows))}")
         return self._rows[split]
 
+    @property
+    def is_image(self) -> bool:
+        return self.description.modality == "image"
+
+    def feature_names(self) -> list[str]:
+        """The models whose features a dataset of features holds."""
+        return sorted(file.stem for file in (self.folder / "features").glob("*.npy"))
+
+    def feature_file(self, name: str) -> Path:
+        """The file that holds the features of a model.
+
+        Raises:
+            DataError: there is none; lists those that there are.
+        """
+        if name not in self.feature_names():
+            raise DataError(f"{self.name}: {unknown('features', name, self.feature_names())}")
+        return self.folder / "features" / f"{name}.npy"
+
+    def features(self, name: str, split: str) -> np.ndarray:
+        """(n, n_features) float features of one split, as some model gave them.
+
+        Raises:
+            DataError: another number of rows than the manifest has, no numbers, NaN or infinite.
+        """
+        file = self.feature_file(name)
+        try:
+            features = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise DataError(f"{file} cannot be read as an array of numbers: {error}") from error
+        if features.ndim != 2 or features.dtype.kind != "f" or len(features) != self.n_rows:
+            raise DataError(
+                f"{file} must hold {self.n_rows} rows of floats, one for each row of the manifest; "
+                f"it is {features.dtype} of shape {features.shape}"
+            )
+        chosen = features[self._positions[split]]
+        is_finite = np.isfinite(chosen).all(axis=1)
+        if not is_finite.all():
+            row = self._positions[split][is_finite.argmin()]
+            raise DataError(
+                f"{file}: {(~is_finite).sum()} rows of {split} hold NaN or infinite values, first "
+                f"row {row} of the manifest"
+            )
+        return chosen
+
     def files(self, split: str) -> list[Path]:
         """The image files of one split."""
         return [self.folder / path for path in self.rows(split)["path"]]
@@ -114,6 +163,25 @@ class Dataset:
         """(n,) int64 class numbers."""
         codes = pd.Categorical(self.rows(split)["label"], categories=self.classes).codes
         return codes.astype(np.int64)
+
+    def evaluate(self, predict_probs: Callable[[str], np.ndarray]) -> list[dict[str, Any]]:
+        """Metric rows: all accuracies on all evaluation splits.
+
+        Args:
+            predict_probs: split to (n, n_classes) probabilities.
+        """
+        tables = []
+        for split in self.eval_splits:
+            table = accuracy_rows(
+                predict_probs(split).argmax(axis=1) == self.labels(split),
+                self.rows(split),
+                subgroup=self.subgroup(split),
+                minority=self.minority,
+                percentile_over=self.description.percentile_over,
+                train_weights=self.pool_shares,
+            )
+            tables.append(table.assign(split=split))
+        return pd.concat(tables).to_dict("records")
 
     def pool(self) -> Pool:
         """The pool, with nothing in it labelled yet."""
@@ -148,7 +216,7 @@ class Dataset:
         digest = hashlib.sha256()
         for split, rows in self._rows.items():
             digest.update(f"{split}\n{rows.to_csv(index=False)}".encode())
-        if not self.is_text:
+        if self.is_image:
             files = [file for split in self._rows for file in self.files(split)]
             digest.update("".join(hash_files(files, memory=self.folder)).encode())
         d = self.description
@@ -224,8 +292,10 @@ def read_dataset(folder: str | Path) -> Dataset:
     _check_values(folder.name, manifest, description)
     _check_splits(folder.name, manifest, description)
     data = Dataset(folder, description, manifest)
-    if not data.is_text:
+    if data.is_image:
         _check_images(data)
+    if description.modality == "features" and not data.feature_names():
+        raise DataError(f"{folder}: a dataset of features needs features/NAME.npy; there is none")
     if description.minority is not None and description.subgroups:
         names = set(subgroup_names(manifest, description.subgroups))
         for name in description.minority:
@@ -292,7 +362,7 @@ def _with_text_labels(manifest: pd.DataFrame) -> pd.DataFrame:
 def _check_columns(name: str, manifest: pd.DataFrame, d: Description) -> None:
     derived = [*d.subgroups, *d.latent, *([d.percentile_over] if d.percentile_over else [])]
     for column in [d.content, "label", "split", *derived]:
-        if column not in manifest.columns:
+        if column and column not in manifest.columns:
             columns = ", ".join(map(str, manifest.columns))
             raise DataError(
                 f"{name}: column {column!r} missing from the manifest; it has {columns}"
@@ -300,7 +370,7 @@ def _check_columns(name: str, manifest: pd.DataFrame, d: Description) -> None:
 
 
 def _check_values(name: str, manifest: pd.DataFrame, d: Description) -> None:
-    for column in (d.content, "split"):
+    for column in filter(None, (d.content, "split")):
         values = manifest[column]
         is_odd = np.array([not isinstance(value, str) for value in values], dtype=bool)
         if column != "text":

@@ -3,6 +3,8 @@
 from alpt_lib.errors import ModelError, unknown
 
 NOT_PRETRAINED = "-np"
+# what comes before the name of features that a dataset holds
+FEATURES = "features:"
 
 # by tier; a concrete name ("timm:NAME", "hf:NAME") works in both
 ROLES = {
@@ -27,6 +29,11 @@ TITLES = {
     "bit-m-deep-np": "deep, not pretrained",
     "roberta-m": "RoBERTa",
     "roberta-m-np": "RoBERTa, not pretrained",
+    "lite0": "EfficientNet-Lite0",
+    "lite2": "EfficientNet-Lite2",
+    "mobilenet-imagenet": "MobileNetV2, ImageNet",
+    "mobilenet-birds": "MobileNetV2, birds",
+    "mobilenet-insects": "MobileNetV2, insects",
 }
 MINI_BIT_LAYERS = {"mini-bit-s": (1, 1, 1), "mini-bit-m": (1, 1, 1), "mini-bit-m-deep": (2, 2, 2)}
 
@@ -52,7 +59,7 @@ def resolve(name: str, tier: str = "mini") -> str:
     if base in roles:
         return roles[base] + suffix
     concrete = {*roles.values(), *ROLES["mini"].values()}
-    if base in concrete or base.startswith(("timm:", "hf:")):
+    if base in concrete or base.startswith(("timm:", "hf:", FEATURES)):
         return name
     not_pretrained = [role + NOT_PRETRAINED for role in roles]
     raise ModelError(unknown("model", name, [*roles, *not_pretrained, "timm:NAME", "hf:NAME"]))

@@ -10,16 +10,15 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
+from alpt_lib.acquisition import POOL
 from alpt_lib.config import RunConfig, input_size
 from alpt_lib.datasets import Dataset
 from alpt_lib.errors import TrainingDiverged
 from alpt_lib.fast_layers import folded_convolutions
 from alpt_lib.files import cache_folder, hashed, made_once, new_array
 from alpt_lib.inputs import Inputs, OnDemand, images, tokens
-from alpt_lib.metrics import accuracy_rows
 from alpt_lib.models import TextClassifier, create_model
 
 # examples; on a CPU the same on every machine, for another batch size gives other roundings
@@ -66,6 +65,11 @@ class ScoringNetwork:
             self._inputs[key] = self._read_inputs(split, is_augmented)
         return self._inputs[key]
 
+    def prepare(self) -> None:
+        """Decode or tokenise every split, for all processes."""
+        for split in (POOL, *self.data.eval_splits):
+            self.inputs(split)
+
     def _read_inputs(self, split: str, is_augmented: bool) -> Inputs:
         if isinstance(self.model, TextClassifier):
             model = self.model
@@ -98,22 +102,7 @@ class ScoringNetwork:
 
     def evaluate(self, number: int) -> list[dict[str, Any]]:
         """All accuracies on all evaluation splits; none before the first label (round -1)."""
-        if number < 0:
-            return []
-        data = self.data
-        tables = []
-        for split in data.eval_splits:
-            correct = self.predict_probs(split).argmax(axis=1) == data.labels(split)
-            table = accuracy_rows(
-                correct,
-                data.rows(split),
-                subgroup=data.subgroup(split),
-                minority=data.minority,
-                percentile_over=data.description.percentile_over,
-                train_weights=data.pool_shares,
-            )
-            tables.append(table.assign(split=split))
-        return pd.concat(tables).to_dict("records")
+        return self.data.evaluate(self.predict_probs) if number >= 0 else []
 
     def start_scoring(self) -> None:
         """Evaluation mode, weights folded once for as many passes as follow."""
@@ -211,7 +200,7 @@ class ScoringNetwork:
         # out here, where the error no longer holds the activations
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        _say_once(
+        say_once(
             f"out of memory on {self.device} in scoring: going on with smaller batches; scores "
             "differ by rounding at most"
         )
@@ -224,5 +213,5 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 @lru_cache
-def _say_once(line: str) -> None:
+def say_once(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

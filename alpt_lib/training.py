@@ -39,6 +39,10 @@ class FineTunedNetwork(ScoringNetwork):
         """Back to the initial weights (paper, section 2: each step retrains the original model)."""
         self.load(self._initial)
 
+    def weights(self) -> dict[str, Any]:
+        """A copy of the weights as they are now, a state dict of the model."""
+        return {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+
     def load(self, weights: dict[str, Any]) -> None:
         """Take these weights, a state dict of the model."""
         self.end_scoring()

@@ -197,7 +197,7 @@ def _measure(runs: list[StoredRun]) -> dict[tuple, Cost]:
             words = "x".join(map(str, shape))
             name = title(run.config.model)
             print(f"measuring {name} on inputs of {words}", file=sys.stderr, flush=True)
-            measured[size] = _probe(run)
+            measured[size] = cost_of_an_example(run)
         measured[kind] = measured[size]
     return measured
 
@@ -209,7 +209,7 @@ def _shape(run: StoredRun) -> tuple[int, ...]:
     return (side, side, 3)
 
 
-def _probe(run: StoredRun) -> Cost:
+def cost_of_an_example(run: StoredRun) -> Cost:
     """Time forward, and forward with backward, of this architecture on made-up inputs."""
     import torch
 

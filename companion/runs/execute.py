@@ -2,11 +2,11 @@
 
 import time
 
-from alpt_lib.acquisition import POOL
 from alpt_lib.config import input_size
 from alpt_lib.errors import CompanionError, StoreError, one_line, unknown
+from alpt_lib.learners import create_learner
 from alpt_lib.progress import Progress
-from companion.runs.plan import check_protocol
+from companion.runs.plan import as_planned, check_protocol
 from companion.runs.store import StoredRun
 from companion.runs.work import groups, work
 from companion.runs.workers import cores, visible_gpus, work_in_processes
@@ -61,12 +61,12 @@ def execute(
         return
     started = time.time()
     since = started if forgives else 0.0
-    build_models(todo)
-    fill_caches(todo)
-    left = sum(run.lines_left() for run in todo)
-    progress = Progress(left, f"{len(todo)} runs", "round", quiet)
+    ready = as_planned(todo)
+    prepare(ready)
+    left = sum(run.lines_left() for run in ready)
+    progress = Progress(left, f"{len(ready)} runs", "round", quiet)
     try:
-        _work_on(todo, workers, since, executor, progress)
+        _work_on(ready, workers, since, executor, progress)
     except StoreError as error:
         why = one_line(error)
         raise RunsFailed(f"stopped, what is stored is whole: {why}") from error
@@ -86,11 +86,14 @@ def _work_on(
 
         work_in_tasks(todo, since, progress.add)
         return
-    n_workers = min(workers or len(visible_gpus()) or cores(), len(groups(todo)))
-    if n_workers == 1:
+    # heads need no GPU, and to ask for one takes seconds
+    needs_gpu = any(run.config.recipe.backbone != "frozen" for run in todo)
+    gpus = visible_gpus() if needs_gpu else []
+    n_workers = min(workers or len(gpus) or cores(), len(groups(todo)))
+    if n_workers <= 1:
         work(todo, since, progress.add)
     else:
-        work_in_processes(todo, n_workers, since, progress.add)
+        work_in_processes(todo, n_workers, gpus, since, progress.add)
 
 
 def _in_words(failed: list[StoredRun], n_runs: int) -> str:
@@ -100,31 +103,18 @@ def _in_words(failed: list[StoredRun], n_runs: int) -> str:
     return f"{len(failed)} of {n_runs} runs failed, the others are stored: {named}{more}"
 
 
-def build_models(runs: list[StoredRun]) -> None:
+def prepare(runs: list[StoredRun]) -> None:
     """Build each model once before anything runs: weights that do not fit are said once.
 
+    What all processes read from the cache is made on the way: arrays of images, tokens, features.
+
     Raises:
-        ModelError: weights that are missing or do not fit.
+        ModelError: weights that are missing or do not fit. DataError: images that cannot be read.
     """
-    from alpt_lib.scoring import ScoringNetwork
-
-    kinds = {(run.config.dataset, run.config.model, run.config.weights): run for run in runs}
+    kinds = {}
+    for run in runs:
+        c = run.config
+        size = input_size(c.recipe, run.data.description.image_size)
+        kinds[c.dataset, c.model, c.weights, c.recipe.backbone, size] = run
     for run in kinds.values():
-        network = ScoringNetwork(run.data, run.config)
-        if run.data.is_text:
-            for split in (POOL, *run.data.eval_splits):
-                network.inputs(split)
-
-
-def fill_caches(runs: list[StoredRun]) -> None:
-    """Decode the images before workers start, so that no two decode the same ones."""
-    from alpt_lib.inputs import images
-
-    for run in {_image_kind(run): run for run in runs if not run.data.is_text}.values():
-        _, crop = input_size(run.config.recipe, run.data.description.image_size)
-        for split in (POOL, *run.data.eval_splits):
-            images(run.data, split, crop)
-
-
-def _image_kind(run: StoredRun) -> tuple[str, int, int]:
-    return run.config.dataset, *input_size(run.config.recipe, run.data.description.image_size)
+        create_learner(run.data, run.config).prepare()

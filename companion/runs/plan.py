@@ -13,15 +13,23 @@ import numpy as np
 import pandas as pd
 
 from alpt_lib.acquisition import POOL
-from alpt_lib.checkpoints import local_weights, weights_fingerprint
-from alpt_lib.config import Protocol, Recipe, RunConfig, input_size, override
+from alpt_lib.checkpoints import local_weights
+from alpt_lib.config import (
+    FROZEN_SETTINGS,
+    Protocol,
+    Recipe,
+    RunConfig,
+    frozen_recipe,
+    input_size,
+    override,
+)
 from alpt_lib.datasets import Dataset, Description, is_path, locate, prepared, read_dataset
-from alpt_lib.errors import ConfigError, DataError, unknown
+from alpt_lib.errors import CompanionError, ConfigError, DataError, ModelError, one_line, unknown
 from alpt_lib.files import REPOSITORY, home, locked
 from alpt_lib.progress import Progress
-from alpt_lib.registry import ROLES, resolve, split_name
+from alpt_lib.registry import FEATURES, ROLES, resolve, split_name
 from companion.runs.parameters import PRESETS, check_parameters
-from companion.runs.store import StoredRun
+from companion.runs.store import StoredRun, start_fingerprint
 
 # dataset at the paper tier -> the script in data_prep/ that makes it
 RELEASES = ("waterbirds", "treeperson", "iwildcam", "amazon", "camelyon17", "fmow")
@@ -30,6 +38,7 @@ PAPER_DATA = {
     **{name: f"{name}.py" for name in RELEASES},
     **{f"waterbirds_{percent}": "waterbirds_variants.py" for percent in MATCHED},
 }
+CHANGED = "its data or weights changed after it was planned: start the same command again"
 # of the embedded datasets: seconds, and about half a minute
 GENERATORS = ("mini_text.py", "mini_vision.py")
 
@@ -39,7 +48,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self._datasets: dict[Path, Dataset] = {}
-        self._weights: dict[tuple[str, str | None], str] = {}
+        self._weights: dict[tuple[str, str, str | None], str] = {}
 
     def dataset(self, folder: Path) -> Dataset:
         if folder not in self._datasets:
@@ -49,10 +58,31 @@ class Shelf:
     def run(self, config: RunConfig, data: Dataset | None = None) -> StoredRun:
         """The run of a config, with its dataset and the fingerprint of its weights."""
         data = data or self.dataset(Path(config.dataset))
-        key = (config.model, config.weights)
+        key = (config.dataset, config.model, config.weights)
         if key not in self._weights:
-            self._weights[key] = weights_fingerprint(*key)
+            self._weights[key] = start_fingerprint(config, data)
         return StoredRun(config, data, self._weights[key])
+
+
+def as_planned(runs: Iterable[StoredRun]) -> list[StoredRun]:
+    """Those runs whose data and weights are still what was planned; the others fail, and say why.
+
+    Raises:
+        StoreError: it cannot be stored why.
+    """
+    shelf = Shelf()
+    unchanged = []
+    for run in runs:
+        why = CHANGED
+        try:
+            now = shelf.run(run.config)
+            if now.run_id == run.run_id:
+                unchanged.append(now)
+                continue
+        except CompanionError as error:
+            why = one_line(error)
+        run.fail(why)
+    return unchanged
 
 
 @dataclass(frozen=True)
@@ -118,9 +148,17 @@ def plan_runs(
     tier = PRESETS[p["preset"]]
     shelf = shelf or Shelf()
     planned = []
+    folders: dict[str, Path] = {}
     for name in p["datasets"]:
         is_here = name not in expected
         data = shelf.dataset(_locate(name, tier)) if is_here else expected[name].data
+        if data.name in folders:
+            # tables and figures would take them for one
+            raise ConfigError(
+                f"two datasets are called {data.name!r}: {folders[data.name]} and {data.folder}; "
+                "leave one out, or give it another name in its dataset.yaml"
+            )
+        folders[data.name] = data.folder
         planned += _plan_dataset(p, name, data, shelf, is_here)
     _check_mappings(p, tier, planned)
     return planned
@@ -135,6 +173,10 @@ def _plan_dataset(
     protocol = override(protocol, p["protocol"], "protocol")
     recipe = override(Recipe(), d.recipe, f"{d.name} recipe")
     recipe = override(recipe, p["recipe"], "recipe")
+    holds_features = d.modality == "features"
+    if holds_features or recipe.backbone == "frozen":
+        _check_frozen(p, holds_features)
+        recipe = frozen_recipe(recipe)
     models = p["models"]
     if isinstance(models, dict):
         models = models.get(name, models.get(d.name, []))
@@ -145,10 +187,10 @@ def _plan_dataset(
     ):
         config = RunConfig(
             dataset=str(data.folder),
-            model=resolve(model, tier),
+            model=_feature_model(data, model) if holds_features else resolve(model, tier),
             acquisition=acquisition,
             seed=seed,
-            weights=local_weights(model, tier, p["weights"]),
+            weights=None if holds_features else local_weights(model, tier, p["weights"]),
             probe=tuple(p["probe"]),
             protocol=protocol,
             recipe=override(recipe, {"stopping": rule}, "recipe"),
@@ -157,6 +199,34 @@ def _plan_dataset(
         run = shelf.run(config, data) if can_identify else StoredRun(config, data)
         planned.append(Planned(run, d.name, model))
     return planned
+
+
+def _feature_model(data: Dataset, model: str) -> str:
+    """Concrete name of the features that a dataset holds.
+
+    Raises:
+        ModelError: it holds none of this name; lists those that it holds.
+    """
+    name = model.removeprefix(FEATURES)
+    if name not in data.feature_names():
+        raise ModelError(
+            f"{data.name} holds features, not images or texts, of: "
+            f"{', '.join(data.feature_names())}; got model {model!r}"
+        )
+    return FEATURES + name
+
+
+def _check_frozen(p: dict[str, Any], holds_features: bool) -> None:
+    """Refuse settings that only fine-tuning has."""
+    silly = [name for name in p["recipe"] if name not in FROZEN_SETTINGS]
+    if silly or p["stopping"]:
+        names = ", ".join([*silly, *(["stopping"] if p["stopping"] else [])])
+        raise ConfigError(
+            f"a linear head is trained to convergence and has no {names}; its recipe settings are "
+            f"{', '.join(FROZEN_SETTINGS)}"
+        )
+    if holds_features and p["recipe"].get("backbone", "frozen") != "frozen":
+        raise ConfigError("a dataset of features can only be read by a head: backbone: frozen")
 
 
 def has_weights(config: RunConfig) -> bool:
@@ -227,7 +297,7 @@ def check_protocol(data: Dataset, config: RunConfig) -> None:
 
 def _check_recipe(data: Dataset, recipe: Recipe) -> None:
     resize, crop = input_size(recipe, data.description.image_size)
-    if crop > resize and not data.is_text:
+    if crop > resize and data.is_image:
         raise ConfigError(
             f"{data.name}: crop {crop} exceeds the image size {resize}; set recipe resize too"
         )

@@ -4,12 +4,14 @@ runs/<run id>/config.json    config, fingerprints of data and weights, package v
 runs/<run id>/rounds.jsonl   a Round a line, with the labels and attributes of what it asked for
 runs/<run id>/failed.json    why the last attempt ended early; gone when the run is started again
 runs/<run id>/attempts       a line for each attempt that has not ended in order (a death, if old)
+runs/<run id>/*.damaged      copies of a rounds.jsonl of which lines had to be cut off
 
 Reading neither writes nor locks: finished runs serve from a store that is read-only.
 """
 
 import json
 import re
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +34,7 @@ from alpt_lib.errors import ConfigError, StoreError, one_line, unknown
 from alpt_lib.files import (
     REPOSITORY,
     append_durably,
+    hash_file,
     hashed,
     locked,
     one_line_errors,
@@ -39,7 +42,7 @@ from alpt_lib.files import (
     write_whole,
 )
 from alpt_lib.loop import Round
-from alpt_lib.registry import reads_texts
+from alpt_lib.registry import FEATURES, reads_texts
 
 RESULTS_VERSION = 3  # raise when the code changes what a run's rows mean
 METRIC_COLUMNS = ["round", "n_labels", "split", "subgroup", "metric", "value", "n_examples"]
@@ -121,12 +124,12 @@ class StoredRun:
         is_text = self.data.is_text
         content["input_size"] = description.max_tokens if is_text else description.image_size
         if self._weights is None:
-            self._weights = weights_fingerprint(config.model, config.weights)
+            self._weights = start_fingerprint(config, self.data)
         content["weights"] = self._weights
         used = ["torch", "numpy", "transformers" if reads_texts(config.model) else "timm"]
         if config.probe:
             used.append("scikit-learn")
-        content["versions"] = {name: ".".join(_version(name).split(".")[:2]) for name in used}
+        content["versions"] = {name: ".".join(installed(name).split(".")[:2]) for name in used}
         return {**content, "results_version": RESULTS_VERSION}
 
     @cached_property
@@ -170,21 +173,23 @@ class StoredRun:
     # --- reading
 
     def lines(self) -> list[dict[str, Any]]:
-        """The stored rounds as they were written, up to the first line that is not the next one."""
-        file = self.folder / "rounds.jsonl"
-        if self.is_older or not file.exists():
+        """The stored rounds as they were written, up to the first line that is not the next one.
+
+        What comes after them, or after the last round, does not count; `alpt verify` names it.
+        """
+        if self.is_older:
             return []
         lines: list[dict[str, Any]] = []
-        for text in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                line = json.loads(text)
-                if line["number"] != len(lines) - 1:
-                    break
-                _as_round(line)
-            except (ValueError, TypeError, KeyError):
+        for text in self._texts()[: self.n_lines]:
+            line = read_line(text)
+            if line is None or line["number"] != len(lines) - 1:
                 break
             lines.append(line)
         return lines
+
+    def _texts(self) -> list[bytes]:
+        file = self.folder / "rounds.jsonl"
+        return file.read_bytes().splitlines(keepends=True) if file.exists() else []
 
     def rounds(self) -> list[Round]:
         """The stored rounds, in order; a torn last line (a crash while writing) is left out."""
@@ -298,22 +303,33 @@ class StoredRun:
         return one_line_errors(f"the run store {self.folder}", StoreError, KEPT)
 
     def _start(self) -> None:
+        for leftover in self.folder.glob(".*.partial"):
+            # of a process that was killed while it wrote
+            leftover.unlink()
         if not (self.folder / "config.json").exists():
             self._write_config()
-        kept = "".join(json.dumps(line) + "\n" for line in self.lines())
-        file = self.folder / "rounds.jsonl"
-        if file.exists() and file.read_bytes() != kept.encode():
-            # torn by a crash or a full disk, or torn just before the line end
-            write_whole(file, kept)
+        self._cut_damage()
         (self.folder / "failed.json").unlink(missing_ok=True)
         append_durably(self.folder / "attempts", f"{self.n_stored()} {time.time():.3f}\n")
+
+    def _cut_damage(self) -> None:
+        """Leave valid rounds alone, and a copy of the file if more than a torn line is cut off."""
+        file = self.folder / "rounds.jsonl"
+        lines = self.lines()
+        texts = self._texts()
+        kept = "".join(json.dumps(line) + "\n" for line in lines)
+        if b"".join(texts) == kept.encode():
+            return
+        if b"\n" in b"".join(texts[len(lines) :]):
+            shutil.copyfile(file, file.with_suffix(f".{time.time_ns()}.damaged"))
+        write_whole(file, kept)
 
     def _write_config(self) -> None:
         record = {
             "run_id": self.run_id,
             "config": self.config.to_dict(),
             "identity": self.identity,
-            "versions": {name: _version(name) for name in PACKAGES},
+            "versions": {name: installed(name) for name in PACKAGES},
             "commit": commit(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -322,11 +338,31 @@ class StoredRun:
     def _append(self, now: Round) -> None:
         rows = np.array(now.asked, dtype=np.int64)
         attributes = self.data.attributes(POOL).iloc[rows]
-        examples = {"label": [], "subgroup": self.data.subgroup(POOL)[rows].tolist()}
-        examples |= {str(column): attributes[column].tolist() for column in attributes}
+        examples = {str(column): attributes[column].tolist() for column in attributes}
+        examples["subgroup"] = self.data.subgroup(POOL)[rows].tolist()
         line = {**asdict(now), "examples": examples if now.asked else {}}
         with self._said():
             append_durably(self.folder / "rounds.jsonl", json.dumps(line, default=str) + "\n")
+
+
+def read_line(text: str | bytes) -> dict[str, Any] | None:
+    """A line of rounds.jsonl; None if it is torn or damaged."""
+    try:
+        line = json.loads(text)
+        now = _as_round(line)
+        sizes = {len(now.asked), len(now.scores)}
+        if now.asked:
+            sizes |= {len(line["examples"][key]) for key in ("label", "subgroup")}
+        return line if len(sizes) == 1 and isinstance(now.number, int) else None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def start_fingerprint(config: RunConfig, data: Dataset) -> str:
+    """What decides where a run starts: its weights, or the features that its dataset holds."""
+    if config.model.startswith(FEATURES):
+        return hash_file(data.feature_file(config.model.removeprefix(FEATURES)))[:16]
+    return weights_fingerprint(config.model, config.weights)
 
 
 def _as_round(line: dict[str, Any]) -> Round:
@@ -414,7 +450,10 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple | set)
 
 
-_version = lru_cache(version)
+@lru_cache
+def installed(package: str) -> str:
+    """The version of a package."""
+    return version(package)
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,5 @@
 """Keep the run store: list, verify and prune what is in runs/. Files that are no runs stay."""
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Collection
@@ -11,7 +10,7 @@ import pandas as pd
 
 from alpt_lib.errors import StoreError
 from alpt_lib.files import hashed, locked, runs_folder
-from companion.runs.store import StoredRun, run_folders, stored_runs
+from companion.runs.store import StoredRun, read_line, run_folders, stored_runs
 
 COLUMNS = [
     "run_id",
@@ -87,7 +86,7 @@ def _faults(folder: Path) -> list[str]:
 
 
 def _faults_of_rounds(texts: list[str], n_lines: int) -> list[str]:
-    lines = [_parsed(text) for text in texts]
+    lines = [read_line(text) for text in texts]
     faults = [f"line {i} of rounds.jsonl is no round" for i, x in enumerate(lines, 1) if x is None]
     rounds = [line for line in lines if line is not None]
     numbers = [line["number"] for line in rounds]
@@ -96,14 +95,6 @@ def _faults_of_rounds(texts: list[str], n_lines: int) -> list[str]:
     asked = Counter(row for line in rounds for row in line["asked"])
     faults += [f"pool row {row} is acquired twice" for row, times in asked.items() if times > 1]
     return faults
-
-
-def _parsed(text: str) -> dict[str, Any] | None:
-    try:
-        line = json.loads(text)
-        return line if isinstance(line["number"], int) and isinstance(line["asked"], list) else None
-    except (ValueError, TypeError, KeyError):
-        return None
 
 
 def prune(keep: Collection[str], remove: bool = False) -> pd.DataFrame:

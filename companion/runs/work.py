@@ -7,18 +7,15 @@ import ctypes
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from alpt_lib.checkpoints import weights_fingerprint
 from alpt_lib.config import Protocol, RunConfig, override
 from alpt_lib.errors import DataError, StoreError
+from alpt_lib.learners import RestorableLearner, create_learner
 from alpt_lib.loop import Learner, active_learning
-from companion.runs.store import StoredRun
-
-if TYPE_CHECKING:  # a command that only looks should not wait for torch
-    from alpt_lib.training import FineTunedNetwork
+from companion.runs.store import StoredRun, start_fingerprint
 
 # a run is given up after so many deaths of its process at the same round
 CRASHES = 2
@@ -88,11 +85,12 @@ def _claimed(runs: list[StoredRun]) -> Iterator[list[StoredRun]]:
 
 def do_group(runs: list[StoredRun], since: float, report: Callable[[int], None]) -> None:
     """Do claimed runs that share a seed set; one that fails must not end the others."""
-    import torch
+    if any(run.config.recipe.backbone != "frozen" for run in runs):
+        import torch
 
-    # the same sums, so the same tables, whatever the number of workers
-    torch.set_num_threads(1)
-    keep_freed_memory()
+        # the same sums, so the same tables, whatever the number of workers
+        torch.set_num_threads(1)
+        keep_freed_memory()
     network = None
     seed_set_fit: dict[str, Any] = {}
     for run in runs:
@@ -109,18 +107,20 @@ def do_group(runs: list[StoredRun], since: float, report: Callable[[int], None])
                 for now in active_learning(learner, pool, run.config, run.rounds()):
                     append(now)
                     report(1)
+                if not run.is_done():
+                    raise StoreError(
+                        f"{run.folder} does not hold what was written to it: locks may not work on "
+                        "this disk, so that two processes do one run; take --workers 1"
+                    )
         except StoreError:
             raise
         except Exception:  # it is kept as the run's failure
             continue
 
 
-def _network(run: StoredRun) -> "FineTunedNetwork":
-    from alpt_lib.training import FineTunedNetwork
-
-    network = FineTunedNetwork(run.data, before_queries(run.config))
-    now = weights_fingerprint(run.config.model, run.config.weights)
-    if now != run.identity["weights"]:
+def _network(run: StoredRun) -> RestorableLearner:
+    network = create_learner(run.data, before_queries(run.config))
+    if start_fingerprint(run.config, run.data) != run.identity["weights"]:
         raise DataError(
             f"the weights of {run.config.model} changed after the runs were planned: start the "
             "same command again"
@@ -128,7 +128,7 @@ def _network(run: StoredRun) -> "FineTunedNetwork":
     return network
 
 
-def _learner(run: StoredRun, network: "FineTunedNetwork", seed_set_fit: dict) -> Learner:
+def _learner(run: StoredRun, network: RestorableLearner, seed_set_fit: dict) -> Learner:
     """The network, its seed-set fit shared with the other runs of its group; probed if asked to."""
     learner: Learner = network
     if run.config.recipe.fidelity != "released":
@@ -149,7 +149,7 @@ class SharedSeedSet:
             went, metric rows.
     """
 
-    def __init__(self, network: "FineTunedNetwork", size: int, kept: dict[str, Any]):
+    def __init__(self, network: RestorableLearner, size: int, kept: dict[str, Any]):
         self.network = network
         self.size = size
         self.kept = kept
@@ -165,8 +165,7 @@ class SharedSeedSet:
             self.network.load(self.kept["weights"])
         else:
             self.kept["fit"] = self.network.fit(rows, rng)
-            weights = self.network.model.state_dict()
-            self.kept["weights"] = {name: tensor.clone() for name, tensor in weights.items()}
+            self.kept["weights"] = self.network.weights()
         return self.kept["fit"]
 
     def evaluate(self, number: int) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -20,13 +20,13 @@ from alpt_lib.config import RunConfig
 from alpt_lib.errors import CompanionError, StoreError, one_line
 from alpt_lib.files import REPOSITORY
 from alpt_lib.progress import QUIET
-from companion.runs.plan import Shelf
+from companion.runs.plan import as_planned
 from companion.runs.store import StoredRun
 from companion.runs.work import is_settled, work
 
 LOOK = 0.5  # s between two looks at the workers
-PATIENCE = 3  # workers that may die before they claim a run
-CHANGED = "its data or weights changed after it was planned: start the same command again"
+GRACE = 10.0  # s for a worker to end in order once its parent is gone
+PATIENCE = 3  # workers that may die, one after the other, before they begin a run
 # threads would fight over the cores; large pages save 1% of a step where glibc can
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -61,20 +61,25 @@ class Worker:
 
 
 def work_in_processes(
-    runs: list[StoredRun], n_workers: int, since: float, report: Callable[[int], None]
+    runs: list[StoredRun],
+    n_workers: int,
+    gpus: list[str],
+    since: float,
+    report: Callable[[int], None],
 ) -> None:
     """Finish runs in worker processes; one that dies is replaced while there is something to do.
 
     Args:
-        since, report: as for `work`.
+        gpus: what the workers see, one each in turn. since, report: as for `work`.
     Raises:
-        CompanionError: a worker cannot work at all; says why.
+        CompanionError: workers cannot work at all; says why.
     """
     plan = plan_as_json(runs, since)
-    gpus: list[str | None] = [*visible_gpus()] or [None]
-    workers = [_start(plan, gpus[i % len(gpus)]) for i in range(n_workers)]
+    seen: list[str | None] = [*gpus] or [None]
+    workers = [_start(plan, seen[i % len(seen)]) for i in range(n_workers)]
     left = sum(run.lines_left() for run in runs)
-    n_replaced = 0
+    n_in_vain = 0
+    before = _traces(runs)
     try:
         while workers:
             time.sleep(LOOK)
@@ -83,15 +88,23 @@ def work_in_processes(
             left = now
             for worker in [w for w in workers if w.process.poll() is not None]:
                 workers.remove(worker)
-                if _was_killed(worker) and not all(is_settled(run, since) for run in runs):
-                    n_replaced += 1
-                    _check_deaths(runs, n_replaced, since)
+                if not _was_killed(worker) or all(is_settled(run, since) for run in runs):
+                    continue
+                after = _traces(runs)
+                n_in_vain = n_in_vain + 1 if after == before else 0
+                before = after
+                if n_in_vain <= PATIENCE:
                     workers.append(_start(plan, worker.gpu))
     finally:
         for worker in workers:
             worker.process.terminate()
         for worker in workers:
             worker.process.wait()
+    if not all(is_settled(run, since) for run in runs):
+        raise CompanionError(
+            f"worker processes die before they do anything ({n_in_vain} did): there may be too "
+            "little memory; --workers 1 takes the least"
+        )
 
 
 def _start(plan: str, gpu: str | None) -> Worker:
@@ -110,8 +123,10 @@ def _start(plan: str, gpu: str | None) -> Worker:
     )
     # it stays open: a worker ends when its parent does
     assert process.stdin is not None
-    process.stdin.write(plan + "\n")
-    process.stdin.flush()
+    # one that died already is replaced when its parent looks
+    with suppress(BrokenPipeError):
+        process.stdin.write(plan + "\n")
+        process.stdin.flush()
     return Worker(process, gpu)
 
 
@@ -128,15 +143,9 @@ def _was_killed(worker: Worker) -> bool:
     return worker.process.returncode < 0
 
 
-def _check_deaths(runs: list[StoredRun], n_dead: int, since: float) -> None:
-    """Deaths at a run are counted in its folder; others may happen a few times."""
-    at_runs = sum(run.deaths(since) for run in runs)
-    given_up = 2 * sum(run.failure(since) is not None for run in runs)
-    if n_dead > at_runs + given_up + PATIENCE:
-        raise CompanionError(
-            f"worker processes die before they do anything ({n_dead} did): there may be too "
-            "little memory; --workers 1 takes the least"
-        )
+def _traces(runs: list[StoredRun]) -> list[tuple[int, int]]:
+    """What workers leave in the store, whatever they do."""
+    return [(run.n_stored(), run.deaths()) for run in runs]
 
 
 def plan_as_json(runs: list[StoredRun], since: float) -> str:
@@ -146,17 +155,13 @@ def plan_as_json(runs: list[StoredRun], since: float) -> str:
 
 
 def runs_of_plan(content: dict[str, Any]) -> list[StoredRun]:
-    """The runs that are as they were planned; the others fail, and say why."""
-    shelf = Shelf()
+    """The runs that are still as they were planned; the others fail, and say why."""
     runs = []
     for planned in content["runs"]:
-        run = shelf.run(RunConfig.from_dict(planned["config"]))
-        if run.run_id == planned["run_id"]:
-            runs.append(run)
-            continue
+        run = StoredRun(RunConfig.from_dict(planned["config"]), None)
         run.run_id = planned["run_id"]
-        run.fail(CHANGED)
-    return runs
+        runs.append(run)
+    return as_planned(runs)
 
 
 def work_from_stdin() -> int:
@@ -182,6 +187,8 @@ def work_from_stdin() -> int:
 
 
 def _end_with(parent: IO[str]) -> None:
-    """Wait until the parent closes its end, or is gone."""
+    """Wait until the parent closes its end, or is gone; end in order, then in any case."""
     parent.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(GRACE)
     os._exit(1)

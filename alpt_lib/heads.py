@@ -1,0 +1,189 @@
+"""A linear head on a frozen network: features once, then a logistic regression each round.
+
+The paper fine-tunes the whole network. This learner keeps it as pretrained and trains the last
+layer alone, to convergence, in milliseconds.
+"""
+
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from alpt_lib.acquisition import POOL
+from alpt_lib.checkpoints import weights_fingerprint
+from alpt_lib.config import RunConfig, input_size
+from alpt_lib.datasets import Dataset
+from alpt_lib.files import cache_folder, hashed, made_once, new_array
+from alpt_lib.loop import Round
+from alpt_lib.registry import FEATURES, NOT_PRETRAINED
+
+# Newton's method inverts a matrix of this side at most; beyond it, and for more classes, L-BFGS
+NEWTON_LIMIT = 256
+TOLERANCE = 1e-8
+MAX_STEPS = 5000
+ROWS_AT_ONCE = 65_536
+
+# the same sums, so the same tables, whatever the number of workers
+one_thread = threadpool_limits.wrap(limits=1)
+
+
+class LinearHead:
+    """Multinomial logistic regression on features that are centred and scaled by the pool.
+
+    It minimises the mean cross-entropy plus `l2` / 2 times the squared norm of the weights, from
+    zero in each round; the intercept is free (scikit-learn's `LogisticRegression`, C = 1 / (n l2)).
+
+    Args:
+        data: the dataset. config: names the model, its weights and the recipe (`l2`).
+    """
+
+    def __init__(self, data: Dataset, config: RunConfig):
+        self.data = data
+        self.config = config
+        self.labels = data.labels(POOL)
+        self._features: dict[str, np.ndarray] = {}
+        pool = frozen_features(data, config, POOL)
+        self.centre: np.ndarray = np.asarray(np.mean(pool, axis=0, dtype=np.float64))
+        self.scale = mean_norm(pool, self.centre)
+        self.reset()
+
+    def prepare(self) -> None:
+        """Compute the features of every split, for all processes."""
+        for split in (POOL, *self.data.eval_splits):
+            frozen_features(self.data, self.config, split)
+
+    def reset(self) -> None:
+        """No weights yet: each class is as likely as any other."""
+        n_classes = len(self.data.classes)
+        self.coefficients = np.zeros((n_classes, len(self.centre)))
+        self.intercepts = np.zeros(n_classes)
+
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """(n_classes, n_features) coefficients and (n_classes,) intercepts."""
+        return self.coefficients, self.intercepts
+
+    def load(self, weights: tuple[np.ndarray, np.ndarray]) -> None:
+        """Take these weights."""
+        self.coefficients, self.intercepts = weights
+
+    @one_thread
+    def fit(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+        """Train the head on these pool rows to convergence.
+
+        Args:
+            rows: (n_labelled,) int rows of the pool. rng: not needed, nothing is drawn.
+        Returns:
+            n_steps of the solver, first_loss, last_loss (mean cross-entropy), stopped_by.
+        """
+        self.reset()
+        labels = self.labels[rows]
+        present = np.unique(labels)
+        first_loss = float(np.log(len(self.data.classes)))
+        if len(present) == 1:
+            # nothing to tell apart: what has been seen is all there is
+            self.intercepts[:] = -np.inf
+            self.intercepts[present] = 0.0
+            return _described(0, first_loss, 0.0, "one class")
+        features = self.features(POOL, rows)
+        solver = LogisticRegression(
+            C=1 / (self.config.recipe.l2 * len(rows)),
+            solver=_solver(features.shape[1], len(present)),
+            tol=TOLERANCE,
+            max_iter=MAX_STEPS,
+        ).fit(features, labels)
+        self._take(solver, present)
+        n_steps = int(np.max(solver.n_iter_))
+        probs = self._probs(features)
+        loss = float(-np.log(probs[np.arange(len(rows)), labels]).mean())
+        reason = "max_steps" if n_steps >= MAX_STEPS else "convergence"
+        return _described(n_steps, first_loss, loss, reason)
+
+    def _take(self, solver: LogisticRegression, present: np.ndarray) -> None:
+        """The solver's weights; a class that no label has met gets probability 0."""
+        coefficients = solver.coef_
+        intercepts = solver.intercept_
+        if len(present) == 2:
+            # one row of weights for the second class against the first
+            coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
+            intercepts = np.concatenate([[0.0], intercepts])
+        self.coefficients[present] = coefficients
+        self.intercepts[:] = -np.inf
+        self.intercepts[present] = intercepts
+
+    def features(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """(n, n_features) float64 features of these rows (None: all), as the head reads them."""
+        if split not in self._features:
+            self._features[split] = frozen_features(self.data, self.config, split)
+        chosen = self._features[split] if rows is None else self._features[split][rows]
+        return (np.asarray(chosen, dtype=np.float64) - self.centre) / self.scale
+
+    @one_thread
+    def predict_probs(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:
+        """(n, n_classes) float64 probabilities of these rows (None: all) of a split."""
+        if rows is None:
+            rows = np.arange(len(self.data.rows(split)))
+        starts = range(0, max(len(rows), 1), ROWS_AT_ONCE)
+        parts = [rows[start : start + ROWS_AT_ONCE] for start in starts]
+        return np.concatenate([self._probs(self.features(split, part)) for part in parts])
+
+    def _probs(self, features_ND: np.ndarray) -> np.ndarray:
+        logits_NC = features_ND @ self.coefficients.T + self.intercepts
+        exponents_NC = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
+        return exponents_NC / exponents_NC.sum(axis=1, keepdims=True)
+
+    def evaluate(self, number: int) -> list[dict[str, Any]]:
+        """All accuracies on all evaluation splits; none before the first label (round -1)."""
+        return self.data.evaluate(self.predict_probs) if number >= 0 else []
+
+    def replay(self, past: Round, rows: np.ndarray) -> None:
+        """A stored round leaves nothing behind."""
+
+
+def _solver(n_features: int, n_classes: int) -> str:
+    return "newton-cholesky" if n_classes == 2 and n_features <= NEWTON_LIMIT else "lbfgs"
+
+
+def _described(n_steps: int, first: float, last: float, reason: str) -> dict[str, Any]:
+    return {"n_steps": n_steps, "first_loss": first, "last_loss": last, "stopped_by": reason}
+
+
+def mean_norm(features: np.ndarray, centre: np.ndarray) -> float:
+    """The pool's mean distance from its centre, in parts; 1 where all features are equal."""
+    total = 0.0
+    for start in range(0, len(features), ROWS_AT_ONCE):
+        part = np.asarray(features[start : start + ROWS_AT_ONCE], dtype=np.float64)
+        total += float(np.linalg.norm(part - centre, axis=1).sum())
+    return total / max(len(features), 1) or 1.0
+
+
+def frozen_features(data: Dataset, config: RunConfig, split: str) -> np.ndarray:
+    """(n, n_features) features before the head: stored ones, or the network's, computed once.
+
+    Of a network they are kept in the cache, for all processes and arms.
+    """
+    if data.description.modality == "features":
+        return data.features(config.model.removeprefix(FEATURES), split)
+    identity = {
+        "data": data.fingerprint,
+        "split": split,
+        "model": config.model,
+        "weights": weights_fingerprint(config.model, config.weights),
+        # what is not pretrained is drawn
+        "seed": config.seed if config.model.endswith(NOT_PRETRAINED) else None,
+        "size": [
+            *input_size(config.recipe, data.description.image_size),
+            data.description.max_tokens,
+        ],
+        "mixed_precision": config.recipe.mixed_precision,
+    }
+    target = cache_folder() / f"{data.name}_frozen_{hashed(identity)}.npy"
+
+    def compute() -> None:
+        from alpt_lib.scoring import ScoringNetwork
+
+        features = ScoringNetwork(data, config).features(split)
+        with new_array(target, features.shape, np.float32) as array:
+            array[:] = features
+
+    return made_once(target, compute)
