@@ -23,7 +23,7 @@ from alpt_lib.acquisition import POOL
 from alpt_lib.config import checked_dataclass
 from alpt_lib.errors import DataError, unknown
 from alpt_lib.files import hash_files, home, whole_file, write_whole
-from alpt_lib.metrics import accuracy_rows, rare
+from alpt_lib.metrics import COLUMNS, Groups, accuracy_rows, rare
 from alpt_lib.pool import Pool
 from alpt_lib.tables import read_table
 
@@ -91,6 +91,7 @@ class Dataset:
         self.eval_splits = description.eval_splits or sorted(set(frame["split"]) - {POOL})
         self.n_rows = len(frame)
         self._rows: dict[str, pd.DataFrame] = {}
+        self._labels: dict[str, np.ndarray] = {}
         # of each split, its rows' positions in the manifest
         self._positions: dict[str, np.ndarray] = {}
         for split in (POOL, *self.eval_splits):
@@ -161,8 +162,10 @@ class Dataset:
 
     def labels(self, split: str) -> np.ndarray:
         """(n,) int64 class numbers."""
-        codes = pd.Categorical(self.rows(split)["label"], categories=self.classes).codes
-        return codes.astype(np.int64)
+        if split not in self._labels:
+            codes = pd.Categorical(self.rows(split)["label"], categories=self.classes).codes
+            self._labels[split] = codes.astype(np.int64)
+        return self._labels[split]
 
     def evaluate(self, predict_probs: Callable[[str], np.ndarray]) -> list[dict[str, Any]]:
         """Metric rows: all accuracies on all evaluation splits.
@@ -170,18 +173,29 @@ class Dataset:
         Args:
             predict_probs: split to (n, n_classes) probabilities.
         """
-        tables = []
+        records = []
         for split in self.eval_splits:
-            table = accuracy_rows(
+            rows = accuracy_rows(
                 predict_probs(split).argmax(axis=1) == self.labels(split),
-                self.rows(split),
-                subgroup=self.subgroup(split),
+                **self._groups[split],
                 minority=self.minority,
-                percentile_over=self.description.percentile_over,
                 train_weights=self.pool_shares,
             )
-            tables.append(table.assign(split=split))
-        return pd.concat(tables).to_dict("records")
+            records += [{**dict(zip(COLUMNS, row, strict=True)), "split": split} for row in rows]
+        return records
+
+    @cached_property
+    def _groups(self) -> dict[str, dict[str, Any]]:
+        """Of each evaluation split, how its examples are grouped in metrics."""
+        over = self.description.percentile_over
+        return {
+            split: {
+                "labels": Groups(self.rows(split)["label"]),
+                "subgroups": Groups(self.subgroup(split)),
+                "percentile_over": (over, Groups(self.rows(split)[over])) if over else None,
+            }
+            for split in self.eval_splits
+        }
 
     def pool(self) -> Pool:
         """The pool, with nothing in it labelled yet."""

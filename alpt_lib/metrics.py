@@ -6,57 +6,76 @@ import pandas as pd
 COLUMNS = ["metric", "subgroup", "value", "n_examples"]
 
 
+class Groups:
+    """Which group each example belongs to: sorted once, for all evaluations of a split.
+
+    Args:
+        values: (n,) the group of each example.
+    """
+
+    def __init__(self, values: np.ndarray | pd.Series):
+        codes, names = pd.factorize(np.asarray(values), sort=True)
+        self.names = [str(name) for name in names]
+        # a value that is missing has code -1: it belongs to no group
+        self.codes = codes + 1
+        self.sizes = np.bincount(self.codes, minlength=len(names) + 1)[1:]
+
+    def means(self, values: np.ndarray) -> np.ndarray:
+        """(n_groups,) mean of each group's values."""
+        sums = np.bincount(self.codes, weights=values, minlength=len(self.names) + 1)
+        return sums[1:] / self.sizes
+
+
 def accuracy_rows(
     correct: np.ndarray,
-    frame: pd.DataFrame,
     *,
-    subgroup: np.ndarray,
+    labels: Groups,
+    subgroups: Groups,
     minority: list[str],
-    percentile_over: str | None = None,
+    percentile_over: tuple[str, Groups] | None = None,
     train_weights: pd.Series | None = None,
-) -> pd.DataFrame:
+) -> list[tuple[str, str, float, int]]:
     """Every accuracy of one evaluation, one number a row.
 
     Args:
         correct: (n,) bool, prediction equals label.
-        frame: (n, ...) manifest rows of the split, with `label` and attributes.
-        subgroup: (n,) str, the subgroup of each row.
+        labels, subgroups: of each example.
         minority: the subgroups averaged (unweighted) in `accuracy_minority`; empty ones: NaN.
-        percentile_over: attribute such as `reviewer`; adds its mean and 10th percentile over
-            values (`accuracy_reviewer_mean`, `accuracy_reviewer_p10`, paper section 5.1).
+        percentile_over: an attribute such as `reviewer` and its values; adds its mean and 10th
+            percentile over values (`accuracy_reviewer_mean`, `accuracy_reviewer_p10`, paper
+            section 5.1).
         train_weights: (n_subgroups,) pool share of each subgroup; adds `accuracy_train_weighted`
             (paper, Fig. 7).
     Returns:
-        columns metric, subgroup ("all" or its name), value in [0, 1] or NaN, n_examples.
+        COLUMNS: metric, subgroup ("all" or its name), value in [0, 1] or NaN, n_examples.
     """
-    is_correct = pd.Series(np.asarray(correct, dtype=float))
+    is_correct = np.asarray(correct, dtype=float)
     n = len(is_correct)
-    by_class = is_correct.groupby(frame["label"].to_numpy()).mean()
-    by_subgroup = is_correct.groupby(np.asarray(subgroup)).agg(["mean", "size"])
+    means = subgroups.means(is_correct)
     rows = [("accuracy", "all", is_correct.mean(), n)]
-    rows.append(("accuracy_class_balanced", "all", by_class.mean(), n))
-    if len(by_subgroup) > 1:
-        rows.append(("accuracy_worst_group", "all", by_subgroup["mean"].min(), n))
-        for name, row in by_subgroup.iterrows():
-            rows.append(("accuracy", str(name), row["mean"], int(row["size"])))
+    rows.append(("accuracy_class_balanced", "all", labels.means(is_correct).mean(), n))
+    if len(means) > 1:
+        rows.append(("accuracy_worst_group", "all", means.min(), n))
+        for name, mean, size in zip(subgroups.names, means, subgroups.sizes, strict=True):
+            rows.append(("accuracy", name, mean, int(size)))
     if minority:
-        of_minority = by_subgroup.reindex(minority)
-        mean = of_minority["mean"].mean(skipna=False)
-        rows.append(("accuracy_minority", "all", mean, int(of_minority["size"].sum())))
-    if train_weights is not None and len(by_subgroup) > 1:
-        value = _weighted(by_subgroup["mean"], train_weights)
-        rows.append(("accuracy_train_weighted", "all", value, n))
+        of_name = dict(zip(subgroups.names, zip(means, subgroups.sizes, strict=True), strict=True))
+        rare_ones = [of_name.get(name, (np.nan, 0)) for name in minority]
+        mean = np.mean([mean for mean, _ in rare_ones])
+        rows.append(("accuracy_minority", "all", mean, int(sum(size for _, size in rare_ones))))
+    if train_weights is not None and len(means) > 1:
+        weights = train_weights.reindex(subgroups.names).fillna(0).to_numpy()
+        rows.append(("accuracy_train_weighted", "all", _weighted(means, weights), n))
     if percentile_over:
-        by_value = is_correct.groupby(frame[percentile_over].to_numpy()).mean()
-        tenth = np.percentile(by_value, 10)
-        rows.append((f"accuracy_{percentile_over}_mean", "all", by_value.mean(), n))
-        rows.append((f"accuracy_{percentile_over}_p10", "all", tenth, n))
-    return pd.DataFrame(rows, columns=COLUMNS)
+        attribute, values = percentile_over
+        by_value = values.means(is_correct)
+        rows.append((f"accuracy_{attribute}_mean", "all", by_value.mean(), n))
+        rows.append((f"accuracy_{attribute}_p10", "all", np.percentile(by_value, 10), n))
+    return [(metric, name, float(value), size) for metric, name, value, size in rows]
 
 
-def _weighted(means: pd.Series, weights: pd.Series) -> float:
+def _weighted(means: np.ndarray, weights: np.ndarray) -> float:
     """NaN where the pool has none of these subgroups (Camelyon's unseen hospital)."""
-    weights = weights.reindex(means.index).fillna(0)
     total = weights.sum()
     return (means * weights).sum() / total if total else np.nan
 

@@ -16,7 +16,7 @@ from alpt_lib.config import RunConfig, input_size
 from alpt_lib.datasets import Dataset, subgroup_names
 from alpt_lib.files import cache_folder, hashed, made_once, new_array
 from alpt_lib.loop import Learner, Round
-from alpt_lib.metrics import accuracy_rows
+from alpt_lib.metrics import COLUMNS, Groups, accuracy_rows
 
 # the same sums, so the same tables, wherever it is called
 one_thread = threadpool_limits.wrap(limits=1)
@@ -72,14 +72,15 @@ class Probed:
             correct[test] = linear_probe(
                 features[train], self.groups[train], features[test], self.groups[test]
             )
-        table = accuracy_rows(
+        rows = accuracy_rows(
             correct[self.rows],
-            self.data.rows(self.split).iloc[self.rows].reset_index(drop=True),
-            subgroup=self.groups[self.rows],
+            labels=Groups(self.data.rows(self.split)["label"].iloc[self.rows]),
+            subgroups=Groups(self.groups[self.rows]),
             minority=[],
             train_weights=self.data.pool_shares,
         )
-        return table.assign(split=self.split, metric="probe_" + table["metric"]).to_dict("records")
+        records = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        return [{**r, "metric": f"probe_{r['metric']}", "split": self.split} for r in records]
 
 
 def balanced_rows(groups: np.ndarray, per_group: int, rng: np.random.Generator) -> np.ndarray:

@@ -2,16 +2,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alpt_lib.metrics import accuracy_rows, label_savings, labels_to_reach, rare, upsampling
+from alpt_lib.metrics import (
+    COLUMNS,
+    Groups,
+    accuracy_rows,
+    label_savings,
+    labels_to_reach,
+    rare,
+    upsampling,
+)
 
 # landbird/land: 3 of 4 right; landbird/water: 0 of 2; waterbird/water: 2 of 2
 CORRECT = np.array([1, 1, 1, 0, 0, 0, 1, 1], dtype=bool)
-FRAME = pd.DataFrame({"label": ["landbird"] * 6 + ["waterbird"] * 2, "reviewer": list("aabbccdd")})
-SUBGROUP = np.array(["ll"] * 4 + ["lw"] * 2 + ["ww"] * 2, dtype=object)
+LABELS = Groups(np.array(["landbird"] * 6 + ["waterbird"] * 2, dtype=object))
+SUBGROUPS = Groups(np.array(["ll"] * 4 + ["lw"] * 2 + ["ww"] * 2, dtype=object))
+REVIEWERS = ("reviewer", Groups(pd.Series(list("aabbccdd"))))
 
 
 def value(metric, subgroup="all", **options):
-    rows = accuracy_rows(CORRECT, FRAME, subgroup=SUBGROUP, **{"minority": ["lw"], **options})
+    given = {"labels": LABELS, "subgroups": SUBGROUPS, "minority": ["lw"], **options}
+    rows = pd.DataFrame(accuracy_rows(CORRECT, **given), columns=COLUMNS)
     return rows[(rows.metric == metric) & (rows.subgroup == subgroup)].value.item()
 
 
@@ -31,8 +41,8 @@ def test_train_weighted_accuracy_uses_the_pool_shares():
 def test_reviewer_percentile_is_over_per_reviewer_accuracies():
     # reviewers a 2/2, b 1/2, c 0/2, d 2/2: sorted 0, .5, 1, 1; the 10th percentile is 0.3 of the
     # way from 0 to .5
-    assert value("accuracy_reviewer_mean", percentile_over="reviewer") == 2.5 / 4
-    assert value("accuracy_reviewer_p10", percentile_over="reviewer") == pytest.approx(0.15)
+    assert value("accuracy_reviewer_mean", percentile_over=REVIEWERS) == 2.5 / 4
+    assert value("accuracy_reviewer_p10", percentile_over=REVIEWERS) == pytest.approx(0.15)
 
 
 def test_an_average_over_what_is_not_there_is_nan_not_zero():
