@@ -91,7 +91,9 @@ class Dataset:
         self.eval_splits = description.eval_splits or sorted(set(frame["split"]) - {POOL})
         self.n_rows = len(frame)
         self._rows: dict[str, pd.DataFrame] = {}
+        # computed when they are first asked for
         self._labels: dict[str, np.ndarray] = {}
+        self._subgroups: dict[str, np.ndarray] = {}
         # of each split, its rows' positions in the manifest
         self._positions: dict[str, np.ndarray] = {}
         for split in (POOL, *self.eval_splits):
@@ -203,10 +205,13 @@ class Dataset:
 
     def subgroup(self, split: str) -> np.ndarray:
         """(n,) str subgroup names such as `landbird/water`; "all" where no columns are named."""
-        columns = self.description.subgroups
-        if not columns:
-            return np.full(len(self.rows(split)), "all", dtype=object)
-        return subgroup_names(self.rows(split), columns).to_numpy(dtype=object)
+        if split not in self._subgroups:
+            columns = self.description.subgroups
+            names = np.full(len(self.rows(split)), "all", dtype=object)
+            if columns:
+                names = subgroup_names(self.rows(split), columns).to_numpy(dtype=object)
+            self._subgroups[split] = names
+        return self._subgroups[split]
 
     def attributes(self, split: str) -> pd.DataFrame:
         """(n, n_attributes) the label and every column that the model never sees."""
