@@ -219,7 +219,9 @@ def _say_claims(preset: str, output: Path) -> None:
     from companion.report.reference import compare, in_one_line, read_reference
 
     if preset == "smoke":
-        _say("the smoke preset only tries whether everything runs: its claims are too small to judge")
+        _say(
+            "the smoke preset only tries whether everything runs: its claims are too small to judge"
+        )
         return
     comparison = compare(collect_claims(output), read_reference(output.name))
     # coloured, so that its control characters are its own
@@ -254,6 +256,8 @@ class Command:
     does: str
     action: Callable[[argparse.Namespace], int]
     options: list[Option]
+    # whether it takes --quiet or --verbose
+    is_loud: bool = False
 
 
 def _option(*flags: str, **settings: Any) -> Option:
@@ -311,18 +315,19 @@ COMMANDS: dict[str, dict[str, Command]] = {
             run,
             [
                 *PLAN,
-                *LOUDNESS,
                 _option(
                     "--dry-run",
                     action="store_true",
                     help="say what would run, how long, how much disk",
                 ),
             ],
+            is_loud=True,
         ),
         "execute": Command(
             "do the runs that no other process is doing, draw nothing",
             execute_runs,
-            [*PLAN, *LOUDNESS, _option("--plan", choices=["-"], help=argparse.SUPPRESS)],
+            [*PLAN, _option("--plan", choices=["-"], help=argparse.SUPPRESS)],
+            is_loud=True,
         ),
     },
     "look": {
@@ -461,7 +466,9 @@ def read_arguments(arguments: list[str] | None) -> argparse.Namespace:
         parser.error(unknown("command", words[0], known))
     options, others = parser.parse_known_args(words)
     if others:
-        flags = [flag for given, _ in known[options.command].options for flag in given]
+        command = known[options.command]
+        offered = [*command.options, *(LOUDNESS if command.is_loud else [])]
+        flags = [flag for given, _ in offered for flag in given]
         parser.error(unknown("option", others[0], flags))
     return options
 
@@ -486,10 +493,12 @@ def _parser(known: dict[str, Command]) -> Parser:
         about = f"{command.does[0].upper()}{command.does[1:]}."
         of_command = added.add_parser(name, description=about)
         of_command.set_defaults(action=command.action)
-        loudness = of_command.add_mutually_exclusive_group()
         for flags, settings in command.options:
-            is_loudness = (flags, settings) in LOUDNESS
-            (loudness if is_loudness else of_command).add_argument(*flags, **settings)
+            of_command.add_argument(*flags, **settings)
+        if command.is_loud:
+            loudness = of_command.add_mutually_exclusive_group()
+            for flags, settings in LOUDNESS:
+                loudness.add_argument(*flags, **settings)
     return parser
 
 

@@ -19,7 +19,7 @@ COLUMNS = ["reference", "reference_low", "reference_high"]
 def read_reference(name: str) -> pd.DataFrame:
     """The claims of a committed result, such as "mini"; no rows where none can be read."""
     try:
-        return pd.read_csv(REFERENCE / name / "claims.csv")
+        return pd.read_csv(REFERENCE / name / "claims.csv", dtype=dict.fromkeys(CLAIM, str))
     except (OSError, ValueError):
         return pd.DataFrame()
 
@@ -39,7 +39,7 @@ def compare(claims: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
         reference = pd.DataFrame(columns=[*CLAIM, *ESTIMATE])
     theirs = reference[[*CLAIM, *ESTIMATE]].drop_duplicates(CLAIM)
     theirs = theirs.rename(columns=dict(zip(ESTIMATE, COLUMNS, strict=True)))
-    theirs[COLUMNS] = theirs[COLUMNS].apply(pd.to_numeric, errors="coerce")
+    theirs[COLUMNS] = theirs[COLUMNS].apply(pd.to_numeric, errors="coerce").astype(float)
     table = claims.merge(theirs, on=CLAIM, how="left")
     is_known = table[["ci_low", "ci_high", *COLUMNS[1:]]].notna().all(axis=1)
     overlaps = table["ci_low"] <= table["reference_high"]

@@ -1,4 +1,4 @@
-"""Notebooks as their readers run them: opened in JupyterLab in a browser, Run All, nothing to stumble on."""
+"""Notebooks as their readers run them: in JupyterLab in a browser, Run All, no stumbling."""
 
 import contextlib
 import json
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from labelling.test_label_widget import CHROMIUM, browser_page, jupyter_lab, menu
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from companion import notebook_text
-from tests.test_label_widget import CHROMIUM, browser_page, jupyter_lab, menu
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found")]
 
@@ -53,7 +53,7 @@ def address(tmp_path_factory, birds_folder):
 
 
 def run_all(page, file: Path) -> list[dict]:
-    """Run All, until every code cell is done or one has failed; the code cells as they were saved."""
+    """Run All until every code cell is done or one has failed; the code cells as saved."""
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
     menu(page, "Run", "Run All Cells")
     deadline = time.monotonic() + WITHIN

@@ -1,0 +1,286 @@
+"""Notebooks as files and pages: what they say of themselves, how they are executed and shown."""
+
+import base64
+import io
+import json
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from bs4 import BeautifulSoup
+from PIL import Image
+
+from alpt_lib.errors import ConfigError
+from companion import notebook_text
+from companion.report import reference, render, shrink
+from companion.report.claims import VERDICTS
+from companion.report.gallery import write_gallery
+
+FAILS = """
+raise ValueError("first line\\nthe line that says it")
+"""
+CLAIM = ("markdown", "# A heading\n\n**The claim.** Asking *helps* <here>.\n\nMore.", [])
+PARAMETERS = (
+    "code",
+    'preset = "mini"\nseeds = [1]\nworkers = 0\noutput = "figures/custom"\nprotocol = {}',
+    ["parameters"],
+)
+
+
+def notebook(*cells: tuple[str, str, list[str]]) -> str:
+    contents = []
+    for i, (kind, source, tags) in enumerate(cells):
+        cell = {"cell_type": kind, "id": f"cell{i}", "metadata": {"tags": tags}, "source": source}
+        contents.append(cell)
+        if kind == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    metadata = {"kernelspec": kernel}
+    content = {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": contents}
+    return json.dumps(content)
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    """A folder with two notebooks, of which 02 fails, in place of the real ones."""
+    works = notebook(CLAIM, PARAMETERS, ("code", "print(seeds, output)", []))
+    (tmp_path / "01_works.ipynb").write_text(works)
+    (tmp_path / "02_fails.ipynb").write_text(notebook(CLAIM, PARAMETERS, ("code", FAILS, [])))
+    (tmp_path / "presets" / "smoke").mkdir(parents=True)
+    (tmp_path / "presets" / "smoke.yaml").write_text("preset: smoke\nseeds: [7]\n")
+    (tmp_path / "presets" / "smoke" / "02_fails.yaml").write_text("seeds: [8]\n")
+    monkeypatch.setattr(notebook_text, "NOTEBOOKS", tmp_path)
+    return tmp_path
+
+
+def test_numbers_and_names_select_notebooks(notebooks):
+    assert notebook_text.select(None) == ["01_works", "02_fails"]
+    assert notebook_text.select("02_fails, 01") == ["01_works", "02_fails"]
+
+
+@pytest.mark.parametrize("only", ["03", "1", "works", ",", ""])
+def test_an_unknown_notebook_is_refused_with_all_that_there_are(notebooks, only):
+    with pytest.raises(ConfigError, match=r"01_works, 02_fails"):
+        notebook_text.select(only)
+
+
+def test_a_preset_changes_all_notebooks_its_file_for_one_that_one_a_change_adds_to_a_mapping(
+    notebooks,
+):
+    names = ["01_works", "02_fails"]
+    assert notebook_text.overrides(names, "smoke", {}) == {
+        "01_works": {"preset": "smoke", "seeds": [7]},
+        "02_fails": {"preset": "smoke", "seeds": [8]},
+    }
+    preset = "preset: smoke\nprotocol: {budget: 20, query_batch_size: 10}\n"
+    (notebooks / "presets" / "smoke.yaml").write_text(preset)
+    given = notebook_text.overrides(names, "smoke", {"protocol": {"budget": 30}, "seeds": [9]})
+    changed = {"protocol": {"budget": 30, "query_batch_size": 10}, "seeds": [9]}
+    assert given["01_works"] == {"preset": "smoke", **changed}
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "said"),
+    [("tiny", {}, "smoke, mini, paper"), ("smoke", {"sedes": [1]}, "did you mean 'seeds'")],
+)
+def test_an_unknown_preset_or_parameter_is_refused(notebooks, preset, changes, said):
+    with pytest.raises(ConfigError, match=said):
+        notebook_text.overrides(["01_works"], preset, changes)
+
+
+def test_a_failing_notebook_is_one_line_and_the_others_are_rendered(notebooks, home):
+    output = home / "figures" / "smoke"
+    (output / "02_fails").mkdir(parents=True)
+    (output / "02_fails" / "old.png").touch()
+    faults = render.render({"01_works": {"seeds": [7]}, "02_fails": {}}, output, workers=2)
+    assert faults == {"02_fails": "ValueError: the line that says it"}
+    assert "[7] figures/smoke" in (output / "01_works" / "01_works.html").read_text()
+    assert not (output / "02_fails" / "02_fails.html").exists()
+    assert not (output / "02_fails" / "old.png").exists()
+    assert "papermill" not in (output / "01_works" / "01_works.ipynb").read_text()
+    page = write_gallery(["01_works", "02_fails"], "smoke", output, "").read_text()
+    assert page.count("did not finish") == 1
+
+
+def test_a_notebook_that_a_full_disk_cut_off_is_one_line(tmp_path):
+    (tmp_path / "cut.ipynb").write_text('{"cells": [{"outp')
+    said = render.what_went_wrong(tmp_path / "cut.ipynb", "x\nNo space left on device")
+    assert said == "No space left on device"
+
+
+def write_claims(folder, *rows: tuple) -> None:
+    folder.mkdir(parents=True)
+    columns = ["claim", "source", "paper", "ours", "ci_low", "ci_high", "n_seeds", "verdict"]
+    pd.DataFrame(rows, columns=columns).to_csv(folder / "claims.csv", index=False)
+
+
+def test_the_gallery_shows_claims_figures_and_links_and_needs_nothing_from_elsewhere(
+    notebooks, home
+):
+    output = home / "figures" / "smoke"
+    folder = output / "01_works"
+    ours = ("Birds < trees", "Fig. 1", 0.11, 0.123456, 0.1, None, 5, "right direction")
+    write_claims(folder, ours)
+    (folder / "01_works.html").write_text("<html></html>")
+    plt.figure(figsize=(3, 2)).savefig(folder / "two_words.png", dpi=100)
+    page = write_gallery(["01_works"], "smoke", output, "").read_text()
+    for piece in (
+        "Birds &lt; trees",
+        "0.123",
+        "0.100 to –",
+        "right direction",
+        "Asking <em>helps</em>",
+        'src="01_works/two_words.png"',
+        'width="300" height="200"',
+        'href="01_works/01_works.html"',
+        "prefers-color-scheme: dark",
+        "width=device-width",
+    ):
+        assert piece in page
+    assert "http" not in page
+    assert "<script" not in page
+    assert "Birds < trees" in (output / "claims.csv").read_text()
+
+
+def test_the_page_shows_every_verdict_with_its_sign_and_what_the_reference_says(
+    notebooks, home, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
+    output = home / "figures" / "mini"
+    rows = [(f"c{i}", "s", None, -0.5, -1, 1, 5, verdict) for i, verdict in enumerate(VERDICTS)]
+    write_claims(output / "01_works", *rows)
+    page = write_gallery(["01_works"], "mini", output, "mini").read_text()
+    for verdict, shown in VERDICTS.items():
+        assert f'<td class="v {verdict}">{shown.sign} {verdict}</td>' in page
+    assert "−0.500" in page
+    assert "no reference to compare with" in page
+    theirs = pd.read_csv(output / "claims.csv").assign(ours=2.5, ci_low=2.0, ci_high=3.0)
+    theirs.loc[0, "ci_low"] = 0.5
+    (tmp_path / "reference" / "mini").mkdir(parents=True)
+    theirs.to_csv(tmp_path / "reference" / "mini" / "claims.csv", index=False)
+    page = write_gallery(["01_works"], "mini", output, "mini").read_text()
+    assert "1 of 5 agree with the reference" in page
+    assert "2.500, 0.500 to 3.000: agrees" in page
+    assert page.count(": differs") == 4
+
+
+def noise(size: int) -> bytes:
+    target = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (size, size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(target, "png", pnginfo=None)
+    return target.getvalue()
+
+
+def test_of_a_widget_its_still_picture_is_kept_and_a_progress_bar_goes(tmp_path):
+    view = {render.WIDGET: {"model_id": "1"}, "text/plain": "a bar"}
+    picture = {"image/png": base64.b64encode(noise(8)).decode()}
+    shown = [view, {**view, **picture}, {**view, "text/html": "<table></table>"}]
+    outputs = [{"output_type": "display_data", "metadata": {}, "data": data} for data in shown]
+    file = tmp_path / "a.ipynb"
+    cells = [{"metadata": {}, "outputs": outputs}]
+    file.write_text(json.dumps({"metadata": {"widgets": {}}, "cells": cells}))
+    render.clean_notebook(file)
+    still, table = json.loads(file.read_text())["cells"][0]["outputs"]
+    assert set(still["data"]) == {"image/png", "text/plain"}
+    assert table["data"] == {"text/html": ["<table></table>"], "text/plain": ["a bar"]}
+
+
+SHOWS = """
+import pandas as pd
+from IPython.display import display
+display(pd.DataFrame({"a": [1]}).style.hide(axis="index"), pd.DataFrame({"a": [2]}).style, object())
+"""
+
+
+def test_the_same_notebook_rendered_twice_gives_the_same_files_tables_included(notebooks, home):
+    shows = notebook(CLAIM, PARAMETERS, ("code", SHOWS, []))
+    (notebooks / "01_works.ipynb").write_text(shows)
+    folder = home / "figures" / "custom"
+    twice = []
+    for _ in range(2):
+        assert render.render({"01_works": {"seeds": [5]}}, folder, 1) == {}
+        files = (folder / "01_works" / f"01_works.{kind}" for kind in ("ipynb", "html"))
+        twice.append([file.read_text() for file in files])
+    assert twice[0] == twice[1]
+    assert re.search(r"T_\d+_0_row0_col0", twice[0][0])
+    assert re.search(r"T_\d+_1_row0_col0", twice[0][0])
+
+
+DRAWS = """
+import matplotlib.pyplot as plt
+from pathlib import Path
+figure, ax = plt.subplots(num="drawn", figsize=(2, 2))
+Path("{folder}").mkdir(parents=True, exist_ok=True)
+class study:
+    def save(figure, name):
+        for suffix in ("png", "svg"):
+            figure.savefig(f"{folder}/{{name}}.{{suffix}}")
+study.save(figure, "two_words")
+"""
+
+
+@pytest.fixture
+def drawn(notebooks, home):
+    """Two notebooks that draw and caption a figure, rendered, with the page of all figures."""
+    folder = home / "figures" / "smoke"
+    words = "# Heading: more\n\n**The claim.** It holds (paper, section 5.1,\nFig. 2).\n\nMore."
+    caption = 'Prose.\n\n**Figure.** What *every* seed\ngives, "5 < 6".\n\nMore prose.'
+    for name in ("01_works", "02_fails"):
+        draws = DRAWS.format(folder=folder / name)
+        cells = [("markdown", words, []), PARAMETERS, ("markdown", caption, [])]
+        (notebooks / f"{name}.ipynb").write_text(notebook(*cells, ("code", draws, [])))
+    assert render.render({"01_works": {}, "02_fails": {}}, folder, workers=1) == {}
+    write_gallery(["01_works", "02_fails"], "smoke", folder, "")
+    return folder
+
+
+def test_a_figure_is_stored_once_and_its_caption_goes_wherever_it_goes(drawn):
+    assert notebook_text.captions("01_works") == {"two_words": 'What *every* seed gives, "5 < 6".'}
+    assert notebook_text.paper_source("01_works") == "section 5.1, Fig. 2"
+    page = (drawn / "index.html").read_text()
+    reader = (drawn / "01_works" / "01_works.html").read_text()
+    assert "What <em>every</em> seed gives" in page
+    for text in (page, reader):
+        assert BeautifulSoup(text, "html.parser").img["alt"] == 'What every seed gives, "5 < 6".'
+    images = BeautifulSoup(reader, "html.parser").find_all("img")
+    assert [image["src"] for image in images] == ["two_words.png"]
+    assert "data:image/png" not in reader
+    with Image.open(drawn / "01_works" / "two_words.png") as image:
+        assert image.mode == "P"
+
+
+def test_pages_lead_to_their_neighbours_however_often_they_are_linked(drawn):
+    write_gallery(["01_works"], "smoke", drawn, "")
+    links = {"01_works": '../02_fails/02_fails.html" rel="next"'}
+    links["02_fails"] = '../01_works/01_works.html" rel="prev"'
+    for name, link in links.items():
+        text = (drawn / name / f"{name}.html").read_text()
+        assert text.count(link) == text.count('href="../index.html"') == 2  # above and below
+    assert (drawn / "data_dictionary.csv").exists()
+
+
+def test_pictures_keep_size_and_flat_colours_in_fewer_bytes():
+    figure, ax = plt.subplots()
+    ax.bar([0], [1], color="#d55e00")
+    before = io.BytesIO()
+    figure.savefig(before, format="png")
+    plt.close(figure)
+    after = shrink.shrink_png(before.getvalue())
+    contents = (before.getvalue(), after)
+    pictures = [Image.open(io.BytesIO(content)).convert("RGB") for content in contents]
+    one, other = (np.asarray(picture).astype(int) for picture in pictures)
+    assert len(after) < len(before.getvalue())
+    assert np.abs(one - other).max() <= 40
+    flat = [(pixels == [0xD5, 0x5E, 0x00]).all(axis=2).sum() for pixels in (one, other)]
+    assert flat[0] == flat[1]
+    assert shrink.shrink_png(after) == after
+
+
+def test_svg_keeps_its_text_and_its_pictures_take_fewer_bytes():
+    encoded = base64.b64encode(noise(64)).decode()
+    svg = f'<svg><text>round 1</text><image xlink:href="data:image/png;base64,{encoded}"/></svg>'
+    small = shrink.shrink_svg(svg)
+    assert "<text>round 1</text>" in small
+    assert len(small) < 0.7 * len(svg)
