@@ -1,6 +1,8 @@
+from collections import Counter
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alpt_lib.pool import Pool
@@ -12,15 +14,22 @@ def seed_set(size, how, seed=0):
     return Pool(LABELS, 2).seed_set(size, how, np.random.default_rng(seed))
 
 
-@given(st.permutations(range(12)), st.integers(1, 5))
-def test_labelled_and_unlabelled_always_partition_the_rows(order, batch):
-    pool = Pool(LABELS, 2)
-    for start in range(0, 12, batch):
-        pool.acquire(np.array(order[start : start + batch]))
-        assert sorted([*pool.labelled, *pool.unlabelled]) == list(range(12))
-        assert len(pool) == len(pool.labelled)
-    assert pool.labelled.tolist() == order
-    assert len(pool.unlabelled) == 0
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(st.data())
+def test_a_pool_takes_rows_that_are_new_and_refuses_all_others_unchanged(data):
+    n = data.draw(st.integers(1, 15))
+    pool = Pool(np.zeros(n, dtype=int), 1)
+    bought = []
+    for batch in data.draw(st.lists(st.lists(st.integers(-2, n + 1), max_size=4), max_size=8)):
+        if set(batch) <= set(range(n)) - set(bought) and len(set(batch)) == len(batch):
+            pool.acquire(np.array(batch))
+            bought += batch
+        else:
+            with pytest.raises(ValueError, match=r"rows must lie in|rows queried twice"):
+                pool.acquire(np.array(batch))
+        assert pool.labelled.tolist() == bought
+        assert pool.unlabelled.tolist() == sorted(set(range(n)) - set(bought))
+        assert len(pool) == len(bought)
 
 
 @pytest.mark.parametrize(
@@ -31,12 +40,11 @@ def test_labelled_and_unlabelled_always_partition_the_rows(order, batch):
         ([4, -1], r"rows must lie in \[0, 12\); got -1 to 4"),
     ],
 )
-def test_rows_that_cannot_be_bought_are_refused_and_change_nothing(rows, said):
+def test_a_refusal_says_which_rows_and_why(rows, said):
     pool = Pool(LABELS, 2)
     pool.acquire(np.array([3]))
     with pytest.raises(ValueError, match=said):
         pool.acquire(np.array(rows))
-    assert pool.labelled.tolist() == [3]
 
 
 def test_candidates_are_what_is_not_labelled_or_a_random_part_of_it():
@@ -49,8 +57,24 @@ def test_candidates_are_what_is_not_labelled_or_a_random_part_of_it():
     assert len(set(map(tuple, parts))) > 5
 
 
-def test_a_balanced_seed_set_has_equally_many_of_each_class():
-    assert np.bincount(LABELS[seed_set(6, "balanced")]).tolist() == [3, 3]
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(
+    st.lists(st.integers(0, 3), min_size=4, max_size=60),
+    st.integers(1, 6),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_balanced_seed_set_has_distinct_rows_and_equal_classes_or_is_refused(
+    labels, per_class, seed
+):
+    pool = Pool(np.array(labels), 4)
+    counts = Counter(labels)
+    if all(counts[c] >= per_class for c in range(4)):
+        rows = pool.seed_set(4 * per_class, "balanced", np.random.default_rng(seed))
+        assert len(set(rows.tolist())) == 4 * per_class
+        assert Counter(labels[row] for row in rows) == dict.fromkeys(range(4), per_class)
+    else:
+        with pytest.raises(ValueError, match=r"class|pool"):
+            pool.seed_set(4 * per_class, "balanced", np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("how", ["balanced", "random"])
