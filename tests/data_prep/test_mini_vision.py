@@ -3,28 +3,26 @@
 import hashlib
 import json
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "data_prep"))
+from alpt_lib.files import REPOSITORY, WEIGHTS
 
-import mini_source  # noqa: E402
-import mini_vision  # noqa: E402
+sys.path.insert(0, str(REPOSITORY / "data_prep"))
+import mini_vision
+from mini import drawing, figures, mini_source
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """Two of the worlds, written twice from the same seed and once from another."""
     folders = {}
-    for name, seed in (("a", 3), ("again", 3), ("other", 4)):
+    for name, seed in (("a", "3"), ("again", "3"), ("other", "4")):
         folders[name] = tmp_path_factory.mktemp(name)
-        mini_vision.main(
-            ["--out", str(folders[name]), "--seed", str(seed), "--only", "squares_circles"]
-        )
+        options = ["--seed", seed, "--only", "squares_circles"]
+        mini_vision.main(["--out", str(folders[name]), *options])
     return folders
 
 
@@ -45,7 +43,7 @@ def test_nothing_unfinished_is_left_beside_a_world(small):
     assert [path.name for path in small["a"].iterdir()] == ["squares_circles"]
 
 
-def test_a_whole_world_is_left_alone_and_a_damaged_one_is_drawn_anew(small, capsys):
+def test_a_whole_world_is_left_alone_and_a_damaged_one_is_drawn_again(small, capsys):
     folder = small["again"] / "squares_circles"
     arguments = ["--out", str(small["again"]), "--seed", "3", "--only", "squares_circles"]
     mini_vision.main(arguments)
@@ -100,7 +98,7 @@ def test_cameras_of_the_wild_validation_are_not_among_the_pools():
 
 
 def test_tissue_is_certain_though_subtle():
-    """A hand-made feature tells the classes, so the failure case does not fail because of its labels."""
+    """A hand-made feature tells the classes: the failure case does not fail for its labels."""
     frame, images = mini_vision.camelyon(np.random.default_rng(5))
     guess = np.where(mini_vision.speck_skewness(images) < 0, "tumor", "normal")
     assert (guess == frame["label"]).mean() > 0.97
@@ -108,19 +106,10 @@ def test_tissue_is_certain_though_subtle():
 
 def test_no_class_of_a_target_world_is_a_source_class():
     source = {*mini_source.GLYPHS, *mini_source.KINDS}
-    targets = {
-        *mini_vision.BIRDS,
-        *mini_vision.ANIMALS,
-        *mini_vision.BESIDE,
-        "person",
-        "square",
-        "circle",
-        "bird",
-        *"0123456789",
-    }
-    assert not source & targets
+    targets = {*figures.BIRDS, *figures.ANIMALS, *figures.BESIDE, *"0123456789"}
+    assert not source & {*targets, "person", "square", "circle", "bird"}
     assert not set(mini_source.GLYPHS) & set("0123456789OolI|Zbq")  # nor look-alikes of digits
-    assert not set(mini_source.TEXTURES) & {"forest", "water", "temple", "flower"}
+    assert not set(drawing.TEXTURES) & {"forest", "water", "temple", "flower"}
 
 
 def test_the_source_labels_what_it_shows():
@@ -133,12 +122,9 @@ def test_the_source_labels_what_it_shows():
 
 
 def test_weights_are_those_listed():
-    folder = ROOT / "alpt_lib" / "weights"
-    listed = json.loads((folder / "weights.json").read_text())
-    files = list(folder.glob("mini-bit-*.safetensors"))
-    assert {file.name for file in files} == {
-        name for name in listed if name.startswith("mini-bit-")
-    }
+    listed = json.loads((WEIGHTS / "weights.json").read_text())
+    files = list(WEIGHTS.glob("mini-bit-*.safetensors"))
+    assert {file.name for file in files} == {name for name in listed if name.startswith("mini-bit")}
     for file in files:
         assert hashlib.sha256(file.read_bytes()).hexdigest() == listed[file.name]["sha256"]
         assert listed[file.name]["images_seen"] == listed[file.name]["of_images"]

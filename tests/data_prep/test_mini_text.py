@@ -1,4 +1,4 @@
-"""The Amazon miniature: its reviews, its source corpus, and the text model pretrained on the latter."""
+"""The Amazon miniature: its reviews, its source corpus, the text model pretrained on that."""
 
 import csv
 import hashlib
@@ -6,15 +6,19 @@ import random
 import re
 import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
-WEIGHTS = ROOT / "alpt_lib" / "weights" / "mini-roberta-m"
-sys.path.insert(0, str(ROOT / "data_prep"))
-import mini_text  # noqa: E402
+from alpt_lib.files import REPOSITORY, WEIGHTS
+
+sys.path.insert(0, str(REPOSITORY / "data_prep"))
+import mini_text
+from mini.anecdotes import source_corpus
+from mini.remarks import ASPECTS, FEELING_WORDS, LEXICON, phrase_of, remark_of, tokens
+from mini.words import CATEGORIES, NEGATIONS, TURNCOATS
+
+ROBERTA = WEIGHTS / "mini-roberta-m"
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +45,8 @@ def test_most_reviews_give_five_stars_and_every_star_can_fill_a_balanced_seed_se
 
 
 def test_categories_have_a_long_tail(rows):
-    sizes = [
-        Counter(row["category"] for row in of_split(rows, "pool"))[c] for c in mini_text.CATEGORIES
-    ]
+    categories = Counter(row["category"] for row in of_split(rows, "pool"))
+    sizes = [categories[name] for name in CATEGORIES]
     assert sizes[0] > 0.3 * 1500
     assert 20 < min(sizes) < 0.05 * 1500
 
@@ -63,10 +66,9 @@ def test_a_complete_folder_is_left_alone_and_another_seed_replaces_it(tmp_path, 
     assert (tmp_path / "amazon" / "manifest.csv").stat().st_mtime_ns == before
     assert "is complete" in capsys.readouterr().out
     mini_text.main(["--out", str(tmp_path), "--seed", "4"])
-    assert (
-        yaml.safe_load((tmp_path / "amazon" / "dataset.yaml").read_text())["generator"]["seed"] == 4
-    )
-    assert [p.name for p in tmp_path.iterdir()] == ["amazon"]
+    described = yaml.safe_load((tmp_path / "amazon" / "dataset.yaml").read_text())
+    assert described["generator"]["seed"] == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["amazon"]
 
 
 def test_the_manifest_keeps_the_contract(tmp_path):
@@ -77,44 +79,25 @@ def test_the_manifest_keeps_the_contract(tmp_path):
     assert {row["label"] for row in rows} == set(described["classes"])
 
 
-@pytest.mark.parametrize(
-    ("values", "stars"),
-    [
-        ([2, 2], "5"),
-        ([1, 1], "4"),
-        ([2, -2], "3"),
-        ([-1], "2"),
-        ([-2, -2, -1], "1"),
-        ([0, 0, 1], "3"),
-        ([2, 1], "5"),
-        ([-1, -2], "1"),
-    ],
-)
-def test_stars_follow_from_the_mean_value(values, stars):
-    assert mini_text.stars_of(values) == stars
-
-
-def test_stars_are_never_at_odds_with_the_remarks(rows):
+def test_stars_follow_from_the_mean_value_and_are_never_at_odds_with_the_remarks(rows):
+    remarks = ([2, 2], [1, 1], [2, -2], [-1], [-2, -2, -1], [0, 0, 1], [2, 1], [-1, -2])
+    assert [mini_text.stars_of(values) for values in remarks] == list("54321351")
     for row in rows:
-        mean = sum(map(int, row["remark_values"].split())) / len(row["remark_values"].split())
-        assert abs(int(row["label"]) - 3 - mean) <= 0.5
+        values = [int(value) for value in row["remark_values"].split()]
+        assert abs(int(row["label"]) - 3 - sum(values) / len(values)) <= 0.5
 
 
 def value_of_word(category, word):
-    return next(
-        v
-        for v, kinds in mini_text.LEXICON[category].items()
-        for words in kinds.values()
-        if word in words
-    )
+    values = LEXICON[category].items()
+    return next(v for v, kinds in values for words in kinds.values() if word in words)
 
 
 def test_negation_flips_the_polarity_of_the_word_it_governs():
     rng, seen = random.Random(0), 0
     for _ in range(3000):
         value = rng.choice((-1, 1))
-        phrase = mini_text.phrase_of(rng, "books", value)
-        negation = next((n for n in mini_text.NEGATIONS if phrase.startswith(n + " ")), None)
+        phrase = phrase_of(rng, "books", value)
+        negation = next((n for n in NEGATIONS if phrase.startswith(n + " ")), None)
         if negation:
             assert value_of_word("books", phrase.removeprefix(negation + " ")) * value < 0
             seen += 1
@@ -124,38 +107,38 @@ def test_negation_flips_the_polarity_of_the_word_it_governs():
 def test_turncoats_praise_one_product_and_damn_another():
     assert value_of_word("books", "unpredictable") == 1
     assert value_of_word("bicycles", "unpredictable") == -1
-    for good, bad in mini_text.TURNCOATS.values():
+    for good, bad in TURNCOATS.values():
         assert not set(good.split()) & set(bad.split())
-        assert set(good.split()) | set(bad.split()) <= set(mini_text.CATEGORIES)
+        assert set(good.split()) | set(bad.split()) <= set(CATEGORIES)
 
 
 def test_a_word_has_one_value_within_a_category():
-    for kinds_of in mini_text.LEXICON.values():
+    for kinds_of in LEXICON.values():
         words = [w for kinds in kinds_of.values() for ws in kinds.values() for w in ws]
         assert len(words) == len(set(words))
 
 
 def test_the_source_corpus_knows_no_stars_no_reviews_and_no_reviewers(rows):
-    corpus = list(mini_text.source_corpus(seed=0, n=20_000))
+    corpus = list(source_corpus(seed=0, n=20_000))
     assert not re.search(r"\d|\bstars?\b|\breview|\brating", " ".join(corpus).lower())
     assert not set(corpus) & {row["text"] for row in rows}
 
 
 def test_feelings_occur_in_the_source_only(rows):
-    feelings = {word for words in mini_text.FEELING_WORDS.values() for word in words}
-    assert not any(feelings & set(mini_text.tokens(row["text"])) for row in rows)
-    assert any(feelings & set(mini_text.tokens(text)) for text in mini_text.source_corpus(0, 10))
+    feelings = {word for words in FEELING_WORDS.values() for word in words}
+    assert not any(feelings & set(tokens(row["text"])) for row in rows)
+    assert any(feelings & set(tokens(text)) for text in source_corpus(0, 10))
 
 
 def test_the_tokenizer_knows_every_word_and_keeps_every_review_whole(rows):
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(WEIGHTS)
-    texts = [row["text"] for row in rows] + list(mini_text.source_corpus(0, 500))
+    tokenizer = AutoTokenizer.from_pretrained(ROBERTA)
+    texts = [row["text"] for row in rows] + list(source_corpus(0, 500))
     encoded = tokenizer(texts)["input_ids"]
     assert not any(tokenizer.unk_token_id in ids for ids in encoded)
     assert max(map(len, encoded)) <= mini_text.description(0)["max_tokens"]
-    assert tokenizer.convert_ids_to_tokens(encoded[0])[1:-1] == mini_text.tokens(texts[0])
+    assert tokenizer.convert_ids_to_tokens(encoded[0])[1:-1] == tokens(texts[0])
     assert tokenizer.convert_ids_to_tokens(encoded[0])[:: len(encoded[0]) - 1] == ["<s>", "</s>"]
 
 
@@ -163,10 +146,10 @@ def test_the_shipped_weights_load_and_have_the_hash_of_their_card():
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    digest = hashlib.sha256((WEIGHTS / "model.safetensors").read_bytes()).hexdigest()
-    assert digest in (WEIGHTS / "README.md").read_text()
+    digest = hashlib.sha256((ROBERTA / "model.safetensors").read_bytes()).hexdigest()
+    assert digest in (ROBERTA / "README.md").read_text()
     model, info = AutoModelForSequenceClassification.from_pretrained(
-        WEIGHTS, num_labels=5, dtype=torch.float32, output_loading_info=True
+        ROBERTA, num_labels=5, dtype=torch.float32, output_loading_info=True
     )
     assert {name.split(".")[0] for name in info["missing_keys"]} == {"classifier"}
     assert all(p.dtype == torch.float32 for p in model.parameters())
@@ -184,19 +167,16 @@ def probe(pretrained: bool, n_train: int = 300, n: int = 600) -> float:
 
     rng = random.Random(7)
     values = [rng.choice((-2, -1, 0, 1, 2)) for _ in range(n)]
-    texts = [
-        mini_text.remark_of(rng, "kitchen", v, rng.choice(mini_text.ASPECTS["kitchen"])) + "."
-        for v in values
-    ]
+    texts = [remark_of(rng, "kitchen", v, rng.choice(ASPECTS["kitchen"])) + "." for v in values]
     torch.manual_seed(0)
     model = (
-        AutoModel.from_pretrained(WEIGHTS, add_pooling_layer=False, dtype=torch.float32)
+        AutoModel.from_pretrained(ROBERTA, add_pooling_layer=False, dtype=torch.float32)
         if pretrained
         else AutoModel.from_config(
-            AutoConfig.from_pretrained(WEIGHTS), add_pooling_layer=False, dtype=torch.float32
+            AutoConfig.from_pretrained(ROBERTA), add_pooling_layer=False, dtype=torch.float32
         )
     )
-    encoded = AutoTokenizer.from_pretrained(WEIGHTS)(
+    encoded = AutoTokenizer.from_pretrained(ROBERTA)(
         texts, padding=True, return_tensors="pt", return_token_type_ids=False
     )
     with torch.no_grad():

@@ -1,21 +1,24 @@
-"""data_prep/treeperson.py on made-up folders of the exact formats: the authors' metadata, GQA's and Visual Genome's files."""
+"""Treeperson on made-up folders: the authors' metadata, GQA's and Visual Genome's files."""
 
 import io
 import json
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
 
-from alpt_lib import datasets
+from alpt_lib import datasets, inputs
+from alpt_lib.files import REPOSITORY
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "data_prep"
-sys.path.insert(0, str(SCRIPTS))
-import treeperson  # noqa: E402
+sys.path.insert(0, str(REPOSITORY / "data_prep"))
+import mini_vision
+import treeperson
+from readers import scene_graphs
 
 # (image id, y, place, split) of the made-up metadata.csv: four in train, two in val
 ROWS = [
@@ -50,60 +53,34 @@ SMALL = ["--train", "40", "--val", "8"]
 def write_images(folder: Path, ids) -> None:
     """One JPEG, many times; its red is 200."""
     folder.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (16, 16), (200, 0, 0)).save(data := io.BytesIO(), "JPEG")
+    data = io.BytesIO()
+    Image.new("RGB", (16, 16), (200, 0, 0)).save(data, "JPEG")
     for image_id in ids:
         (folder / f"{image_id}.jpg").write_bytes(data.getvalue())
 
 
 def gqa_json() -> str:
-    """As in GQA: image id -> size and objects by id, each with a name, a box and relations (that have names, too)."""
-    return json.dumps(
-        {
-            image_id: {
-                "width": 16,
-                "height": 16,
-                "objects": {
-                    str(7 * k): {
-                        "name": name,
-                        "x": 1,
-                        "y": 1,
-                        "w": 9,
-                        "h": 9,
-                        "attributes": ["green"],
-                        "relations": [{"name": "to the left of", "object": "7"}],
-                    }
-                    for k, name in enumerate(names)
-                },
-            }
-            for image_id, names in OBJECTS.items()
-        }
-    )
+    """As in GQA: image id -> its objects, of one name each, with much that is of no use here."""
+    box = {"x": 1, "y": 1, "w": 9, "h": 9}
+    more = {"attributes": ["green"], "relations": [{"name": "to the left of", "object": "7"}]}
+    scenes = {}
+    for image_id, names in OBJECTS.items():
+        objects = {str(7 * k): {"name": name, **box, **more} for k, name in enumerate(names)}
+        scenes[image_id] = {"width": 16, "height": 16, "objects": objects}
+    return json.dumps(scenes)
 
 
 def visual_genome_json() -> str:
     """As in Visual Genome: a list of images, each with objects that have several names."""
-    return json.dumps(
-        [
-            {
-                "image_id": int(image_id),
-                "image_url": "https://x/VG_100K/1.jpg",
-                "objects": [
-                    {
-                        "object_id": k,
-                        "names": ["thing", name],
-                        "synsets": ["thing.n.01"],
-                        "x": 1,
-                        "y": 1,
-                        "w": 9,
-                        "h": 9,
-                    }
-                    for k, name in enumerate(names)
-                ],
-            }
-            for image_id, names in OBJECTS.items()
-        ],
-        indent=1,
-    )
+    scenes = []
+    for image_id, names in OBJECTS.items():
+        objects = [
+            {"object_id": k, "names": ["thing", name], "synsets": ["thing.n.01"], "x": 1, "y": 1}
+            for k, name in enumerate(names)
+        ]
+        url = "https://x/VG_100K/1.jpg"
+        scenes.append({"image_id": int(image_id), "image_url": url, "objects": objects})
+    return json.dumps(scenes, indent=1)
 
 
 @pytest.fixture
@@ -112,9 +89,8 @@ def release(tmp_path) -> Path:
     root = tmp_path / "release"
     write_images(root / "images", [row[0] for row in ROWS])
     rows = [(k, f"images/{image_id}.jpg", *codes) for k, (image_id, *codes) in enumerate(ROWS, 1)]
-    pd.DataFrame(rows, columns=["img_id", "img_filename", "y", "place", "split"]).to_csv(
-        root / "metadata.csv", index=False
-    )
+    columns = ["img_id", "img_filename", "y", "place", "split"]
+    pd.DataFrame(rows, columns=columns).to_csv(root / "metadata.csv", index=False)
     return root
 
 
@@ -145,34 +121,16 @@ def run(monkeypatch, *arguments) -> str | None:
 def rebuild(
     root: Path, out: Path, *files: Path, train: int = 40, val: int = 8, seed: int = 0
 ) -> pd.DataFrame:
-    treeperson.prepare(
-        root=root, out=out, scene_graphs=list(files), train=train, val=val, seed=seed
-    )
+    sizes = {"train": train, "val": val, "seed": seed}
+    treeperson.prepare(root=root, out=out, scene_graphs=list(files), **sizes)
     return pd.read_csv(out / "manifest.csv", dtype=str)
-
-
-# --- the authors' metadata --------------------------------------------------------------------------------------------
 
 
 def test_codes_become_names_and_the_training_split_the_pool(release, tmp_path):
     treeperson.prepare(root=release, out=tmp_path / "out", allow_different=True)
     manifest = pd.read_csv(tmp_path / "out" / "manifest.csv")
-    assert manifest["label"].tolist() == [
-        "person",
-        "person",
-        "no person",
-        "no person",
-        "person",
-        "no person",
-    ]
-    assert manifest["place"].tolist() == [
-        "building",
-        "tree",
-        "tree",
-        "building",
-        "tree",
-        "building",
-    ]
+    assert manifest["label"].tolist() == [["no person", "person"][y] for _, y, _, _ in ROWS]
+    assert manifest["place"].tolist() == [["tree", "building"][place] for _, _, place, _ in ROWS]
     assert manifest["split"].tolist() == ["pool"] * 4 + ["val"] * 2
     assert manifest["path"][0] == "images/images/2360366.jpg"
 
@@ -180,7 +138,6 @@ def test_codes_become_names_and_the_training_split_the_pool(release, tmp_path):
 def test_the_folder_is_one_the_library_reads_and_names_things_as_the_miniature(release, tmp_path):
     treeperson.prepare(root=release, out=tmp_path / "out", allow_different=True)
     data = datasets.read_dataset(tmp_path / "out")
-    miniature = SCRIPTS.parent / "data" / "mini" / "treeperson"
     assert (data.name, data.eval_splits) == ("treeperson", ["val"])
     assert data.subgroup("pool").tolist() == [
         "person/building",
@@ -189,9 +146,8 @@ def test_the_folder_is_one_the_library_reads_and_names_things_as_the_miniature(r
         "no person/building",
     ]
     assert data.minority == ["no person/building", "person/tree"]
-    assert abs(data.images("val", 8)[..., 0].mean() - 200) < 3
-    if (miniature / "dataset.yaml").exists():
-        assert data.minority == datasets.read_dataset(miniature).minority
+    assert abs(inputs.images(data, "val", 8)[..., 0].mean() - 200) < 3
+    assert data.minority == mini_vision.WORLDS["treeperson"][1]["minority"]
 
 
 @pytest.mark.parametrize("folders", [("VG_100K", "VG_100K_2"), (".", "."), ("images", ".")])
@@ -202,11 +158,10 @@ def test_an_image_is_found_in_whichever_folder_holds_it(release, tmp_path, folde
     treeperson.prepare(
         root=root, out=tmp_path / "out", metadata=release / "metadata.csv", allow_different=True
     )
-    found = datasets.read_dataset(tmp_path / "out")
+    data = datasets.read_dataset(tmp_path / "out")
     for split, folder, part in (("pool", folders[0], ids[:4]), ("val", folders[1], ids[4:])):
-        assert found.rows(split)["path"].tolist() == [
-            str(Path("images", folder, f"{image_id}.jpg")) for image_id in part
-        ]
+        paths = [str(Path("images", folder, f"{image_id}.jpg")) for image_id in part]
+        assert data.rows(split)["path"].tolist() == paths
 
 
 def test_the_released_counts_are_accepted_as_they_are(release, tmp_path, capsys):
@@ -222,22 +177,16 @@ def test_the_released_counts_are_accepted_as_they_are(release, tmp_path, capsys)
     prepared = treeperson.prepare(root=release, out=tmp_path / "out", trust_images=True)
     assert prepared.different == []
     assert prepared.counts.sum(axis=1).to_dict() == {"pool": 8170, "val": 1992}
-    assert (
-        "10,162 images; the paper says 8,638, the authors' metadata.csv has 10,162"
-        in capsys.readouterr().out
-    )
+    said = "10,162 images; the paper says 8,638, the authors' metadata.csv has 10,162"
+    assert said in capsys.readouterr().out
 
 
 def test_the_real_command_line_ends_with_one_line_and_exit_code_1(release, tmp_path):
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / "treeperson.py", "--root", release, "--out", tmp_path / "out"],
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, treeperson.__file__, "--root", release, "--out", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.startswith(
-        "treeperson: 8 of 8 counts differ from the published ones: pool no person/tree: 1 instead of"
-    )
+    said = "8 of 8 counts differ from the published ones: pool no person/tree: 1 instead of"
+    assert done.stderr.startswith(f"treeperson: {said}")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
@@ -246,20 +195,14 @@ def drop_metadata(root: Path) -> None:
     (root / "metadata.csv").unlink()
 
 
-def drop_column(root: Path) -> None:
-    pd.read_csv(root / "metadata.csv").drop(columns="place").to_csv(
-        root / "metadata.csv", index=False
-    )
+def change(**columns) -> Callable[[Path], None]:
+    """Replace columns of metadata.csv; None: leave one out."""
 
+    def spoil(root: Path) -> None:
+        table = pd.read_csv(root / "metadata.csv").assign(**columns)
+        table.dropna(axis="columns", how="all").to_csv(root / "metadata.csv", index=False)
 
-def spoil_code(root: Path) -> None:
-    pd.read_csv(root / "metadata.csv").assign(split=2).to_csv(root / "metadata.csv", index=False)
-
-
-def empty_val(root: Path) -> None:
-    pd.read_csv(root / "metadata.csv").query("split == 0").to_csv(
-        root / "metadata.csv", index=False
-    )
+    return spoil
 
 
 def drop_image(root: Path) -> None:
@@ -276,13 +219,13 @@ def cut_image(root: Path) -> None:
     [
         (
             drop_metadata,
-            "metadata.csv is missing: it is utils/datasets/treeperson/metadata.csv in the authors' repository",
+            "metadata.csv is missing: it is utils/datasets/treeperson/metadata.csv in the authors'",
         ),
-        (drop_column, "column 'place' missing; it has img_id, img_filename, y, split"),
-        (spoil_code, "split must be one of 0, 1; got '2' in row 0"),
-        (empty_val, "split 'val' is empty; the release has {'pool': 4}"),
+        (change(place=None), "column 'place' missing; it has img_id, img_filename, y, split"),
+        (change(split=2), "split must be one of 0, 1; got '2' in row 0"),
+        (change(split=0), "split 'val' is empty; the release has {'pool': 6}"),
         (drop_image, "1 of 6 images missing from "),
-        (cut_image, "1 of 6 images cannot be read (truncated or no image): images/273.jpg"),
+        (cut_image, "1 of 6 images cannot be read: images/273.jpg (OSError: "),
     ],
 )
 def test_a_spoiled_release_is_refused_in_a_line_and_nothing_is_written(
@@ -296,20 +239,10 @@ def test_a_spoiled_release_is_refused_in_a_line_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
-# --- rebuilt from scene graphs ----------------------------------------------------------------------------------------
-
-
-def test_only_images_with_trees_or_buildings_but_not_both_are_chosen_and_each_is_what_its_objects_say(
-    gqa, tmp_path
-):
+def test_images_with_trees_or_buildings_but_not_both_are_chosen_as_their_objects_say(gqa, tmp_path):
     chosen = rebuild(gqa, tmp_path / "out", *gqa.glob("*.json"))
-    said = dict(
-        zip(
-            chosen["path"].map(lambda path: Path(path).stem),
-            chosen["label"] + "/" + chosen["place"],
-            strict=True,
-        )
-    )
+    ids = chosen["path"].map(lambda path: Path(path).stem)
+    said = dict(zip(ids, chosen["label"] + "/" + chosen["place"], strict=True))
     assert len(said) == len(chosen) == 48
     assert said == {image_id: TRUTH[image_id] for image_id in said}
 
@@ -317,26 +250,16 @@ def test_only_images_with_trees_or_buildings_but_not_both_are_chosen_and_each_is
 def test_classes_are_balanced_and_exactly_90_and_50_percent_are_aligned(gqa, tmp_path):
     chosen = rebuild(gqa, tmp_path / "out", *gqa.glob("*.json"))
     aligned = (chosen["label"] == "person") == (chosen["place"] == "building")
-    assert chosen.groupby("split")["label"].value_counts().to_dict() == {
-        ("pool", "no person"): 20,
-        ("pool", "person"): 20,
-        ("val", "no person"): 4,
-        ("val", "person"): 4,
-    }
-    assert aligned.groupby([chosen["split"], chosen["label"]]).mean().to_dict() == {
-        ("pool", "no person"): 0.9,
-        ("pool", "person"): 0.9,
-        ("val", "no person"): 0.5,
-        ("val", "person"): 0.5,
-    }
+    groups = aligned.groupby([chosen["split"], chosen["label"]])
+    cells = [(split, label) for split in ("pool", "val") for label in ("no person", "person")]
+    assert groups.size().to_dict() == dict(zip(cells, (20, 20, 4, 4), strict=True))
+    assert groups.mean().to_dict() == dict(zip(cells, (0.9, 0.9, 0.5, 0.5), strict=True))
 
 
 def test_the_rebuilt_folder_is_one_the_library_reads(gqa, tmp_path, monkeypatch, capsys):
     files = sorted(gqa.glob("*.json"))
-    assert (
-        run(monkeypatch, "--root", gqa, "--out", tmp_path / "out", "--scene-graphs", *files, *SMALL)
-        is None
-    )
+    options = ("--out", tmp_path / "out", "--scene-graphs", *files, *SMALL)
+    assert run(monkeypatch, "--root", gqa, *options) is None
     data = datasets.read_dataset(tmp_path / "out")
     assert (len(data.rows("pool")), len(data.rows("val"))) == (40, 8)
     assert data.description.generator == {
@@ -369,7 +292,7 @@ def test_an_image_in_two_files_has_what_either_names(tmp_path):
         ("b.json", '[{"image_id": 7, "objects": [{"names": ["tree"]}]}]'),
     ):
         (tmp_path / name).write_text(text)
-    assert treeperson.read_scenes([tmp_path / "a.json", tmp_path / "b.json"]) == {
+    assert scene_graphs.read_scenes([tmp_path / "a.json", tmp_path / "b.json"]) == {
         "7": {"person", "tree"}
     }
 
@@ -384,8 +307,8 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(gqa, tmp_pat
 
 
 def test_too_few_images_of_a_subgroup_shrink_pool_and_val_alike(gqa, tmp_path, capsys):
-    # 10 of each misaligned subgroup: a pool of 200 and a val of 40 take 10 + 10 of them, so half of each can be had;
-    # but 30 of each aligned one against 90 + 10: three tenths
+    # 10 of each misaligned subgroup: a pool of 200 and a val of 40 take 10 + 10 of them, so half of
+    # each can be had; but 30 of each aligned one against 90 + 10: three tenths
     chosen = rebuild(gqa, tmp_path / "out", *gqa.glob("*.json"), train=200, val=40)
     assert chosen["split"].value_counts().to_dict() == {"pool": 60, "val": 12}
     said = capsys.readouterr().out
@@ -402,16 +325,14 @@ def test_a_size_that_has_no_exact_shares_is_rounded_down(gqa, tmp_path, capsys):
 @pytest.mark.parametrize("text", [gqa_json(), visual_genome_json()])
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_reading_in_pieces_gives_what_reading_at_once_gives(monkeypatch, text, chunk):
-    text = text[:2000].rsplit(', "10' if text[0] == "{" else ",\n {", 1)[0] + (
-        "}" if text[0] == "{" else "]"
-    )
+    is_mapping = text[0] == "{"
+    first = text[:2000].rsplit(', "10' if is_mapping else ",\n {", 1)[0]
+    text = first + ("}" if is_mapping else "]")
     whole = json.loads(text)
-    monkeypatch.setattr(treeperson, "CHUNK", chunk)
-    pieces = list(treeperson.members(io.StringIO(text), "it"))
+    monkeypatch.setattr(scene_graphs, "CHUNK", chunk)
+    pieces = list(scene_graphs.members(io.StringIO(text), "it"))
     assert len(pieces) > 1
-    assert pieces == (
-        list(whole.items()) if isinstance(whole, dict) else [(None, scene) for scene in whole]
-    )
+    assert pieces == (list(whole.items()) if is_mapping else [(None, scene) for scene in whole])
 
 
 def cut(root: Path) -> list[Path]:
@@ -424,23 +345,15 @@ def no_json(root: Path) -> list[Path]:
     return [next((root / "images").glob("*.jpg"))]
 
 
-def other_json(root: Path) -> list[Path]:
-    (root / "coco.json").write_text('{"info": {"year": 2014}, "images": [{"id": 1}]}')
-    return [root / "coco.json"]
+def of(name: str, content: str | None) -> Callable[[Path], list[Path]]:
+    """A file of this content, or none of this name."""
 
+    def write(root: Path) -> list[Path]:
+        if content is not None:
+            (root / name).write_text(content)
+        return [root / name]
 
-def list_of_names(root: Path) -> list[Path]:
-    (root / "names.json").write_text('["tree", "person"]')
-    return [root / "names.json"]
-
-
-def empty(root: Path) -> list[Path]:
-    (root / "empty.json").write_text("{}")
-    return [root / "empty.json"]
-
-
-def missing(root: Path) -> list[Path]:
-    return [root / "objects.json"]
+    return write
 
 
 def spoiled_zip(root: Path) -> list[Path]:
@@ -450,12 +363,6 @@ def spoiled_zip(root: Path) -> list[Path]:
     content = bytearray(file.read_bytes())
     content[200:220] = bytes(20)
     file.write_bytes(content)
-    return [file]
-
-
-def few(root: Path) -> list[Path]:
-    file = root / "few.json"
-    file.write_text(json.dumps(dict(list(json.loads(gqa_json()).items())[:50])))
     return [file]
 
 
@@ -470,17 +377,17 @@ def without_images(root: Path) -> list[Path]:
         (cut, "train_sceneGraphs.json is cut off or no scene graphs, at "),
         (no_json, ".jpg is no JSON mapping or list; it begins with "),
         (
-            other_json,
-            "coco.json: info has no objects with names; --scene-graphs takes GQA's train_sceneGraphs.json",
+            of("coco.json", '{"info": {"year": 2014}, "images": [{"id": 1}]}'),
+            "coco.json: info has no objects with names; --scene-graphs takes GQA's train_sceneGrap",
         ),
-        (list_of_names, "names.json is cut off or no scene graphs, at "),
-        (empty, "no scene graphs in "),
-        (missing, "objects.json is missing; --scene-graphs takes "),
+        (of("names.json", '["tree", "person"]'), "names.json is cut off or no scene graphs, at "),
+        (of("empty.json", "{}"), "no scene graphs in "),
+        (of("objects.json", None), "objects.json is missing; --scene-graphs takes "),
         (spoiled_zip, "objects.json.zip is broken ("),
         (
-            few,
-            "--train 40 --val 8 cannot be had: eligible are 20 no person/tree, 0 no person/building, 0 person/tree, "
-            "30 person/building",
+            of("few.json", json.dumps(dict(list(json.loads(gqa_json()).items())[:50]))),
+            "--train 40 --val 8 cannot be had: eligible are 20 no person/tree, 0 no person/building"
+            ", 0 person/tree, 30 person/building",
         ),
         (without_images, "48 of 48 images missing from "),
     ],
@@ -489,9 +396,8 @@ def test_wrong_scene_graphs_are_refused_in_a_line_and_nothing_is_written(
     gqa, tmp_path, monkeypatch, spoil, said
 ):
     files = spoil(gqa)
-    line = run(
-        monkeypatch, "--root", gqa, "--out", tmp_path / "out", "--scene-graphs", *files, *SMALL
-    )
+    options = ("--out", tmp_path / "out", "--scene-graphs", *files, *SMALL)
+    line = run(monkeypatch, "--root", gqa, *options)
     assert line.startswith("treeperson: ")
     assert said in line
     assert "\n" not in line
@@ -499,20 +405,9 @@ def test_wrong_scene_graphs_are_refused_in_a_line_and_nothing_is_written(
 
 
 def test_both_ways_at_once_are_refused(gqa, tmp_path, monkeypatch):
-    line = run(
-        monkeypatch,
-        "--root",
-        gqa,
-        "--out",
-        tmp_path / "out",
-        "--metadata",
-        "m.csv",
-        "--scene-graphs",
-    )
-    assert (
-        line
-        == "treeperson: give --metadata (the authors' choice) or --scene-graphs (a new one), not both"
-    )
+    options = ("--out", tmp_path / "out", "--metadata", "m.csv", "--scene-graphs")
+    said = "give --metadata (the authors' choice) or --scene-graphs (a new one), not both"
+    assert run(monkeypatch, "--root", gqa, *options) == f"treeperson: {said}"
 
 
 @pytest.mark.parametrize(
@@ -531,10 +426,9 @@ def test_both_ways_at_once_are_refused(gqa, tmp_path, monkeypatch):
 def test_a_download_fetches_what_the_options_need(monkeypatch, tmp_path, options, files):
     fetched = []
     monkeypatch.setattr(
-        "release.fetch", lambda archives, root: fetched.extend(archive.file for archive in archives)
+        "release.command.fetch",
+        lambda archives, root: fetched.extend(archive.file for archive in archives),
     )
-    assert "is missing" in (
-        run(monkeypatch, "--download", "--root", tmp_path, "--out", tmp_path / "out", *options)
-        or ""
-    )
+    where = ("--root", tmp_path, "--out", tmp_path / "out")
+    assert "is missing" in run(monkeypatch, "--download", *where, *options)
     assert fetched == files
