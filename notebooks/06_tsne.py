@@ -101,13 +101,12 @@ plotting.show_table(table)
 # any round. One seed.
 
 # %%
-shown = list(maps.groupby("model", sort=False))
 colours = plotting.subgroup_colours(sorted(maps.subgroup.unique()))
-figure, axes = plotting.grid(1, 3.6, columns=len(shown))
+figure, axes = plotting.grid(1, 3.6, columns=maps.model.nunique())
 dot = {"s": 7, "linewidth": 0, "alpha": 0.75}
 ring = {"s": 18, "facecolor": "none", "edgecolor": "black", "linewidth": 0.7}
 labels = {"xticks": [], "yticks": [], "xlabel": "t-SNE 1", "ylabel": "t-SNE 2"}
-for ax, (model, rows) in zip(axes[0], shown, strict=True):
+for ax, (model, rows) in zip(axes[0], maps.groupby("model", sort=False), strict=True):
     for subgroup, points in rows.groupby("subgroup"):
         ax.scatter(points.x, points.y, color=colours[subgroup], label=subgroup, **dot)
     ringed = rows[rows.acquired]

@@ -14,12 +14,7 @@
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
-datasets = [
-    "waterbirds_50",
-    "waterbirds_70",
-    "waterbirds_85",
-    "waterbirds",
-]  # names, or folders that hold a manifest
+datasets = ["waterbirds_50", "waterbirds_70", "waterbirds_85", "waterbirds"]  # from least matched
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm

@@ -80,63 +80,55 @@ for i in np.flatnonzero(np.isin(digits.target, [3, 8]))[:100]:
     Image.fromarray(np.uint8(ink if i % 5 == 0 else 255 - ink)).resize((32, 32)).save(file)
 
 # %% [markdown]
-# The same as a csv, which also knows the ink; as the parquet file of a Hugging Face dataset; and a
-# few texts.
+# The same as a csv, which also knows the ink.
 
 # %%
 files = sorted((demo / "pictures").rglob("*.png"))
-table = pd.DataFrame(
-    {
-        "file": [file.relative_to(demo).as_posix() for file in files],
-        "digit": [f.parent.name for f in files],
-        "ink": ["light" if int(file.stem) % 5 == 0 else "dark" for file in files],
-    }
-)
+table = pd.DataFrame({"file": [file.relative_to(demo).as_posix() for file in files]})
+table["digit"] = [file.parent.name for file in files]
+table["ink"] = ["light" if int(file.stem) % 5 == 0 else "dark" for file in files]
 table.to_csv(demo / "pictures.csv", index=False)
 
-(demo / "hub").mkdir(exist_ok=True)
-features = {
-    "image": {"_type": "Image"},
-    "label": {"_type": "ClassLabel", "names": ["eight", "three"]},
-}
-content = pa.table(
-    {
-        "image": [{"bytes": file.read_bytes(), "path": file.name} for file in files],
-        "label": [["eight", "three"].index(file.parent.name) for file in files],
-    }
-)
-described = content.replace_schema_metadata(
-    {"huggingface": json.dumps({"info": {"features": features}})}
-)
-parquet.write_table(described, demo / "hub" / "0000.parquet")
+# %% [markdown]
+# As the parquet file of a Hugging Face dataset.
 
-words = {
-    "good": ["superb", "handy", "lovely", "solid"],
-    "bad": ["dreadful", "flimsy", "dull", "wobbly"],
-}
-reviews = [
-    (f"the {thing} is {word}", label)
-    for thing in ("kettle", "tent", "violin")
-    for label in words
-    for word in words[label]
-]
+# %%
+names = ["eight", "three"]
+pictures = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+labels = [names.index(file.parent.name) for file in files]
+features = {"image": {"_type": "Image"}, "label": {"_type": "ClassLabel", "names": names}}
+metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+content = pa.table({"image": pictures, "label": labels}).replace_schema_metadata(metadata)
+(demo / "hub").mkdir(exist_ok=True)
+parquet.write_table(content, demo / "hub" / "0000.parquet")
+
+# %% [markdown]
+# And a few texts.
+
+# %%
+words = {"good": ["superb", "handy", "lovely", "solid"]}
+words["bad"] = ["dreadful", "flimsy", "dull", "wobbly"]
+reviews = []
+for thing in ("kettle", "tent", "violin"):
+    for label in words:
+        reviews += [(f"the {thing} is {word}", label) for word in words[label]]
 pd.DataFrame(reviews, columns=["review", "verdict"]).to_parquet(demo / "reviews.parquet")
 
 # %%
+columns = {"text": "review", "label": "verdict"}
 sources = {
     "folders": your_dataset.from_folders(demo / "pictures"),
     "csv": your_dataset.from_table(demo / "pictures.csv", demo / "csv", {"label": "digit"}),
     "Hugging Face": your_dataset.from_hugging_face(demo / "hub", demo / "Hugging Face"),
-    "texts": your_dataset.from_table(
-        demo / "reviews.parquet", demo / "texts", {"text": "review", "label": "verdict"}
-    ),
+    "texts": your_dataset.from_table(demo / "reviews.parquet", demo / "texts", columns),
 }
-prepared = {
-    name: your_dataset.prepare(
-        source, demo / name, name="demo", subgroups=["label", "ink"] if name == "csv" else []
-    )
-    for name, source in sources.items()
-}
+subgroups = {"csv": ["label", "ink"]}
+prepared = {}
+for name, source in sources.items():
+    options = {"name": "demo", "subgroups": subgroups.get(name, [])}
+    prepared[name] = your_dataset.prepare(source, demo / name, **options)
+
+# %%
 expected = prepared["folders"].manifest[["label", "split"]]
 rows = []
 for name, folder in prepared.items():
