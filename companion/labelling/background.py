@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,12 +30,21 @@ class Fitted:
     rows: np.ndarray  # (n_scored,) rows of the pool, ascending
     probs: np.ndarray  # (n_scored, n_classes)
 
+    @cached_property
+    def sureness(self) -> np.ndarray:
+        """(n_scored,) probability of the class that it takes each item for."""
+        return self.probs.max(axis=1, initial=0)
+
     def predict_probs(self, split: str, rows: np.ndarray) -> np.ndarray:
         """What the network answered for these rows, all among those scored: the loop asks it."""
         return self.probs[np.searchsorted(self.rows, rows)]
 
     def features(self, split: str, rows: np.ndarray) -> np.ndarray:
         raise NotImplementedError("a session keeps probabilities only")
+
+
+# chance asks nothing of a model
+NOBODY = Fitted(0, 0, 0, 0.0, None, np.empty(0, dtype=np.int64), np.empty((0, 0)))
 
 
 @dataclass(frozen=True)

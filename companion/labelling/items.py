@@ -1,16 +1,14 @@
-"""What a person is to label: a folder of images, or a table of texts or image paths.
+"""Items that a person is to label, as a dataset whose pool they are.
 
-An item is known by its id: an image by its path relative to the folder (in a table: by the path
-written there), a text by the column `id` or, without one, by its row number from 0. Items whose
-content occurs before (the same bytes, the same text) are copies: the first stands for them, they
-are neither asked for nor trained on. Nothing is decoded on opening.
+Items whose content occurs before (the same bytes, the same text) are copies: the first stands for
+them, they are neither asked for nor trained on. Nothing is decoded on opening.
 """
 
 import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -18,15 +16,12 @@ import numpy as np
 import pandas as pd
 
 from alpt_lib.datasets import POOL, Dataset, Description
-from alpt_lib.errors import DataError, LabelError, unknown
+from alpt_lib.errors import DataError, LabelError
 from alpt_lib.files import cache_folder, hash_files, one_line_errors, whole_file
-from alpt_lib.tables import files_below, read_table
+from companion.labelling.matching import Finder
 
 # the split of the check set, so that an exported table has it as its validation split
 CHECK = "val"
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-PATH_COLUMNS = ("path", "image", "file", "filename", "file_name")
-TEXT_COLUMNS = ("text", "sentence", "review")
 # px, longest side of a picture on the screen
 SHOWN = 640
 
@@ -41,8 +36,10 @@ class Collection(Dataset):
         frame: id, path (from `root`) or text, in the order of the pool.
         check: id -> class of the items that are held out to estimate the accuracy.
         description: classes, modality, image size and settings.
+        columns: by which other tools may call the content.
+        is_by_content: its ids are those of `content_id`.
     Attributes:
-        source, check: as given.
+        notes: what was found in the source, in words.
         ids, row: of the pool, in its order, and back. unreadable: id -> why.
         copies: id -> the first item with its content.
         known: (n_pool,) class numbers that training reads; -1: none.
@@ -56,12 +53,17 @@ class Collection(Dataset):
         frame: pd.DataFrame,
         check: dict[str, str],
         description: Description,
+        columns: Sequence[str] = (),
+        is_by_content: bool = False,
     ):
         split = np.where(frame["id"].isin(list(check)), CHECK, POOL)
         labels = [check.get(id_, "") for id_ in frame["id"]]
         super().__init__(root, description, frame.assign(label=labels, split=split))
         self.source = source
         self.check = check
+        self.content_columns = columns
+        self.is_by_content = is_by_content
+        self.notes: list[str] = []
         self.ids = self.rows(POOL)["id"].tolist()
         self.row = {id_: row for row, id_ in enumerate(self.ids)}
         self.check_ids = self.rows(CHECK)["id"].tolist() if check else []
@@ -94,6 +96,18 @@ class Collection(Dataset):
         for rows in self._rows.values():
             contents |= dict(zip(rows["id"], rows[column], strict=True))
         return contents
+
+    @cached_property
+    def finder(self) -> Finder:
+        """Which item another tool means."""
+        return Finder(self.content, None if self.is_text else self.folder)
+
+    def shown(self, id_: str) -> str:
+        """How an item is called in words: a text by how it begins, too."""
+        if not self.is_text or id_ not in self.content:
+            return id_
+        begins = " ".join(self.content[id_].split())[:40]
+        return f"{id_} {begins!r}"
 
     def _missing(self) -> Iterator[tuple[str, str]]:
         for id_, content in self.content.items():
@@ -137,12 +151,25 @@ class Collection(Dataset):
     def hash(self, id_: str) -> str:
         """16 hexadecimal digits of the content; a file that cannot be read is like no other."""
         if self.is_text:
-            return hashlib.sha256(self.content[id_].encode()).hexdigest()[:16]
+            return text_hash(self.content[id_])
         try:
             with open(self.file(id_), "rb") as stream:
                 return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
         except OSError:
             return f"unreadable {id_}"
+
+    def where(self, hashes: Mapping[str, str]) -> dict[str, str]:
+        """Hash -> the first item of the pool that has this content now.
+
+        Args:
+            hashes: hash -> stamp of when it was taken; a file of another size is not read.
+        """
+        sizes = {stamp.partition("-")[0] for stamp in hashes.values()}
+        places: dict[str, str] = {}
+        for id_ in self.ids if hashes else ():
+            if self.is_text or self.stamp(id_).partition("-")[0] in sizes:
+                places.setdefault(self.hash(id_), id_)
+        return {digest: places[digest] for digest in hashes if digest in places}
 
     def picture(self, id_: str) -> tuple[bytes, str]:
         """An image for the screen and its format, png or jpeg; scaled once, then from the cache.
@@ -169,107 +196,14 @@ class Collection(Dataset):
         return content, kind
 
 
-def read_collection(
-    source: str | Path,
-    classes: list[str],
-    check: dict[str, str] | str | Path | None = None,
-    column: str | None = None,
-    **described,
-) -> Collection:
-    """The images of a folder, or the rows of a table of texts or of image paths.
-
-    Args:
-        check: the check set, id -> class or a table with the columns id and label; None: none.
-        column: which one holds the texts or paths; None: guessed by its name.
-        described: further settings of the `Description`: image_size, max_tokens ...
-    Raises:
-        LabelError: nothing there, classes that cannot be told apart, ids that are not unique, a
-            check set that does not fit. DataError: a table that cannot be read.
-    """
-    source = Path(source).expanduser()
-    are_names = all(isinstance(name, str) and name.strip() for name in classes)
-    if len(set(classes)) < max(2, len(classes)) or not are_names:
-        raise LabelError(f"classes must be two or more names, each once; got {classes}")
-    if not source.exists():
-        raise LabelError(f"{source} does not exist; give a folder of images, or a table")
-    root = source if source.is_dir() else source.parent
-    frame = _images_of(source) if source.is_dir() else _items_of(source, column)
-    # could not be written to the label file
-    odd = [id_ for id_ in frame["id"] if not _is_utf8(id_)]
-    frame = frame[~frame["id"].isin(odd)]
-    held_out = _check_set(check or {}, frame["id"].tolist(), classes, source.name)
-    modality = "text" if "text" in frame else "image"
-    description = Description(source.stem, list(classes), modality, **described)
-    collection = Collection(source, root, frame, held_out, description)
-    collection.unreadable.update({ascii(id_): "its name is no valid UTF-8" for id_ in odd})
-    return collection
+def content_id(digest: str) -> str:
+    """The id of a text that has none of its own; no spreadsheet takes it for a number."""
+    return f"text-{digest}"
 
 
-def _is_utf8(name: str) -> bool:
-    try:
-        return bool(name.encode())
-    except UnicodeEncodeError:
-        return False
-
-
-def _images_of(folder: Path) -> pd.DataFrame:
-    paths = sorted(files_below(folder, IMAGES))
-    if not paths:
-        ends = [Path(path).suffix.lower() or "no extension" for path in files_below(folder)]
-        kinds = [f"{n} x {end}" for end, n in Counter(ends).most_common(5)]
-        listed = ", ".join(kinds) or "nothing"
-        raise LabelError(
-            f"{folder} holds no images, only {listed}; images end in {', '.join(IMAGES)}"
-        )
-    # a name may be no UTF-8, which pandas' own kind of text refuses
-    return pd.DataFrame({"id": paths, "path": paths}, dtype=object)
-
-
-def _items_of(file: Path, column: str | None) -> pd.DataFrame:
-    table = read_table(file)
-    names = [column] if column else [*PATH_COLUMNS, *TEXT_COLUMNS]
-    if not column and len(table.columns) == 1:
-        names.append(table.columns[0])
-    chosen = next((name for name in names if name in table), None)
-    if chosen is None:
-        asked = f"which column holds the texts? It has {', '.join(table)}"
-        what = unknown("column", column, list(table)) if column else asked
-        raise LabelError(f"{file.name}: {what}")
-    content = table[chosen]
-    is_path = chosen in PATH_COLUMNS or content.str.lower().str.endswith(IMAGES).all()
-    row_numbers = table.index.astype(str)
-    ids = content if is_path else table.get("id", row_numbers)
-    frame = pd.DataFrame({"id": ids, "path" if is_path else "text": content})
-    twice = frame["id"][frame["id"].duplicated() | (frame["id"] == "")]
-    if len(twice):
-        raise LabelError(
-            f"{file.name}: ids must be there and unique; {len(twice)} are not, first "
-            f"{twice.iloc[0]!r} in row {twice.index[0]}"
-        )
-    return frame
-
-
-def _check_set(
-    check: dict[str, str] | str | Path, ids: list[str], classes: list[str], name: str
-) -> dict[str, str]:
-    if not isinstance(check, dict):
-        table = read_table(Path(check))
-        for column in ("id", "label"):
-            if column not in table:
-                raise LabelError(
-                    f"check set {Path(check).name}: column {column!r} missing; it has "
-                    f"{', '.join(table)}"
-                )
-        check = dict(zip(table["id"], table["label"], strict=True))
-    known = set(ids)
-    for id_, label in check.items():
-        if id_ not in known:
-            raise LabelError(f"check set: {id_!r} is not in {name}; its ids look like {ids[0]!r}")
-        if label not in classes:
-            raise LabelError(f"check set: {unknown('class', label, classes)}")
-    if len(check) == len(ids):
-        raise LabelError(f"check set: it holds all {len(ids)} items of {name}; none are left")
-    return check
+def text_hash(text: str) -> str:
+    """16 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _first_of(ids: Iterable[str], contents: Iterable[str]) -> dict[str, str]:

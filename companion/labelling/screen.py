@@ -17,8 +17,8 @@ from typing import Any
 import anywidget
 import traitlets
 
-from alpt_lib.errors import LabelError
-from companion.labelling.asking import Item
+from alpt_lib.errors import LabelError, visible
+from companion.labelling.asking import Item, doubt
 from companion.labelling.session import Session
 from companion.labelling.storage import CANNOT_TELL, SKIPPED
 
@@ -32,13 +32,13 @@ class LabelWidget(anywidget.AnyWidget):
 
     _esm = HERE / "widget.js"
     _css = HERE / "widget.css"
-    # turn, id, kind (image, text or done), text, media type, asked
+    # turn, id, kind (image, text or done), text, media type, caption
     shown = traitlets.Dict().tag(sync=True)
     picture = traitlets.Bytes().tag(sync=True)
     # progress in words and numbers
     state = traitlets.Dict().tag(sync=True)
-    classes = traitlets.List().tag(sync=True)
-    notes = traitlets.List().tag(sync=True)
+    classes: traitlets.List[str] = traitlets.List().tag(sync=True)
+    notes: traitlets.List[str] = traitlets.List().tag(sync=True)
     words = traitlets.Dict({"cannot_tell": CANNOT_TELL, "skipped": SKIPPED}).tag(sync=True)
     problem = traitlets.Unicode().tag(sync=True)
 
@@ -73,18 +73,38 @@ class LabelWidget(anywidget.AnyWidget):
 
     def _show(self) -> None:
         """The next item that can be read; `notes` names a picture that cannot."""
-        while batch := self.session.ask():
+        picture = None
+        while picture is None and (batch := self.session.ask()):
             picture = self._picture(batch[0])
-            if picture is not None:
-                break
         self._turn += 1
         with self.hold_sync():
-            self.picture = picture[0] if batch else b""
-            shown = _described(batch[0], picture[1]) if batch else {"id": "", "kind": "done"}
+            self.picture = picture[0] if picture else b""
+            shown = self._described(batch[0], picture[1]) if picture else self._end()
             self.shown = {"turn": self._turn, **shown}
             self._refresh()
         next_ones = batch[1:PICTURES_KEPT]
         threading.Thread(target=self._prepare, args=(next_ones,), daemon=True).start()
+
+    def _described(self, item: Item, kind: str) -> dict[str, Any]:
+        why = doubt(item, self.session.config.acquisition)
+        # what stands for a text without an id means nothing to a person
+        is_nameless = self.session.collection.is_by_content
+        caption = why if is_nameless else f"{visible(item.id)} · {why}"
+        if item.file is None:
+            return {"id": item.id, "kind": "text", "text": item.text, "caption": caption}
+        media = f"image/{kind}"
+        return {"id": item.id, "kind": "image", "media": media, "caption": caption}
+
+    def _end(self) -> dict[str, Any]:
+        """What the last card says: where the labels are and what to do with them."""
+        n_labels = self.session.progress().n_labels
+        text = (
+            f"Everything is labelled. Thank you.\n\n{n_labels} labels are in "
+            f"{self.session.place}/labels.csv.\n\nNext: run the cell below, or "
+            'session.export("labelled.csv"); then "python data_prep/your_dataset.py --table '
+            'labelled.csv --out data/mine" makes a dataset of them for the other notebooks.'
+        )
+        return {"id": "", "kind": "done", "text": text, "caption": ""}
 
     def _picture(self, item: Item) -> tuple[bytes, str] | None:
         if item.file is None:
@@ -118,7 +138,7 @@ class LabelWidget(anywidget.AnyWidget):
 
     def _still(self) -> str:
         shown = self.shown
-        content = f"<blockquote>{html.escape(shown.get('text', ''))}</blockquote>"
+        content = f"<blockquote>{html.escape(shown.get('text') or '')}</blockquote>"
         if shown["kind"] == "image":
             picture = base64.b64encode(self.picture).decode()
             # a page's own style may set one of the two
@@ -144,12 +164,3 @@ class LabelWidget(anywidget.AnyWidget):
             ("accuracy on the check set", accuracy),
             ("model", state["status"]),
         ]
-
-
-def _described(item: Item, kind: str) -> dict[str, Any]:
-    asked = "asked at random"
-    if item.score is not None:
-        asked = f"asked by the model (score {item.score:.3f})"
-    if item.file is None:
-        return {"id": item.id, "kind": "text", "text": item.text, "asked": asked}
-    return {"id": item.id, "kind": "image", "media": f"image/{kind}", "asked": asked}

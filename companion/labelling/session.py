@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, BATCH_FUNCTIONS
 from alpt_lib.checkpoints import local_weights
 from alpt_lib.config import Protocol, Recipe, RunConfig, override
 from alpt_lib.errors import LabelError, unknown
@@ -19,23 +20,19 @@ from alpt_lib.files import home
 from alpt_lib.recipes import recipe_for
 from alpt_lib.registry import reads_texts, resolve
 from companion.labelling import exchange
-from companion.labelling.asking import Asking, Item
+from companion.labelling.asking import Asking, Item, Queue, percent
 from companion.labelling.background import Fitted, Task, Trainer
-from companion.labelling.items import Collection, read_collection
-from companion.labelling.storage import (
-    CANNOT_TELL,
-    RESERVED,
-    SKIPPED,
-    UNDONE,
-    Label,
-    Labels,
-    Lines,
-    held,
-    now,
-)
+from companion.labelling.items import Collection
+from companion.labelling.records import Records, noted, now
+from companion.labelling.sources import read_collection
+from companion.labelling.spreadsheet import Label
+from companion.labelling.storage import CANNOT_TELL, RESERVED, SKIPPED, UNDONE, Labels, held
 
 # ours: for a person's own data, where nobody knows yet how hard they are
-PROTOCOL = {"seed_set_size": 20, "query_batch_size": 10, "budget": 0}
+SEED_SET = 20
+QUERY_BATCH = 10
+# a model that is so sure of all that is left has nothing more to ask
+SURE = 0.99
 # seed sets labelled before the model starts without a class that nobody has met
 PATIENCE = 3
 SETTINGS = (
@@ -83,7 +80,7 @@ def open_session(
     Args:
         folder: for the labels; None: one of this source's own under data/labels.
         who: labels, written beside each label.
-        check, column: the check set and the column to read, see `items.read_collection`.
+        check, column: the check set and the column to read, see `sources.read_collection`.
         settings: model (bit-m, roberta-m, timm:NAME, hf:NAME), acquisition, seed, weights,
             protocol, recipe, image_size, max_tokens; see `alpt_lib.config`.
     Raises:
@@ -124,14 +121,20 @@ def _config(collection: Collection, settings: dict[str, Any]) -> RunConfig:
         reads = "texts" if reads_texts(model) else "images"
         holds = f"{collection.source.name} holds {collection.description.modality}s"
         raise LabelError(f"model {given} reads {reads}; {holds}")
-    seed_set_size = max(PROTOCOL["seed_set_size"], 2 * len(collection.classes))
-    protocol = Protocol(**{**PROTOCOL, "seed_set_size": seed_set_size})
+    acquisition = settings.get("acquisition", "least_confidence")
+    if acquisition in BATCH_FUNCTIONS:
+        raise LabelError(
+            f"{acquisition} chooses a batch together, but people are asked for one item after the "
+            f"other; take one of {', '.join(ACQUISITION_FUNCTIONS)}"
+        )
+    seed_set = max(SEED_SET, 2 * len(collection.classes))
+    protocol = Protocol(seed_set_size=seed_set, query_batch_size=QUERY_BATCH, budget=0)
     ours = recipe_for(given.removeprefix("mini-"), collection.description.image_size)
     recipe = override(Recipe(), ours, "recipe")
     return RunConfig(
         str(collection.source),
         model,
-        settings.get("acquisition", "least_confidence"),
+        acquisition,
         settings.get("seed", 1),
         local_weights(given, "mini", settings.get("weights")),
         protocol=override(protocol, settings.get("protocol") or {}, "protocol"),
@@ -143,8 +146,7 @@ class Session:
     """What a user drives. Safe to use from two threads: training and labelling.
 
     Attributes:
-        labels: the label file; `labels.current` maps ids to what counts.
-        fits: one mapping a training, as in fits.jsonl.
+        labels: what was told; `labels.current` maps ids to what counts.
         listeners: called, in the training thread, when the state of the model changed.
     """
 
@@ -154,6 +156,7 @@ class Session:
         self.who = who
         self.config = config
         self.listeners: list[Callable[[], None]] = []
+        self._notes = list(collection.notes)
         self._lock = threading.RLock()
         self._trainer = Trainer(collection, config, self._tell_listeners)
         earlier = _open_here.get(folder.resolve())
@@ -162,18 +165,25 @@ class Session:
         self._held = ExitStack()
         self._held.enter_context(held(folder))
         try:
-            self.labels = Labels(folder / "labels.csv")
-            self._seen_log = Lines(folder / "seen.jsonl")
-            self._fits_log = Lines(folder / "fits.jsonl")
-            self._asking = Asking(collection, self.labels, config, Lines(folder / "asked.jsonl"))
-            self.fits = self._fits_log.records()
-            self._seen = {row["id"]: row for row in self._seen_log.records()}
-            self._notes = self._check_labels()
+            notes = self._notes
+            self.labels = Labels(
+                folder, collection.content, collection.classes, collection.is_by_content, notes
+            )
+            self._fits = Records(folder / "fits.jsonl", dict[str, Any], notes)
+            asked = Records(folder / "asked.jsonl", Queue, notes)
+            self._check_labels()
+            self._asking = Asking(collection, self.labels, config, asked)
         except BaseException:
             self._held.close()
             raise
         self.is_closed = False
         _open_here[folder.resolve()] = self
+
+    @property
+    def place(self) -> str:
+        """Its folder in words: from the home folder, if it lies there."""
+        folder = self.folder.resolve()
+        return str(folder.relative_to(home()) if folder.is_relative_to(home()) else folder)
 
     def close(self) -> None:
         """Give the folder free; a training under way is finished for nobody."""
@@ -183,12 +193,17 @@ class Session:
             del _open_here[self.folder.resolve()]
 
     @property
+    def fits(self) -> list[dict[str, Any]]:
+        """One mapping a training, as in fits.jsonl."""
+        return self._fits.rows
+
+    @property
     def notes(self) -> list[str]:
         """What was found wrong with the files, in words; grows when more turns out unreadable."""
         # training adds to it meanwhile
         unreadable = list(self.collection.unreadable.items())
         broken = [f"{id_} ({why})" for id_, why in unreadable]
-        return [*self._notes, *_noted("cannot be read, left out", broken)]
+        return [*self._notes, *noted("cannot be read, left out", broken)]
 
     # --- asking and telling
 
@@ -272,17 +287,28 @@ class Session:
             return n_new
 
     def import_labels(self, file: str | Path) -> int:
-        """`tell_all` of a csv or of Label Studio's json; nothing if anything in it is unknown."""
-        is_json = str(file).endswith(".json")
-        read = exchange.read_label_studio if is_json else exchange.read_csv
-        return self.tell_all(read(Path(file), self.collection))
+        """`tell_all` of a table or an export of Label Studio; nothing if anything is unknown.
+
+        What was left out, and which labels here were replaced, is printed and stays in `notes`.
+        """
+        labels, notes = exchange.read_labels(Path(file), self.collection)
+        with self._lock:
+            replaced = [
+                f"{label.id} {self.labels.label(label.id)!r}, now {label.label!r}"
+                for label in labels
+                if self.labels.label(label.id) not in (UNDONE, SKIPPED, label.label)
+            ]
+            notes += noted(f"labels here that {Path(file).name} replaces", replaced)
+            self._notes += notes
+            print(*notes, sep="\n", end="\n" * bool(notes))
+            return self.tell_all(labels)
 
     def export(self, file: str | Path, copies: bool = False) -> Path:
-        """Write what is labelled: a csv, or as .json all items for Label Studio."""
+        """Write what is labelled: as .csv or .parquet, or as .json all items for Label Studio."""
         with self._lock:
-            if str(file).endswith(".json"):
+            if str(file).lower().endswith(".json"):
                 return exchange.write_label_studio(self.collection, self.labels.current, Path(file))
-            return exchange.write_csv(self.table(copies), Path(file))
+            return exchange.write_table(self.table(copies), Path(file))
 
     def table(self, copies: bool = False) -> pd.DataFrame:
         """What is labelled, one item a row; see `exchange.table`."""
@@ -359,7 +385,7 @@ class Session:
             mix = self._class_mix()
             unusable = {*collection.copies, *collection.unreadable} & collection.row.keys()
             left = len(collection.ids) - len(self._asking.not_askable())
-            accuracy = self.fits[-1]["check_accuracy"] if self.fits else None
+            accuracy = self.fits[-1].get("check_accuracy") if self.fits else None
             decisions = Counter(row.label for row in self.labels.current.values())
             return Progress(
                 n_items=len(collection.ids) - len(unusable),
@@ -383,58 +409,62 @@ class Session:
         if self.is_closed:
             raise LabelError("this session is closed, or its cell was run again: use the newer one")
 
-    def _check_labels(self) -> list[str]:
-        """Look at what is labelled already: classes or items that are gone, items that changed."""
+    def _check_labels(self) -> None:
+        """Look at what is labelled already: items that are gone, moved, or changed."""
         collection = self.collection
-        current = self.labels.current
-        for row in current.values():
-            if row.label not in (*collection.classes, *RESERVED):
-                raise LabelError(
-                    f"{self.folder} has labels of another class: "
-                    f"{unknown('class', row.label, collection.classes)}; name it as well, or give "
-                    "another folder"
-                )
-        labelled = [id_ for id_ in current if self.labels.label(id_) != UNDONE]
+        labelled = [id_ for id_ in self.labels.current if self.labels.label(id_) != UNDONE]
         known = {*collection.row, *collection.check_ids}
-        gone = [id_ for id_ in labelled if id_ not in known]
+        strays = [id_ for id_ in labelled if id_ not in known or self._has_changed(id_)]
+        moved = self._follow(strays)
+        left = [id_ for id_ in strays if id_ not in moved]
+        gone = [id_ for id_ in left if id_ not in known]
+        changed = [collection.shown(id_) for id_ in left if id_ in known]
         if gone and len(gone) == len(labelled):
             raise LabelError(
                 f"none of the {len(gone)} items labelled in {self.folder} is in "
                 f"{collection.source}, first {gone[0]!r}; give another folder, or the source that "
                 "was labelled"
             )
-        changed = [id_ for id_ in labelled if id_ in known and self._has_changed(id_)]
-        for id_ in changed:
-            # said once
-            self._see(id_)
-        torn = [repr(self.labels.lines.torn)] if self.labels.lines.torn else []
-        copies = [f"{copy} = {first}" for copy, first in collection.copies.items()]
-        kept = "the labels stay, tell(id, UNDONE) takes one back"
-        return [
-            *_noted("a crash tore the last line of labels.csv, it was removed", torn),
-            *_noted(f"changed since they were labelled; {kept}", changed),
-            *_noted("labelled, but not there any more", gone),
-            *_noted("copies of others, left out", copies),
+        went = [f"{old} is now {new}" for old, new in moved.items()]
+        copies = [
+            f"{collection.shown(copy)} = {first}" for copy, first in collection.copies.items()
+        ]
+        kept = "the labels stay, told again they are confirmed, tell(id, UNDONE) takes one back"
+        self._notes += [
+            *noted("labels that went with their content to another name", went),
+            *noted(f"changed since they were labelled; {kept}", changed),
+            *noted("labelled, but not there any more", gone),
+            *noted("copies of others, left out", copies),
         ]
 
     def _has_changed(self, id_: str) -> bool:
         """Whether the label was given to another content; a file that was only touched is not."""
-        seen = self._seen.get(id_)
-        if seen is None or seen["stamp"] == self.collection.stamp(id_):
+        given_to = self.labels.current[id_]
+        if not given_to.hash or given_to.stamp == self.collection.stamp(id_):
             return False
-        return seen["hash"] != self.collection.hash(id_)
+        return given_to.hash != self.collection.hash(id_)
 
-    def _see(self, id_: str) -> None:
-        collection = self.collection
-        row = {"id": id_, "stamp": collection.stamp(id_), "hash": collection.hash(id_)}
-        if self._seen.get(id_) != row:
-            self._seen_log.add(row)
-            self._seen[id_] = row
+    def _follow(self, strays: list[str]) -> dict[str, str]:
+        """Give each label to the item that has its content now: id of then -> id of now."""
+        current = self.labels.current
+        given_to = {id_: current[id_] for id_ in strays if current[id_].hash}
+        places = self.collection.where({label.hash: label.stamp for label in given_to.values()})
+        moved = {}
+        for id_, label in given_to.items():
+            place = places.get(label.hash)
+            if place and (place in strays or self.labels.label(place) == UNDONE):
+                moved[id_] = place
+        for id_, place in moved.items():
+            stamp = self.collection.stamp(place)
+            self.labels.append(replace(given_to[id_], id=place, stamp=stamp))
+        for id_ in moved.keys() - moved.values():
+            self.labels.append(Label(id_, UNDONE, when=now()))
+        return moved
 
     def _record(self, label: Label) -> None:
         self._require_open()
-        self._see(label.id)
-        self.labels.append(label)
+        stamp = self.collection.stamp(label.id)
+        self.labels.append(replace(label, stamp=stamp, hash=self.collection.hash(label.id)))
 
     def _labelled(self) -> list[str]:
         """Items with a class, in the order of telling; training sees them in this order."""
@@ -463,8 +493,7 @@ class Session:
                 "check_accuracy": fitted.check_accuracy,
                 "when": now(),
             }
-            self._fits_log.add(fit)
-            self.fits.append(fit)
+            self._fits.append(fit)
             self._asking.is_stale = True
 
     def _status(self) -> str:
@@ -488,16 +517,13 @@ class Session:
         if fitted is None:
             return "asking at random until the model is trained" if is_idle else "asking at random"
         acquisition = self.config.acquisition.replace("_", " ")
-        unmet = f"; it has seen no example of {self._unmet()}" if self._unmet() else ""
-        return (
+        words = (
             f"asking what the model, trained on {fitted.n_labels} labels, is unsure of "
-            f"({acquisition}){unmet}"
+            f"({acquisition})"
         )
-
-
-def _noted(what: str, names: list[str]) -> list[str]:
-    """One line with a count and the first names; none where there are no names."""
-    if not names:
-        return []
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return [f"{what} ({len(names)}): {', '.join(names[:3])}{more}"]
+        if self._unmet():
+            words += f"; it has seen no example of {self._unmet()}"
+        n_left, least = self._asking.least_sure(fitted)
+        if n_left and least >= SURE and not self._unmet():
+            words += f"; it is {percent(least)} sure or more of all {n_left} left: you may stop"
+        return words

@@ -1,169 +1,153 @@
-"""The files of a labelling session: they only grow, and each record is on the disk at once.
+"""The files of a labelling session.
 
-    labels.csv   id, label, who, when, round, score; one row a decision, the last of an id counts
-    asked.jsonl  what was asked: a queue a line (its round, its items, how many rows labels.csv had)
-    seen.jsonl   the content that each label was given to, to notice a file that changed
+    told.jsonl   every decision, with the content it was given to: this is what counts
+    labels.csv   the same for people and spreadsheets; what they change in it counts from then on
+    asked.jsonl  what was asked: a queue a line, the last one counts
     fits.jsonl   how each training went, and its accuracy on the check set
 
 A label is a class, or one of three reserved words: CANNOT_TELL (never asked again, not trained
-on), SKIPPED (asked again in a later batch), and the empty UNDONE (as if never labelled).
+on), SKIPPED (asked again in a later batch), and the empty UNDONE (as if never labelled). What
+cannot be read is first kept beside its file, as NAME.damaged-1.
 """
 
-import csv
-import io
-import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from alpt_lib.errors import LabelError
-from alpt_lib.files import append_durably, locked, one_line_errors
+from alpt_lib.errors import LabelError, unknown
+from alpt_lib.files import locked, one_line_errors, write_whole
+from companion.labelling.earlier import of_earlier_version
+from companion.labelling.records import REMEDY, Records, kept_beside, look, noted, now
+from companion.labelling.spreadsheet import Label, as_line, parsed, rendered
 
 CANNOT_TELL = "can't tell"
 SKIPPED = "skipped"
 UNDONE = ""
 RESERVED = (CANNOT_TELL, SKIPPED, UNDONE)
-REMEDY = (
-    "what was labelled before is kept: make the folder writable or free some space, or give "
-    "another folder"
-)
-
-
-@dataclass(frozen=True)
-class Label:
-    """One row of labels.csv."""
-
-    id: str
-    label: str
-    who: str = ""
-    when: str = ""  # UTC
-    round: int = 0  # the round that first trains on it; 0: before any model was asked
-    score: float | None = None  # acquisition score; None: asked at random, or not asked at all
-
-
-COLUMNS = [field.name for field in fields(Label)]
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-class Lines:
-    """A file that only grows, record by record; each is on the disk before `append` returns.
-
-    What a crash left of a last record is cut off on opening: `torn` holds it.
-
-    Args:
-        is_csv: line ends within quotes are part of a record.
-    Raises:
-        LabelError: the file cannot be read or written.
-    """
-
-    def __init__(self, file: Path, is_csv: bool = False):
-        self.file = file
-        with one_line_errors(file, LabelError, REMEDY):
-            file.touch()
-            content = file.read_bytes()
-            kept = _whole_records(content) if is_csv else content.rfind(b"\n") + 1
-            self.torn = content[kept:].decode(errors="replace")
-            if self.torn:
-                os.truncate(file, kept)
-        self.text = content[:kept].decode(errors="replace")
-
-    def append(self, record: str) -> None:
-        """Add a record, which ends in a line end."""
-        with one_line_errors(self.file, LabelError, REMEDY):
-            append_durably(self.file, record)
-
-    def add(self, record: dict[str, Any]) -> None:
-        """Add a record of a file with one json value a line."""
-        # ASCII: a line end of whatever kind in an id is no line end in the file
-        self.append(json.dumps(record) + "\n")
-
-    def records(self) -> list[Any]:
-        """The records of a file with one json value a line."""
-        records = []
-        for number, line in enumerate(self.text.splitlines(), 1):
-            try:
-                records.append(json.loads(line))
-            except ValueError as error:
-                raise LabelError(
-                    f"{self.file}: line {number} is damaged: {line[:60]!r}; remove it"
-                ) from error
-        return records
-
-
-def _whole_records(content: bytes) -> int:
-    """Length up to the last line end that is not within quotes."""
-    end = 0
-    start = 0
-    is_quoted = False
-    while (stop := content.find(b"\n", start)) >= 0:
-        is_quoted ^= content.count(b'"', start, stop) % 2 == 1
-        start = stop + 1
-        end = end if is_quoted else start
-    return end
 
 
 class Labels:
-    """labels.csv: its rows as they were written, and the one of each id that counts.
+    """What was told, decision by decision; of each item the last one counts.
 
+    Args:
+        ids: of the items. classes: what a label may be, beside the reserved words.
+        by_content: items are known by their content; earlier versions knew them by row number.
+        notes: told what was found in the files.
     Attributes:
         rows: decisions in their order. current: id -> its last one. at: id -> the number of that.
     """
 
-    def __init__(self, file: Path):
-        self.lines = Lines(file, is_csv=True)
-        self.rows = _parse(self.lines.text, file)
-        if not self.lines.text:
-            self.lines.append(",".join(COLUMNS) + "\n")
-        self.current = {row.id: row for row in self.rows}
-        self.at = {row.id: number for number, row in enumerate(self.rows)}
+    def __init__(
+        self,
+        folder: Path,
+        ids: Container[str],
+        classes: list[str],
+        by_content: bool,
+        notes: list[str],
+    ):
+        self.folder = folder
+        self.file = folder / "labels.csv"
+        self.rows: list[Label] = []
+        self.current: dict[str, Label] = {}
+        self.at: dict[str, int] = {}
+        self._ids = ids
+        self._classes = classes
+        self._notes = notes
+        self._left: tuple[int, ...] = ()
+        self._told = Records(folder / "told.jsonl", Label, notes)
+        with one_line_errors(self.file, LabelError, REMEDY):
+            rows = self._told.rows or of_earlier_version(folder, by_content, notes)
+            self._require_classes(rows)
+            if not self._told.rows:
+                self._told.append(*rows)
+            for row in rows:
+                self._count(row)
+            self._match_file()
 
     def append(self, label: Label) -> None:
-        score = "" if label.score is None else f"{label.score:.6g}"
-        self.lines.append(_csv_line([*astuple(label)[:-1], score]))
-        self.at[label.id] = len(self.rows)
-        self.rows.append(label)
-        self.current[label.id] = label
+        """Take a decision; it is on the disk when this returns."""
+        with one_line_errors(self.file, LabelError, REMEDY):
+            if look(self.file) != self._left:
+                self._match_file()
+        self._tell(label)
+        try:
+            with open(self.file, "a", encoding="utf-8", newline="") as stream:
+                stream.write(as_line(label))
+            self._left = look(self.file)
+        except OSError as error:
+            self._left = ()
+            self._notes.append(
+                f"labels.csv cannot be written ({error.strerror}); the labels are in told.jsonl"
+            )
 
     def label(self, id_: str) -> str:
         """What counts for an item now: a class, CANNOT_TELL, SKIPPED or UNDONE."""
         row = self.current.get(id_)
         return row.label if row else UNDONE
 
+    def _tell(self, label: Label) -> None:
+        self._told.append(label)
+        self._count(label)
 
-def _csv_line(values: list[Any]) -> str:
-    stream = io.StringIO()
-    # Python 3.11 leaves \r bare
-    has_return = "\r" in "".join(map(str, values))
-    quoting = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
-    csv.writer(stream, lineterminator="\n", quoting=quoting).writerow(values)
-    return stream.getvalue()
+    def _count(self, label: Label) -> None:
+        self.at[label.id] = len(self.rows)
+        self.rows.append(label)
+        self.current[label.id] = label
 
+    def _require_classes(self, rows: list[Label]) -> None:
+        for row in {row.id: row for row in rows}.values():
+            if row.label not in (*self._classes, *RESERVED):
+                raise LabelError(
+                    f"{self.folder} has labels of another class: "
+                    f"{unknown('class', row.label, self._classes)}; name it as well, or give "
+                    "another folder"
+                )
 
-def _parse(text: str, file: Path) -> list[Label]:
-    rows = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline="")))
-    if rows and rows[0] != COLUMNS:
-        raise LabelError(
-            f"{file} is no label file: its columns are {', '.join(rows[0])}, not "
-            f"{', '.join(COLUMNS)}; give another folder, or import the file"
-        )
-    labels = []
-    for number, row in enumerate(rows[1:], 2):
-        try:
-            id_, label, who, when, round_, score = row
-            asked = float(score) if score else None
-            labels.append(Label(id_, label, who, when, int(round_ or 0), asked))
-        except ValueError as error:
-            raise LabelError(
-                f"{file}: record {number} is no label: {row}; mend or remove it"
-            ) from error
-    return labels
+    # --- labels.csv, which others may change
+
+    def _match_file(self) -> None:
+        """Bring labels.csv and what was told together; nothing of either is lost."""
+        content = self.file.read_bytes() if self.file.exists() else b""
+        told = rendered(self.rows).encode()
+        if content != told:
+            if not told.startswith(content):
+                self._notes.append(
+                    "labels.csv was changed elsewhere; as it was found it is kept as "
+                    f"{kept_beside(self.file)}"
+                )
+            self._take_edits(*parsed(content))
+            write_whole(self.file, rendered(self.rows))
+        self._left = look(self.file)
+
+    def _take_edits(self, shown: list[Label], unread: list[str]) -> None:
+        """Take what labels.csv shows and nobody told; name what it does not show."""
+        told = Counter((row.id, row.label) for row in self.rows)
+        by_hand: dict[str, Label] = {}
+        strange = [repr(line[:40]) for line in unread]
+        for row in map(self._upright, shown):
+            if told[row.id, row.label]:
+                told[row.id, row.label] -= 1
+            elif row.label not in (*self._classes, *RESERVED) or row.id not in self._ids:
+                strange.append(f"{row.id} {row.label!r}")
+            elif row.label != self.label(row.id):
+                by_hand[row.id] = row
+        missing = {id_ for (id_, _), n in told.items() if n} - by_hand.keys()
+        edits = [f"{row.id} {row.label!r}" for row in by_hand.values()]
+        self._notes += noted("labels that labels.csv shows and nobody told count now", edits)
+        self._notes += noted("decisions missing in labels.csv are back", sorted(missing))
+        self._notes += noted("lines of labels.csv without a known item and label", strange)
+        for row in by_hand.values():
+            earlier = self.current.get(row.id, row)
+            self._tell(replace(row, when=now(), stamp=earlier.stamp, hash=earlier.hash))
+
+    def _upright(self, row: Label) -> Label:
+        """A row made by hand may have its label first."""
+        if row.label in self._ids and row.id in self._classes:
+            return replace(row, id=row.label, label=row.id)
+        return row
 
 
 @contextmanager

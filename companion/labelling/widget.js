@@ -16,7 +16,9 @@ function render({ model, el }) {
   root.tabIndex = 0;
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Labelling: number keys give a label");
-  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's own keys (d d deletes a cell) are off while the focus is in here
+  // JupyterLab's own keys (d d deletes a cell) are off while the focus is in here, but for those with Ctrl or Cmd
+  const suppress = (is_on) => (is_on ? (root.dataset.lmSuppressShortcuts = "true") : delete root.dataset.lmSuppressShortcuts);
+  suppress(true);
 
   const stage = node("div", "alpt-stage");
   stage.tabIndex = 0; // long texts scroll by keyboard
@@ -58,7 +60,7 @@ function render({ model, el }) {
     waiting = setTimeout(() => {
       waiting = null;
       root.classList.remove("alpt-waiting");
-      said.textContent = "The kernel does not answer. If it was restarted, run this cell again: it goes on at the same item, " +
+      said.textContent = "The kernel does not answer. If it was restarted: Run > Run All Cells. You go on right here, " +
         "and every label counted here is on the disk.";
       said.classList.add("alpt-problem");
     }, ANSWER_MS);
@@ -73,18 +75,22 @@ function render({ model, el }) {
     if (i < 9) keys[i + 1] = tell(name);
     button(i < 9 ? `${i + 1}` : "", name, tell(name), choices);
   });
-  button("0", "can’t tell", tell(words.cannot_tell), others);
-  button("s", "skip for now", tell(words.skipped), others);
+  button("0", "can’t tell", tell(words.cannot_tell), others).classList.add("alpt-telling");
+  button("s", "skip for now", tell(words.skipped), others).classList.add("alpt-telling");
   button("u", "undo", undo, others);
   others.append(hint);
 
   root.addEventListener("keydown", (event) => {
+    if (event.key === "Control" || event.key === "Meta") suppress(false);
+    if ((event.ctrlKey || event.metaKey) && event.key === "s") said.textContent = "Every label is on the disk already; this saves the notebook.";
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (act && !event.repeat) act(); // a key held down would label what nobody has looked at
     if (act) event.preventDefault();
     event.stopPropagation();
   });
+  root.addEventListener("keyup", (event) => (event.key === "Control" || event.key === "Meta") && suppress(true));
+  root.addEventListener("focusout", () => suppress(true));
   root.addEventListener("click", (event) => {
     if (!event.target.closest("button, summary")) root.focus({ preventScroll: true });
   });
@@ -100,7 +106,7 @@ function render({ model, el }) {
     stage.scrollTop = 0;
     image.hidden = shown.kind !== "image";
     text.hidden = shown.kind === "image";
-    text.textContent = shown.kind === "done" ? "Everything is labelled. Thank you." : shown.text || "";
+    text.textContent = shown.text || "";
     if (address) URL.revokeObjectURL(address);
     address = "";
     if (shown.kind === "image") {
@@ -108,7 +114,7 @@ function render({ model, el }) {
       image.src = address;
       image.alt = shown.id;
     }
-    caption.textContent = shown.kind === "done" ? "" : `${shown.id} · ${shown.asked}`;
+    caption.textContent = shown.caption;
     root.classList.toggle("alpt-done", shown.kind === "done");
     say();
   }

@@ -1,4 +1,4 @@
-"""A simulated person in a real browser: clicks and keys in JupyterLab, a kernel restart in the middle, labels on the disk."""
+"""A simulated person in a browser: clicks and keys in JupyterLab, and what lands on the disk."""
 
 import contextlib
 import csv
@@ -9,22 +9,24 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pytest
-from PIL import Image
-
 from conftest import draw
+from nbformat import v4
+from PIL import Image
 
 from alpt_lib.files import REPOSITORY
 
 pytestmark = pytest.mark.browser
 
 CELL = """from companion import labelling
-session = labelling.open_session("pictures", ["tall", "wide"], "labels", who="robot", protocol={"seed_set_size": 4,
-    "query_batch_size": 3}, recipe={"max_steps": 2})
+settings = {"protocol": {"seed_set_size": 4, "query_batch_size": 3}, "recipe": {"max_steps": 2}}
+session = labelling.open_session("pictures", ["tall", "wide"], "labels", who="robot", **settings)
 labelling.LabelWidget(session)"""
 N_PICTURES = 12
 CHROMIUM = next(
@@ -32,88 +34,44 @@ CHROMIUM = next(
 )
 
 
-def write_pictures(folder: Path) -> None:
-    folder.mkdir(parents=True)
+def write_pictures_and_notebook(folder: Path) -> None:
+    (folder / "pictures").mkdir(parents=True)
     rng = np.random.default_rng(0)
     for i in range(N_PICTURES):
-        Image.fromarray(draw(i % 2, int(rng.integers(2)), rng)).save(
-            folder / f"{['tall', 'wide'][i % 2]} {i}.png"
-        )
-
-
-def write_notebook(file: Path, cell: str) -> None:
-    cells = [
-        {
-            "cell_type": "code",
-            "id": "only",
-            "metadata": {},
-            "outputs": [],
-            "execution_count": None,
-            "source": cell,
-        }
-    ]
-    file.write_text(
-        json.dumps(
-            {
-                "nbformat": 4,
-                "nbformat_minor": 5,
-                "cells": cells,
-                "metadata": {
-                    "kernelspec": {
-                        "name": "python3",
-                        "display_name": "Python 3",
-                        "language": "python",
-                    }
-                },
-            }
-        )
-    )
+        picture = Image.fromarray(draw(i % 2, int(rng.integers(2)), rng))
+        picture.save(folder / "pictures" / f"{['tall', 'wide'][i % 2]} {i}.png")
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(CELL)], metadata={"kernelspec": kernel})
+    nbformat.write(notebook, folder / "label.ipynb")
 
 
 @contextlib.contextmanager
 def jupyter_lab(folder: Path, theme: str = "JupyterLab Light"):
-    """JupyterLab in a process of its own that shows `folder`/label.ipynb; yields its address with the token."""
+    """JupyterLab in a process of its own that shows `folder`/label.ipynb; yields its address."""
     settings = folder / ".settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True, exist_ok=True)
-    (settings / "notification.jupyterlab-settings").write_text(
-        '{"fetchNews": "false", "checkForUpdates": false}'
-    )
+    silent = '{"fetchNews": "false", "checkForUpdates": false}'
+    (settings / "notification.jupyterlab-settings").write_text(silent)
     (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "JUPYTERLAB_SETTINGS_DIR": str(folder / ".settings"),
-        "PYTHONPATH": str(REPOSITORY),
-        "JUPYTERLAB_WORKSPACES_DIR": str(folder / ".workspaces"),
-        "JUPYTER_CONFIG_DIR": str(folder / ".config"),
-        "JUPYTER_RUNTIME_DIR": str(folder / ".runtime"),
-    }
-    command = [
-        sys.executable,
-        "-m",
-        "jupyter",
-        "lab",
-        "--no-browser",
-        f"--ServerApp.port={port}",
-        "--IdentityProvider.token=t",
-        "--ServerApp.port_retries=0",
-        "--allow-root",
-        "--LabApp.extension_manager=readonly",
-    ]
+    names = ("LAB_SETTINGS", "LAB_WORKSPACES", "_CONFIG", "_RUNTIME")
+    own = {f"JUPYTER{n}_DIR": str(folder / f".{n.rpartition('_')[2].lower()}") for n in names}
+    server_options = ["--IdentityProvider.token=t", "--ServerApp.port_retries=0", "--allow-root"]
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", f"--ServerApp.port={port}"]
+    command += [*server_options, "--LabApp.extension_manager=readonly"]
+    environment = {**os.environ, **own, "PYTHONPATH": str(REPOSITORY)}
     with open(folder / "server.log", "wb") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     try:
-        for _ in range(600):
-            with (
-                contextlib.suppress(OSError),
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token=t", timeout=1),
-            ):
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token=t", timeout=1).close()
                 break
             assert server.poll() is None, (folder / "server.log").read_text()[-2000:]
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                server.wait(0.1)
+            time.sleep(0.1)
         yield f"http://127.0.0.1:{port}/lab/tree/label.ipynb?token=t"
     finally:
         server.terminate()
@@ -126,12 +84,9 @@ def jupyter_lab(folder: Path, theme: str = "JupyterLab Light"):
 @contextlib.contextmanager
 def browser_page(address: str):
     sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
-
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(60_000)
         page.goto(address)
@@ -160,8 +115,9 @@ def restart_kernel(page) -> None:
 
 
 def save_and_reload(page) -> None:
-    """Close the page and open it again; the kernel goes on meanwhile."""
-    menu(page, "File", "Save Notebook")
+    """Ctrl+S within the widget, close the page, open it again; the kernel goes on meanwhile."""
+    page.keyboard.press("Control+s")
+    assert "on the disk already" in page.locator(".alpt-said").inner_text()
     page.wait_for_selector(".lm-TabBar-tab.lm-mod-current.jp-mod-dirty", state="detached")
     page.reload()
     page.wait_for_selector(".alpt-label[data-turn]")
@@ -187,11 +143,9 @@ def rows(folder: Path) -> list[list[str]]:
         return [row[:3] for row in list(csv.reader(file))[1:]]
 
 
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found")
 def test_labels_on_disk_are_the_clicks_and_keys_also_across_a_kernel_restart(tmp_path, home):
-    if CHROMIUM is None:
-        pytest.skip("no Chromium found")
-    write_pictures(tmp_path / "pictures")
-    write_notebook(tmp_path / "label.ipynb", CELL)
+    write_pictures_and_notebook(tmp_path)
     clicked = []
 
     def label(n: int) -> None:
@@ -210,13 +164,10 @@ def test_labels_on_disk_are_the_clicks_and_keys_also_across_a_kernel_restart(tmp
         item = shown(page)
         page.keyboard.press("d")  # JupyterLab deletes a cell at d d
         page.keyboard.press("d")
-        answer(page, "key", "2")
-        clicked.append([item, "wide", "robot"])
-        answer(page, "key", "u")
-        clicked.append([item, "", "robot"])
-        assert shown(page) == item
-        answer(page, "key", "0")
-        clicked.append([item, "can't tell", "robot"])
+        for key, told in (("2", "wide"), ("u", ""), ("0", "can't tell")):
+            answer(page, "key", key)
+            clicked.append([item, told, "robot"])
+            assert (shown(page) == item) is (key == "u")
         label(2)
         before = shown(page)
         save_and_reload(page)
@@ -228,6 +179,8 @@ def test_labels_on_disk_are_the_clicks_and_keys_also_across_a_kernel_restart(tmp
         assert shown(page) == before
         label(N_PICTURES - 7)
         page.wait_for_selector(".alpt-done:not(.alpt-training)")
+        assert "labels/labels.csv" in page.locator(".alpt-text").inner_text()
+        assert page.locator(".alpt-button:visible").all_inner_texts() == ["u\nundo"]
         assert page.locator(".jp-Cell").count() == n_cells
     assert rows(tmp_path) == clicked
     assert len({row[0] for row in clicked}) == N_PICTURES
