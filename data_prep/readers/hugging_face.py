@@ -55,7 +55,8 @@ def from_hugging_face(
         "label": [c for c, kind in features.items() if isinstance(kind, package.ClassLabel)],
     }
     frame = pd.concat(parts, ignore_index=True).fillna("")
-    return choose(frame, typed, columns or {}, path.parent, name)
+    folder = path if path.is_dir() else path.parent
+    return choose(frame, typed, columns or {}, pictures if typed["image"] else folder, name)
 
 
 def _package() -> ModuleType:

@@ -102,9 +102,8 @@ def gqa(tmp_path) -> Path:
     scenes = json.loads(gqa_json())
     parts = {"train": list(scenes)[::2], "val": list(scenes)[1::2]}
     for split, ids in parts.items():
-        (root / f"{split}_sceneGraphs.json").write_text(
-            json.dumps({image_id: scenes[image_id] for image_id in ids})
-        )
+        part = {image_id: scenes[image_id] for image_id in ids}
+        (root / f"{split}_sceneGraphs.json").write_text(json.dumps(part))
     return root
 
 
@@ -133,21 +132,14 @@ def test_codes_become_names_and_the_training_split_the_pool(release, tmp_path):
     assert manifest["place"].tolist() == [["tree", "building"][place] for _, _, place, _ in ROWS]
     assert manifest["split"].tolist() == ["pool"] * 4 + ["val"] * 2
     assert manifest["path"][0] == "images/images/2360366.jpg"
-
-
-def test_the_folder_is_one_the_library_reads_and_names_things_as_the_miniature(release, tmp_path):
-    treeperson.prepare(root=release, out=tmp_path / "out", allow_different=True)
+    # the library reads it, and things are called as in the miniature
     data = datasets.read_dataset(tmp_path / "out")
     assert (data.name, data.eval_splits) == ("treeperson", ["val"])
-    assert data.subgroup("pool").tolist() == [
-        "person/building",
-        "person/tree",
-        "no person/tree",
-        "no person/building",
-    ]
+    groups = "person/building person/tree no person/tree no person/building"
+    assert " ".join(data.subgroup("pool")) == groups
     assert data.minority == ["no person/building", "person/tree"]
-    assert abs(inputs.images(data, "val", 8)[..., 0].mean() - 200) < 3
     assert data.minority == mini_vision.WORLDS["treeperson"][1]["minority"]
+    assert abs(inputs.images(data, "val", 8)[..., 0].mean() - 200) < 3
 
 
 @pytest.mark.parametrize("folders", [("VG_100K", "VG_100K_2"), (".", "."), ("images", ".")])
@@ -155,9 +147,8 @@ def test_an_image_is_found_in_whichever_folder_holds_it(release, tmp_path, folde
     root, ids = tmp_path / "other", [row[0] for row in ROWS]
     write_images(root / folders[0], ids[:4])
     write_images(root / folders[1], ids[4:])
-    treeperson.prepare(
-        root=root, out=tmp_path / "out", metadata=release / "metadata.csv", allow_different=True
-    )
+    options = {"metadata": release / "metadata.csv", "allow_different": True}
+    treeperson.prepare(root=root, out=tmp_path / "out", **options)
     data = datasets.read_dataset(tmp_path / "out")
     for split, folder, part in (("pool", folders[0], ids[:4]), ("val", folders[1], ids[4:])):
         paths = [str(Path("images", folder, f"{image_id}.jpg")) for image_id in part]
@@ -245,10 +236,7 @@ def test_images_with_trees_or_buildings_but_not_both_are_chosen_as_their_objects
     said = dict(zip(ids, chosen["label"] + "/" + chosen["place"], strict=True))
     assert len(said) == len(chosen) == 48
     assert said == {image_id: TRUTH[image_id] for image_id in said}
-
-
-def test_classes_are_balanced_and_exactly_90_and_50_percent_are_aligned(gqa, tmp_path):
-    chosen = rebuild(gqa, tmp_path / "out", *gqa.glob("*.json"))
+    # classes are balanced, exactly 90% of the pool and 50% of val aligned
     aligned = (chosen["label"] == "person") == (chosen["place"] == "building")
     groups = aligned.groupby([chosen["split"], chosen["label"]])
     cells = [(split, label) for split in ("pool", "val") for label in ("no person", "person")]
@@ -292,9 +280,8 @@ def test_an_image_in_two_files_has_what_either_names(tmp_path):
         ("b.json", '[{"image_id": 7, "objects": [{"names": ["tree"]}]}]'),
     ):
         (tmp_path / name).write_text(text)
-    assert scene_graphs.read_scenes([tmp_path / "a.json", tmp_path / "b.json"]) == {
-        "7": {"person", "tree"}
-    }
+    scenes = scene_graphs.read_scenes([tmp_path / "a.json", tmp_path / "b.json"])
+    assert scenes == {"7": {"person", "tree"}}
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(gqa, tmp_path):
@@ -314,9 +301,7 @@ def test_too_few_images_of_a_subgroup_shrink_pool_and_val_alike(gqa, tmp_path, c
     said = capsys.readouterr().out
     assert "pool: 60 images instead of 200 (a subgroup has too few)" in said
     assert "val: 12 images instead of 40 (a subgroup has too few)" in said
-
-
-def test_a_size_that_has_no_exact_shares_is_rounded_down(gqa, tmp_path, capsys):
+    # a size that has no exact shares is rounded down
     chosen = rebuild(gqa, tmp_path / "out", *gqa.glob("*.json"), train=59, val=7)
     assert chosen["split"].value_counts().to_dict() == {"pool": 40, "val": 4}
     assert "pool: 40 images instead of 59 (for exact shares)" in capsys.readouterr().out

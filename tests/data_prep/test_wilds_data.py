@@ -134,9 +134,7 @@ def test_amazon_reviews_are_those_of_the_wilds_class(prepared, releases):
         assert ours["category"].tolist() == [products[i] for i in rows[:, column["category"]]]
 
 
-def test_amazon_is_the_same_whatever_the_size_of_the_pieces(
-    prepared, releases, tmp_path, monkeypatch
-):
+def test_amazon_is_read_alike_in_any_pieces(prepared, releases, tmp_path, monkeypatch):
     monkeypatch.setattr(amazon, "ROWS_AT_ONCE", 7)
     prepare("amazon", releases["amazon"], tmp_path / "out")
     rows = datasets.read_dataset(tmp_path / "out").rows("pool")
@@ -225,98 +223,88 @@ META = "metadata.csv"
 RGB = "rgb_metadata.csv"
 REVIEWS = "reviews.csv"
 USER = "splits/user.csv"
-WRONG = {
-    "iwildcam": [
-        (remove("RELEASE*"), "RELEASE_v2.0.txt is missing: the release comes with it"),
-        (
-            drop("sequence_remapped", META),
-            "column 'sequence_remapped' missing; it has Unnamed: 0, split, location_remapped, y",
-        ),
-        (swap("y", "1", "0", META), "y leaves out 1, but 0 to 3 must all occur"),
-        (
-            swap("location_remapped", "0", "1", META),
-            "location_remapped leaves out 0, but 0 to 3 must all occur",
-        ),
-        (put("y", "", META, row=3), "y must be a whole number; got '' in row 3 (1 such rows)"),
-        (
-            put("datetime", "2013-06-05 05:44:19", META),
-            "with a fraction of a second; got '2013-06-05 05:44:19' in row 0",
-        ),
-        (
-            put("split", "training", META),
-            "split must be one of train, val, id_val, test, id_test; got 'training' in row 0",
-        ),
-        (swap("split", "val", "test", META), "no images in split 'val' (48 in the others)"),
-        (remove("train/id_val000*"), "1 of 40 images missing, first"),
-        (cut("train/val003*"), "1 of 40 images cannot be read: val003"),
-        (
-            put("name", "empty", "categories.csv", row=1),
-            "categories.csv gives 3 different names in 4 rows for 4 classes",
-        ),
-    ],
-    "amazon": [
-        (remove("RELEASE*"), "RELEASE_v2.1.txt is missing: the release comes with it"),
-        (remove(USER), "user.csv is missing: unpack the release again"),
-        (drop("category", REVIEWS), "column 'category' missing; it has reviewerID, asin, overall"),
-        (swap("split", "1.0", "3.0", USER), "no reviews in split 'val' (112 in the others)"),
-        (put("split", "7.0", USER), "split must be one of -1, 0, 1, 2, 3, 4; got '7.0' in row 0"),
-        (shorten, "reviews.csv has 122 rows but splits/user.csv 119; they must be of one release"),
-        (put("overall", "", REVIEWS), "overall must be a whole number of stars from 1 to 5; got"),
-        (swap("overall", "2.0", "3.0", REVIEWS), "no example of class '2' in the pool; it has {"),
-        (put("reviewerID", "", REVIEWS, row=1), "reviewerID must be given; got '' in row 1"),
-    ],
-    "camelyon17": [
-        (remove("RELEASE*"), "RELEASE_v1.0.txt is missing: the release comes with it"),
-        (drop("tumor", META), "column 'tumor' missing; it has Unnamed: 0, patient, node"),
-        (drop("Unnamed: 0", META), "the first column must be the row number; it is 'patient'"),
-        (put("patient", "4", META), "patient must be three digits such as 004; got '4' in row 0"),
-        (put("tumor", "", META), "tumor must be one of 0, 1; got '' in row 0"),
-        (put("slide", "", META), "slide must be a whole number; got '' in row 0"),
-        (swap("center", "1", "2", META), "no images in split 'val' (44 in the others)"),
-        (
-            swap("tumor", "1", "0", META),
-            "no example of class 'tumor' in the pool; it has {'normal': 24}",
-        ),
-        (remove("patches/patient_004*/*.png"), "1 of 40 images missing, first"),
-        (
-            cut("patches/patient_024*/*.png"),
-            "1 of 40 images cannot be read: patches/patient_024",
-        ),
-    ],
-    "fmow": [
-        (remove("RELEASE*"), "RELEASE_v1.1.txt is missing: the release comes with it"),
-        (
-            remove("country_code_mapping.csv"),
-            "country_code_mapping.csv is missing: unpack the release again",
-        ),
-        (
-            drop("timestamp", RGB),
-            "column 'timestamp' missing; it has split, country_code, category",
-        ),
-        (
-            put("category", "castle", RGB, row=1),
-            "category must be one of the 62 known ones; got 'castle' in row 1",
-        ),
-        (
-            put("timestamp", "2011-05-06", RGB, row=1),
-            "timestamp must be like 2012-05-06T08:21:28Z; got '2011-05-06' in row 1",
-        ),
-        (
-            put("timestamp", "", RGB, row=2),
-            "timestamp must be like 2012-05-06T08:21:28Z; got '' in row 2",
-        ),
-        (
-            put("timestamp", "2019-05-06T08:21:28Z", RGB, row=1),
-            "timestamp must be from 2002 to 2017; got '2019",
-        ),
-        (swap("split", "val", "test", RGB), "no images in split 'val' (40 in the others)"),
-        (remove("images/rgb_img_*.png"), "1 of 40 images missing, first"),
-        (
-            cut("images/rgb_img_*.png"),
-            "1 of 40 images cannot be read: rgb_img_",
-        ),
-    ],
-}
+IWILDCAM = [
+    (remove("RELEASE*"), "RELEASE_v2.0.txt is missing: the release comes with it"),
+    (
+        drop("sequence_remapped", META),
+        "column 'sequence_remapped' missing; it has Unnamed: 0, split, location_remapped, y",
+    ),
+    (swap("y", "1", "0", META), "y leaves out 1, but 0 to 3 must all occur"),
+    (
+        swap("location_remapped", "0", "1", META),
+        "location_remapped leaves out 0, but 0 to 3 must all occur",
+    ),
+    (put("y", "", META, row=3), "y must be a whole number; got '' in row 3 (1 such rows)"),
+    (
+        put("datetime", "2013-06-05 05:44:19", META),
+        "with a fraction of a second; got '2013-06-05 05:44:19' in row 0",
+    ),
+    (
+        put("split", "training", META),
+        "split must be one of train, val, id_val, test, id_test; got 'training' in row 0",
+    ),
+    (swap("split", "val", "test", META), "no images in split 'val' (48 in the others)"),
+    (remove("train/id_val000*"), "1 of 40 images missing, first"),
+    (cut("train/val003*"), "1 of 40 images cannot be read: val003"),
+    (
+        put("name", "empty", "categories.csv", row=1),
+        "categories.csv gives 3 different names in 4 rows for 4 classes",
+    ),
+]
+AMAZON = [
+    (remove("RELEASE*"), "RELEASE_v2.1.txt is missing: the release comes with it"),
+    (remove(USER), "user.csv is missing: unpack the release again"),
+    (drop("category", REVIEWS), "column 'category' missing; it has reviewerID, asin, overall"),
+    (swap("split", "1.0", "3.0", USER), "no reviews in split 'val' (112 in the others)"),
+    (put("split", "7.0", USER), "split must be one of -1, 0, 1, 2, 3, 4; got '7.0' in row 0"),
+    (shorten, "reviews.csv has 122 rows but splits/user.csv 119; they must be of one release"),
+    (put("overall", "", REVIEWS), "overall must be a whole number of stars from 1 to 5; got"),
+    (swap("overall", "2.0", "3.0", REVIEWS), "no example of class '2' in the pool; it has {"),
+    (put("reviewerID", "", REVIEWS, row=1), "reviewerID must be given; got '' in row 1"),
+]
+CAMELYON17 = [
+    (remove("RELEASE*"), "RELEASE_v1.0.txt is missing: the release comes with it"),
+    (drop("tumor", META), "column 'tumor' missing; it has Unnamed: 0, patient, node"),
+    (drop("Unnamed: 0", META), "the first column must be the row number; it is 'patient'"),
+    (put("patient", "4", META), "patient must be three digits such as 004; got '4' in row 0"),
+    (put("tumor", "", META), "tumor must be one of 0, 1; got '' in row 0"),
+    (put("slide", "", META), "slide must be a whole number; got '' in row 0"),
+    (swap("center", "1", "2", META), "no images in split 'val' (44 in the others)"),
+    (
+        swap("tumor", "1", "0", META),
+        "no example of class 'tumor' in the pool; it has {'normal': 24}",
+    ),
+    (remove("patches/patient_004*/*.png"), "1 of 40 images missing, first"),
+    (cut("patches/patient_024*/*.png"), "1 of 40 images cannot be read: patches/patient_024"),
+]
+FMOW = [
+    (remove("RELEASE*"), "RELEASE_v1.1.txt is missing: the release comes with it"),
+    (
+        remove("country_code_mapping.csv"),
+        "country_code_mapping.csv is missing: unpack the release again",
+    ),
+    (drop("timestamp", RGB), "column 'timestamp' missing; it has split, country_code, category"),
+    (
+        put("category", "castle", RGB, row=1),
+        "category must be one of the 62 known ones; got 'castle' in row 1",
+    ),
+    (
+        put("timestamp", "2011-05-06", RGB, row=1),
+        "timestamp must be like 2012-05-06T08:21:28Z; got '2011-05-06' in row 1",
+    ),
+    (
+        put("timestamp", "", RGB, row=2),
+        "timestamp must be like 2012-05-06T08:21:28Z; got '' in row 2",
+    ),
+    (
+        put("timestamp", "2019-05-06T08:21:28Z", RGB, row=1),
+        "timestamp must be from 2002 to 2017; got '2019",
+    ),
+    (swap("split", "val", "test", RGB), "no images in split 'val' (40 in the others)"),
+    (remove("images/rgb_img_*.png"), "1 of 40 images missing, first"),
+    (cut("images/rgb_img_*.png"), "1 of 40 images cannot be read: rgb_img_"),
+]
+WRONG = {"iwildcam": IWILDCAM, "amazon": AMAZON, "camelyon17": CAMELYON17, "fmow": FMOW}
 CASES = [
     pytest.param(name, spoil, said, id=f"{name}-{said[:40]}")
     for name, cases in WRONG.items()
