@@ -30,6 +30,7 @@ workers = 0  # processes; 0 takes one per core
 # %%
 import json
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -119,9 +120,14 @@ columns = {"text": "review", "label": "verdict"}
 sources = {
     "folders": your_dataset.from_folders(demo / "pictures"),
     "csv": your_dataset.from_table(demo / "pictures.csv", demo / "csv", {"label": "digit"}),
-    "Hugging Face": your_dataset.from_hugging_face(demo / "hub", demo / "Hugging Face"),
     "texts": your_dataset.from_table(demo / "reviews.parquet", demo / "texts", columns),
 }
+# their package is an extra: pip install -e '.[hugging-face]'
+if find_spec("datasets"):
+    hub = your_dataset.from_hugging_face(demo / "hub", demo / "Hugging Face")
+    sources["Hugging Face"] = hub
+
+# %%
 subgroups = {"csv": ["label", "ink"]}
 prepared = {}
 for name, source in sources.items():
