@@ -1,43 +1,36 @@
 # %% [markdown]
 # # Label your own: a person as the oracle
 #
-# **The claim.** The loop needs nothing of its oracle but answers (paper, section 2). So a person can take the place of the labels
-# that the other notebooks look up: the model asks, somebody at a keyboard answers, and what holds for the simulation holds for
-# the person. Told the same labels, the session below should ask the very questions of the stored run and end as accurate.
+# **The claim.** In the paper the labels come from a table (section 2). Here they come from you: the
+# loop is the same code, so what holds for the simulation holds for a person. Told the labels of a
+# stored run, a session should ask that run's very questions and end as accurate.
 #
-# First a simulated person drives the session, to check just that and to show its programming interface, which any tool can use.
-# Then it is your turn, with buttons and keys: on the same pictures or, with `collection` and `classes` below, on your own. Every
-# label is on the disk before the next picture shows. Close the browser, restart the kernel: it goes on at the same picture.
+# Your turn comes first, with buttons and keys: on pictures of the miniatures or, with `collection`
+# and `classes` below, on your own. Every label is on the disk before the next picture shows. Close
+# the browser, restart the kernel, Run > Run All Cells: it goes on at the same picture. Then a
+# simulated person drives a session through its programming interface, which any tool can use, and
+# checks that it is the same loop.
 #
-# **What would count against it.** A question that differs from the stored run's, or an accuracy that does.
+# **What would count against it.** A question that differs from the stored run's, or an accuracy
+# that does.
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
-datasets = [
-    "digits"
-]  # the first one's pool is what the simulated person labels: names, or folders that hold a manifest
-collection = ""  # yours: a folder of pictures or a csv of texts, such as "../my/pictures"; "" takes the dataset's pool
+datasets = ["digits"]  # the first one's pool is labelled: names, or folders that hold a manifest
+collection = ""  # yours: folder of pictures or csv of texts ("../my/pictures"); "" takes the pool
 classes = []  # the names of your classes, such as ["cat", "dog"]; [] takes the dataset's
-check_set = ""  # csv with id and label of examples held out to estimate the accuracy; "" takes the dataset's, yours has none
+check_set = ""  # csv with id and label of examples held out to estimate the accuracy of yours
 who = ""  # your name, written beside each label
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
-acquisitions = [
-    "random",
-    "least_confidence",
-]  # random | least_confidence | entropy | margin; the last one asks the person
+acquisitions = ["random", "least_confidence"]  # random | least_confidence | ...; the last asks you
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm; the session has the first
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
-protocol = {}  # labels: seed_set_size, query_batch_size, pool_subsample, ...; {} takes each dataset's own
+protocol = {}  # labels: seed_set_size, query_batch_size, ...; {} takes each dataset's own
 recipe = {}  # fine-tuning: lr, max_steps, optimizer, ...; {} takes each dataset's own
 output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-from companion.runs.plan import plan_runs
-from alpt_lib import files, loop
-from companion.labelling import session, simulated
-from companion.report import claims, contact_sheets, plotting, study
-from companion.runs import plan, store
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -46,249 +39,195 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from companion.labelling.screen import LabelWidget
-
-plotting.house_style()
-
-# %%
-study = study.run("11_label_your_own", globals())
+from alpt_lib import files
+from companion import labelling
+from companion.labelling import simulated
+from companion.report import contact_sheets, plotting
+from companion.report.study import run_study
+from companion.runs import parameters, plan
 
 # %% [markdown]
-# ## The interface: ask, tell, train
-# A session is opened with what is to be labelled and the names of the classes. Here these are the pictures of a dataset's pool,
-# whose labels only the simulated person knows, with its validation split as the check set. Model, recipe and seed are those of
-# the stored run that we compare with.
+# ## With your own hands
+# Click into the frame, then use the keys: `1` to `9` for the classes, `0` for "can't tell", `s` to
+# skip, `u` or Backspace to undo. It asks at random until the seed set is full (20 labels, unless
+# `protocol` says otherwise) and every class was met. From then on a model is trained whenever a
+# query batch of 10 was labelled, in the background, while you go on. The line below the buttons
+# always says what it is doing, and why; also when the model is sure of all that is left.
+#
+# For your own files set `collection` and `classes` at the top. Subfolders are searched, copies are
+# asked for once, what cannot be read is named and left out. A text without an id is known by its
+# content, so rows may be added and sorted. Labels go to a folder of their own, which is printed.
 
 # %%
-planned = next(
-    p
-    for p in plan_runs(study.parameters)
-    if p.config.acquisition == study.parameters["acquisitions"][-1]
-)
-run, data = planned.config, study.datasets[planned.dataset]
-folder = files.home() / "data" / "labels" / Path(study.parameters["output"]).name / data.name
+given = parameters.read_parameters(globals())
+plan.prepare_datasets(given)
+asks = given["acquisitions"][-1]
+planned = next(each for each in plan.plan_runs(given) if each.config.acquisition == asks)
+run, data = planned.config, planned.data
+folder = files.home() / "data" / "labels" / Path(given["output"]).name / data.name
 source, check, truth = simulated.as_collection(data, folder)
-settings = {
-    "model": run.model,
-    "acquisition": run.acquisition,
-    "seed": run.seed,
-    "weights": run.weights,
-    "protocol": asdict(run.protocol),
-    "recipe": asdict(run.recipe),
-    "image_size": data.description.image_size,
-    "max_tokens": data.description.max_tokens,
-}
-session = session.open_session(
-    source, data.classes, tempfile.mkdtemp(), who="simulated", check=check, **settings
-)
-print(f"{len(truth)} items to label, {len(check)} in the check set; {session.progress().status}")
-
-# %% [markdown]
-# Labels may be told about any item, asked for or not. So the stored run's seed set comes first. Then a few rounds of the loop:
-# train from the initial weights, ask for a query batch, tell the labels.
+parts = {name: asdict(getattr(run, name)) for name in ("protocol", "recipe")}
+sizes = {name: getattr(data.description, name) for name in ("image_size", "max_tokens")}
+same = {name: getattr(run, name) for name in ("model", "acquisition", "seed", "weights")}
+settings = {**same, **parts, **sizes}
 
 # %%
-torch.set_num_threads(1)  # as in the stored runs: the same sums, to the last digit
-for row in loop.start_pool(data, run).labelled:
+yours = {name: given[name] for name in ("weights", "protocol", "recipe")}
+yours |= {"acquisition": asks, "seed": run.seed, "who": given["who"]}
+yours |= {"model": given["models"][0]} if given["models"] else {}
+if given["collection"]:
+    held_out = given["check_set"] or None
+    mine = labelling.open_session(given["collection"], given["classes"], check=held_out, **yours)
+else:
+    own = {**settings, "protocol": given["protocol"], "who": given["who"], "check": check}
+    mine = labelling.open_session(source, data.classes, folder / "labels", **own)
+n_labels = mine.progress().n_labels
+print(f"labels go to {mine.place}; {n_labels} are there already", *mine.notes, sep="\n")
+labelling.LabelWidget(mine)
+
+# %% [markdown]
+# Run the next cell when you are done, or in between. It writes your labels as a csv, for you and
+# your spreadsheet, and as a parquet, which the command takes that it prints: that makes a dataset
+# folder of them for all other notebooks. `import_labels` reads such files, any table with the
+# columns label and id, path or text, and the exports of Label Studio; `mine.export("tasks.json")`
+# writes tasks for it.
+
+# %%
+mine.export(mine.folder / "labelled.csv")
+mine.export(mine.folder / "labelled.parquet")
+print(f"{mine.progress().n_labels} labels are in {mine.place}/labelled.csv and .parquet; next:")
+print(f"python data_prep/your_dataset.py --table {mine.place}/labelled.parquet --out data/mine")
+print('then datasets = ["../data/mine"] in notebook 01 or 03')
+
+# %% [markdown]
+# In that folder, `labels.csv` has a line for each decision, the last one of an id counts, and an
+# empty label takes one back. You may correct it in a spreadsheet: what you change counts the next
+# time, and what the session had is never lost, for `told.jsonl` holds it too, with the content that
+# each label was given to. `asked.jsonl` is why a restart shows the same item without training
+# first; `fits.jsonl` says how each training went.
+#
+# ## Is it the same loop?
+# The runs that we compare with, stored or done now. A simulated person, who knows the labels of the
+# pool, then tells a session with the model, recipe and seed of such a run first its seed set, for
+# labels may be told about any item, asked for or not; and then does a few rounds of the loop: train
+# from the initial weights, ask for a query batch, tell the labels.
+
+# %%
+study = run_study("11_label_your_own", globals())
+plotting.house_style()
+# as in the stored runs: the same sums, to the last digit
+torch.set_num_threads(1)
+
+# %%
+stored = planned.run.acquisitions()
+robot = {"who": "simulated", "check": check, **settings}
+session = labelling.open_session(source, data.classes, tempfile.mkdtemp(), **robot)
+for row in stored.query("round == 0")["index"]:
     id_ = session.collection.ids[row]
     session.tell(id_, truth[id_])
-
-n_rounds = min(2, run.protocol.n_rounds)
-for _ in range(n_rounds):
+for _ in range(min(2, run.protocol.n_rounds)):
     session.refit()
     for item in session.ask(run.protocol.query_batch_size):
         session.tell(item.id, truth[item.id])
 session.refit()
-session.progress()
+print(session.progress().status)
 
 # %% [markdown]
-# Was it the same loop? Beside each round of the session, the stored run: how many of the questions are the same, in the same
-# order, and the accuracy on the check set.
+# Beside each round of the session, the stored run: how many of the questions are the same, in the
+# same order, and the accuracy on the check set.
 
 # %%
-stored = store.acquisitions_of(run)
 told = pd.DataFrame([asdict(label) for label in session.labels.rows])
 told["index"] = told["id"].map(session.collection.row)
-accuracy = (
-    store.metrics_of(run)
-    .query("metric == 'accuracy' and subgroup == 'all'")
-    .query("split == @data.eval_splits[0]")
-)
-rows = []
-for fit in session.fits:
-    ours, theirs = (list(t.loc[t["round"] == fit["round"], "index"]) for t in (told, stored))
-    known = accuracy.loc[accuracy["round"] == fit["round"], "value"]
-    rows.append(
-        {
-            "round": fit["round"],
-            "labels": fit["n_labels"],
-            "questions": len(ours),
-            "as_in_the_stored_run": sum(a == b for a, b in zip(ours, theirs, strict=False)),
-            "accuracy": fit["check_accuracy"],
-            "of_the_stored_run": known.iloc[0] if len(known) else float("nan"),
-            "gradient_steps": fit["n_steps"],
-        }
-    )
-table = pd.DataFrame(rows)
+told["rank"] = told.groupby("round").cumcount()
+both = told.merge(stored, on=["round", "rank"], suffixes=("", "_stored"))
+is_same = both["index"] == both["index_stored"]
+split = data.eval_splits[0]
+measured = planned.run.metrics().query("split == @split and subgroup == 'all'")
+accuracy = measured.query("metric == 'accuracy'").set_index("round")["value"]
+table = pd.DataFrame(session.fits)[["round", "n_labels", "n_steps", "check_accuracy"]]
+table.columns = ["round", "labels", "gradient_steps", "accuracy"]
+table["of_the_stored_run"] = table["round"].map(accuracy)
+table["questions"] = table["round"].map(told.groupby("round").size())
+table["as_in_the_stored_run"] = table["round"].map(is_same.groupby(both["round"]).sum())
 study.save_table(table, "session_beside_stored_run")
 plotting.show_table(table)
 
 # %% [markdown]
-# ## The same as a figure
-#
-# **Figure.** Left: the session's accuracy (squares) beside the stored run's (dotted), on the curves over all seeds with their 95%
-# bands. Right: what the person was asked, one row a round, most wanted first; round 0 is the seed set. Frames mark the minority
-# subgroups, of which nobody was told; the bar below a picture has its subgroup's colour.
+# **Figure.** Left: the session's accuracy (squares) beside the stored run's (dotted), on the curves
+# over all seeds with their 95% bands. Right: what the person was asked, one row a round, most
+# wanted first; round 0 is the seed set. Orange frames mark the minority subgroups, of which nobody
+# was told.
 
 # %%
-is_image = data.description.modality == "image"
-figure, axes = plt.subplots(1, 1 + is_image, figsize=(5 + 4.5 * is_image, 3.4), squeeze=False)
-curves = study.main.query(
-    "metric == 'accuracy' and subgroup == 'all' and dataset == @data.name and model == @planned.model"
-)
-plotting.curve(axes[0, 0], curves)
-of_run = curves[curves["run_id"] == store.run_id(run)]
-axes[0, 0].plot(
-    of_run["n_labels"], of_run["value"], ":", color="black", label=f"stored run, seed {run.seed}"
-)
-axes[0, 0].plot(
-    table["labels"],
-    table["accuracy"],
-    "s",
-    markersize=8,
-    fillstyle="none",
-    color="black",
-    label="this session",
-)
-axes[0, 0].set(
-    title=study.title(data.name, planned.model), xlabel="labels", ylabel="validation accuracy"
-)
-axes[0, 0].legend(fontsize="small")
-if is_image:
-    asked = told.assign(
-        rank=told.groupby("round").cumcount(), subgroup=data.subgroup("pool")[told["index"]]
-    )
-    contact_sheets.contact_sheet(axes[0, 1], data, asked)
-    axes[0, 1].set_title("what the person was asked", fontsize="small")
-figure.suptitle(plotting.seed_note(study.runs), fontsize="small", x=0.01, ha="left")
+figure, axes = plt.subplots(1, 1 + (not data.is_text), figsize=(9.5, 3.4), squeeze=False)
+ax = axes[0, 0]
+curves = study.main.query("metric == 'accuracy' and subgroup == 'all' and dataset == @data.name")
+curves = curves[curves["model"] == planned.model]
+plotting.curve(ax, curves)
+of_run = curves[curves["run_id"] == planned.run.run_id]
+ax.plot(of_run["n_labels"], of_run["value"], "k:", label=f"stored run, seed {run.seed}")
+ax.plot(table["labels"], table["accuracy"], "ks", mfc="none", label="this session")
+ax.set(title=study.title(data.name, planned.model), xlabel="labels", ylabel="validation accuracy")
+ax.legend(fontsize="small")
+if not data.is_text:
+    shown = told.assign(subgroup=data.subgroup("pool")[told["index"]])
+    contact_sheets.contact_sheet(axes[0, 1], data, shown)
+plotting.note_seeds(figure, study.runs)
 study.save(figure, "session")
 
 # %% [markdown]
 # ## As people are
-# They answer in another order, leave some out, correct themselves, and sometimes cannot tell. What is not answered is asked
-# again; "can't tell" is kept out of the training; the last label of an item counts; `undo` takes back one after the other.
+# They answer in another order, leave some out, correct themselves, and sometimes cannot tell. What
+# is not answered is asked again; "can't tell" is kept out of the training; the last label of an
+# item counts; `undo` takes back one after the other.
 
 # %%
 first, second, third, *others = [item.id for item in session.ask(5)]
 session.tell(third, truth[third])
-session.tell(first, session.CANNOT_TELL)
+session.tell(first, labelling.CANNOT_TELL)
 session.tell(second, next(name for name in data.classes if name != truth[second]))
 session.tell(second, truth[second])
-assert [item.id for item in session.ask()][: len(others)] == others
-print(
-    f"taken back: {'the last label' if session.undo() == second else 'another'}; asked for it again: "
-    f"{session.ask()[0].id == second}"
-)
-plotting.show_table(
-    pd.read_csv(session.folder / "labels.csv").tail(5)[["id", "label", "who", "round", "score"]]
-)
+print(f"still asked for: {[item.id for item in session.ask()][: len(others)] == others}")
+print(f"undone: the last label {session.undo() == second}, and asked for again:", end=" ")
+print(session.ask()[0].id == second)
+decisions = pd.read_csv(session.folder / "labels.csv").tail(5)
+plotting.show_table(decisions[["id", "label", "who", "round", "score"]])
 
 # %% [markdown]
-# Those are the last lines of `labels.csv`: one a decision, never changed, the last one of an id counts; an empty label takes one
-# back. Beside it lie what was asked (`asked.jsonl`), which is why a restart shows the same item without training first, how each
-# training went (`fits.jsonl`), and what the files looked like when they were labelled (`seen.jsonl`).
-#
-# ## With your own hands
-# Click into the frame, then use the keys: `1` to `9` for the classes, `0` for "can't tell", `s` to skip, `u` or Backspace to
-# undo. It asks at random until the seed set is full (20 labels, unless `protocol` says otherwise) and every class was met. From
-# then on a model is trained whenever a query batch of 10 was labelled, in the background, while you go on. The line below the
-# buttons always says what it is doing, and why.
-#
-# For your own files set `collection` and `classes` at the top. Subfolders are searched, copies are asked for once, what cannot be
-# read is named and left out. Labels go to a folder of their own below `data/labels`, which is printed here.
+# And their labels go through other tools and come back: to Label Studio and from there, by a csv.
 
 # %%
-p = study.parameters
-if p["collection"]:
-    chosen = {name: p[name] for name in ("weights", "protocol", "recipe")} | (
-        {"model": p["models"][0]} if p["models"] else {}
-    )
-    mine = session.open_session(
-        p["collection"],
-        p["classes"],
-        who=p["who"],
-        check=p["check_set"] or None,
-        seed=run.seed,
-        acquisition=run.acquisition,
-        **chosen,
-    )
-else:
-    mine = session.open_session(
-        source,
-        data.classes,
-        folder / "labels",
-        who=p["who"],
-        check=check,
-        **{**settings, "protocol": p["protocol"]},
-    )
-folder_name = (
-    mine.folder.relative_to(files.home())
-    if mine.folder.is_relative_to(files.home())
-    else mine.folder
-)
-print(
-    f"labels go to {folder_name}; {mine.progress().n_labels} are there already",
-    *mine.notes,
-    sep="\n",
-)
-LabelWidget(mine)
-
-# %% [markdown]
-# ## Out again, and in from elsewhere
-# `export` writes a csv or, for a name that ends in `.json`, tasks for Label Studio, whose exports `import_labels` reads, as it
-# reads any csv with the columns id and label. Of the csv, one command makes a dataset folder for all other notebooks:
-#
-# ```bash
-# python data_prep/your_dataset.py --table labelled.csv --out data/mine    # then datasets = ["../data/mine"] in 01 or 03
-# ```
-
-# %%
-session.export(folder / "labelled.csv")
-session.export(folder / "label_studio.json")
-again = session.open_session(source, data.classes, tempfile.mkdtemp(), check=check, **settings)
-counts = {
-    "exported": len(session.table().query("split == 'pool'")),
-    "from Label Studio": again.import_labels(folder / "label_studio.json"),
-    "from csv, new": again.import_labels(folder / "labelled.csv"),
-}
-for opened in (session, again):
-    opened.close()
-counts
-
-# %% [markdown]
-# ## The paper's claims beside ours
-# The paper's oracle is simulated too; it has no claim about people, so the table stays empty.
-
-# %%
-claims.show_claims(claims.check_claims("11_label_your_own", study))
+out = Path(tempfile.mkdtemp())
+session.export(out / "label_studio.json")
+session.export(out / "labelled.csv")
+again = labelling.open_session(source, data.classes, out / "again", **robot)
+n_exported = len(session.table().query("split == 'pool'"))
+n_back = again.import_labels(out / "label_studio.json")
+n_new = again.import_labels(out / "labelled.csv")
+session.close()
+again.close()
+print(f"{n_exported} labels and a can't tell went out, {n_back} came back, {n_new} new by csv")
 
 # %% [markdown]
 # ## What we read from it
 
 # %%
-same, all_ = table["as_in_the_stored_run"].sum(), table["questions"].sum()
+n_same = table["as_in_the_stored_run"].sum()
+n_asked = table["questions"].sum()
 largest = (table["accuracy"] - table["of_the_stored_run"]).abs().max()
-print(
-    f"{same} of {all_} questions are the stored run's, in the same order; accuracies differ by at most {largest:.3f}."
-)
+is_same = n_same == n_asked and not largest > 0
+print("It is the same loop:" if is_same else "It is not quite the same loop:", end=" ")
+print(f"{n_same} of {n_asked} questions are the stored run's, in the same order;", end=" ")
+print(f"accuracies differ by at most {largest:.3f}.")
 
 # %% [markdown]
-# *All of them, and no difference*: a person at the keyboard and the simulated oracle drive one and the same loop, and the other
-# notebooks' results are what to expect of a person who answers as the labels do. *Fewer*: with `random`, or where the protocol
-# scores only a part of the pool, ties and chance are drawn in another order; for any other reason it is a fault worth a report.
+# So the other notebooks' results are what to expect of a person who answers as the labels do. With
+# `random`, or where the protocol scores only a part of the pool, ties and chance are drawn in
+# another order, and fewer questions are the same; for any other reason that would be a fault worth
+# a report. A person is slower than a look-up and is sometimes wrong. What a wrong label costs, and
+# whether questions that a model finds hard are hard for people too, this notebook cannot say.
 #
-# A person is slower than a look-up and is sometimes wrong. What a wrong label costs, and whether questions that a model finds
-# hard are hard for people too, this notebook cannot say.
-#
-# **What would have counted against it.** With least confidence and the whole pool scored, fewer questions in common than were
-# asked; or an accuracy that differs from the stored run's, though the labels told were the same.
+# **What would have counted against it.** With least confidence and the whole pool scored, fewer
+# questions in common than were asked; or an accuracy that differs from the stored run's, though the
+# labels told were the same.

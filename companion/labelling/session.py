@@ -16,7 +16,7 @@ from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, BATCH_FUNCTIONS
 from alpt_lib.checkpoints import local_weights
 from alpt_lib.config import Protocol, Recipe, RunConfig, override
 from alpt_lib.errors import LabelError, unknown
-from alpt_lib.files import home
+from alpt_lib.files import REPOSITORY, home
 from alpt_lib.recipes import recipe_for
 from alpt_lib.registry import reads_texts, resolve
 from companion.labelling import exchange
@@ -181,9 +181,10 @@ class Session:
 
     @property
     def place(self) -> str:
-        """Its folder in words: from the home folder, if it lies there."""
+        """Its folder in words: from the top of the checkout, if it lies there."""
         folder = self.folder.resolve()
-        return str(folder.relative_to(home()) if folder.is_relative_to(home()) else folder)
+        is_here = folder.is_relative_to(REPOSITORY)
+        return str(folder.relative_to(REPOSITORY) if is_here else folder)
 
     def close(self) -> None:
         """Give the folder free; a training under way is finished for nobody."""

@@ -374,7 +374,7 @@ def test_the_widget_leaves_out_what_cannot_be_read_and_ends_with_where_the_label
     assert captions[0] == "asked at random"
     assert captions[-1].startswith("the model is ")
     assert captions[-1].endswith("% sure")
-    assert "12 labels are in data/labels/mine/labels.csv" in widget.shown["text"]
+    assert f"12 labels are in {session.place}/labels.csv" in widget.shown["text"]
     assert "--table labelled.csv" in widget.shown["text"]
 
 
