@@ -151,16 +151,11 @@ def test_each_of_several_equal_scores_is_selected_equally_often():
     assert all(abs(times[i] - 1600) < 4 * 31 for i in range(1, 6))
 
 
-@pytest.mark.parametrize(
-    ("scores", "n", "said"),
-    [
-        ([0.0, 1.0, np.nan], 1, "1 of 3 scores are NaN, first at row 2"),
-        ([0.0, 0.0, 0.0], 4, "asked for 4 examples but 3 remain"),
-    ],
-)
-def test_select_refuses_what_it_cannot_rank(scores, n, said):
-    with pytest.raises(ValueError, match=said):
-        select(np.array(scores), n, rng())
+def test_select_refuses_what_it_cannot_rank_or_does_not_have():
+    with pytest.raises(ValueError, match="1 of 3 scores are NaN, first at row 2"):
+        select(np.array([0.0, 1.0, np.nan]), 1, rng())
+    with pytest.raises(ValueError, match="asked for 4 examples but 3 remain"):
+        select(np.zeros(3), 4, rng())
 
 
 numbers = st.floats(-1, 1, width=32) | st.sampled_from([0.0, 0.25, math.inf, -math.inf])

@@ -5,6 +5,8 @@ from itertools import chain
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
+from test_acquisition import furthest
 
 from alpt_lib import FineTunedNetwork, Protocol, Recipe, RunConfig, active_learning, read_dataset
 from alpt_lib import acquisition as acquisitions
@@ -12,19 +14,12 @@ from alpt_lib.loop import ask
 from alpt_lib.pool import Pool
 
 PROTOCOL = Protocol(seed_set_size=8, budget=12, query_batch_size=4)
-EVERY_FUNCTION = ["random", "least_confidence", "entropy", "margin", "nearest"]
-
-
-def nearest(candidates, n, rng):
-    """A toy that chooses a batch: what is most like the newest label of class 0."""
-    of_class = candidates.labelled_features[candidates.labels == 0]
-    gaps = np.abs(candidates.features - of_class[-1]).sum(axis=1)
-    return np.lexsort((rng.permutation(len(candidates)), gaps))[:n]
+EVERY_FUNCTION = ["random", "least_confidence", "entropy", "margin", "furthest"]
 
 
 @pytest.fixture(autouse=True)
 def _with_a_toy(monkeypatch):
-    monkeypatch.setitem(acquisitions.BATCH_FUNCTIONS, "nearest", nearest)
+    monkeypatch.setitem(acquisitions.BATCH_FUNCTIONS, "furthest", furthest)
 
 
 class LinearLearner:
@@ -130,7 +125,12 @@ def test_the_query_is_the_least_confident_part_of_the_pool_the_least_first():
 
 
 def test_every_arm_and_model_of_a_seed_starts_from_the_same_balanced_seed_set():
-    others = [config("margin"), config("nearest"), config(recipe=Recipe(lr=1.0)), config(budget=40)]
+    others = [
+        config("margin"),
+        config("furthest"),
+        config(recipe=Recipe(lr=1.0)),
+        config(budget=40),
+    ]
     first = play(config("random"))[0][0].asked
     assert all(play(run)[0][0].asked == first for run in others)
     assert play(replace(config(), model="other"), sign=-1)[0][0].asked == first
@@ -198,14 +198,13 @@ def test_a_pool_that_is_scored_part_by_part_is_asked_the_same_questions(acquisit
 
 
 def test_a_batch_function_gets_what_it_looks_at_and_nothing_else_is_computed():
-    rounds, learner = play(config("nearest", budget=4))
+    rounds, learner = play(config("furthest", budget=4))
     seed_set = rounds[0].asked
     unlabelled = [row for row in range(600) if row not in seed_set]
-    assert learner.did("features") == [seed_set, unlabelled]
+    assert learner.did("features") == [unlabelled, seed_set]
     assert learner.did("predict_probs") == []
-    newest = [row for row in seed_set if learner.labels[row] == 0][-1]
-    gaps = np.abs(learner.inputs - learner.inputs[newest]).sum(axis=1)
-    assert sorted(gaps[rounds[1].asked]) == pytest.approx(sorted(gaps[unlabelled])[:4])
+    gaps = cdist(learner.inputs, learner.inputs[seed_set], "cityblock").min(axis=1)
+    assert gaps[rounds[1].asked] == pytest.approx(np.sort(gaps)[::-1][:4])
     assert np.isnan(rounds[1].scores).all()
 
 

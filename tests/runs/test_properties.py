@@ -115,9 +115,9 @@ def test_an_arm_is_the_same_beside_another_as_alone_and_shares_its_seed_set_fit_
     monkeypatch.setattr(FineTunedNetwork, "fit", lambda *given: fits(*given))
     arms = [stored(birds_folder, name, fidelity) for name in ("random", "least_confidence")]
     do_group(arms, 0.0, lambda n: None)
-    beside = arms[1].rounds()
     assert fits.call_count == n_fits
+    beside = arms[1].rounds()
+    assert len(beside) == 4
     monkeypatch.setenv("ALPT_HOME", str(tmp_path))
     do_group(arms[1:], 0.0, lambda n: None)
     assert arms[1].rounds() == beside
-    assert len(beside) == 4
