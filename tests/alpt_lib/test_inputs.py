@@ -29,7 +29,7 @@ def decoded(picture: Image.Image, file, **options) -> np.ndarray:
     return decode(file, 16).astype(int)
 
 
-@pytest.mark.parametrize(("orientation", "turn"), enumerate(TURNS, 1))
+@pytest.mark.parametrize(("orientation", "turn"), list(enumerate(TURNS, 1)))
 @pytest.mark.parametrize(("suffix", "off"), [(".png", 0), (".jpg", 3), (".tif", 0)])
 def test_a_photo_stands_upright(tmp_path, orientation, turn, suffix, off):
     exif = Image.Exif()
