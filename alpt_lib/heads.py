@@ -180,8 +180,10 @@ def frozen_features(data: Dataset, config: RunConfig, split: str) -> np.ndarray:
     target = cache_folder() / f"{data.name}_frozen_{hashed(identity)}.npy"
 
     def compute() -> None:
+        from alpt_lib.fast_layers import keep_freed_memory
         from alpt_lib.scoring import ScoringNetwork
 
+        keep_freed_memory()
         features = ScoringNetwork(data, config).features(split)
         with new_array(target, features.shape, np.float32) as array:
             array[:] = features

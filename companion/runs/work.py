@@ -3,7 +3,6 @@
 Any number of processes, on any machines that share the store, may do so at once with the same plan.
 """
 
-import ctypes
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -87,6 +86,8 @@ def do_group(runs: list[StoredRun], since: float, report: Callable[[int], None])
     """Do claimed runs that share a seed set; one that fails must not end the others."""
     if any(run.config.recipe.backbone != "frozen" for run in runs):
         import torch
+
+        from alpt_lib.fast_layers import keep_freed_memory
 
         # the same sums, so the same tables, whatever the number of workers
         torch.set_num_threads(1)
@@ -174,11 +175,3 @@ class SharedSeedSet:
         if "metrics" not in self.kept:
             self.kept["metrics"] = self.network.evaluate(number)
         return self.kept["metrics"]
-
-
-def keep_freed_memory() -> None:
-    """Let glibc reuse the memory of activations: fetched anew, it costs 10-25% of a step."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc only
-        libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, its largest value
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
