@@ -95,7 +95,7 @@ class Recipe:
     # fine-tuning then mean nothing (FROZEN_SETTINGS are those that it has)
     backbone: Literal["fine-tuned", "frozen"] = "fine-tuned"
     # strength of regularisation of that head: half of it times the squared norm of its weights
-    l2: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.003
+    l2: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
     optimizer: Literal["sgd", "adamw"] = "sgd"  # released code; "adamw" is ours, for texts
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.003  # released code
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # released code; SGD only

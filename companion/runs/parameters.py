@@ -29,7 +29,10 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
         "own",
     ),
     "acquisitions": (Texts, "a list of acquisition functions"),
-    "seeds": (list[StrictInt], "a list of whole numbers"),
+    "seeds": (
+        list[StrictInt] | dict[StrictStr, list[StrictInt]],
+        "a list of whole numbers, or a mapping of dataset to such a list (`others` is for the rest)",
+    ),
     "weights": (
         Place | dict[StrictStr, StrictStr] | None,
         "a file or folder of pretrained weights, a mapping of model to such, or None",
@@ -92,9 +95,11 @@ def check_parameters(given: dict[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"parameter {name} is empty; it takes {PARAMETERS[name][1]}")
     for name, value in parameters.items():
         # a run counted twice would narrow every interval
-        if isinstance(value, list) and len(set(value)) < len(value):
-            twice = next(v for v in value if value.count(v) > 1)
-            raise ConfigError(f"parameter {name} names {twice!r} twice; got {value}")
+        lists = value.values() if name == "seeds" and isinstance(value, dict) else [value]
+        for named in lists:
+            if isinstance(named, list) and len(set(named)) < len(named):
+                twice = next(v for v in named if named.count(v) > 1)
+                raise ConfigError(f"parameter {name} names {twice!r} twice; got {named}")
     return parameters
 
 

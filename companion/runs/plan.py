@@ -160,6 +160,7 @@ def plan_runs(
             )
         folders[data.name] = data.folder
         planned += _plan_dataset(p, name, data, shelf, is_here)
+    _check_frozen(p, planned)
     _check_mappings(p, tier, planned)
     return planned
 
@@ -174,16 +175,17 @@ def _plan_dataset(
     recipe = override(Recipe(), d.recipe, f"{d.name} recipe")
     recipe = override(recipe, p["recipe"], "recipe")
     holds_features = d.modality == "features"
-    if holds_features or recipe.backbone == "frozen":
-        _check_frozen(p, holds_features)
+    is_frozen = holds_features or recipe.backbone == "frozen"
+    if is_frozen:
         recipe = frozen_recipe(recipe)
     models = p["models"]
     if isinstance(models, dict):
         models = models.get(name, models.get(d.name, []))
-    rules = p["stopping"] or [recipe.stopping]
+    # a head has no stopping rule to choose
+    rules = [recipe.stopping] if is_frozen else p["stopping"] or [recipe.stopping]
     planned = []
     for model, rule, acquisition, seed in product(
-        models or [d.default_model], rules, p["acquisitions"], p["seeds"]
+        models or [d.default_model], rules, p["acquisitions"], _seeds(p, name, d.name)
     ):
         config = RunConfig(
             dataset=str(data.folder),
@@ -216,16 +218,32 @@ def _feature_model(data: Dataset, model: str) -> str:
     return FEATURES + name
 
 
-def _check_frozen(p: dict[str, Any], holds_features: bool) -> None:
-    """Refuse settings that only fine-tuning has."""
+def _seeds(p: dict[str, Any], *names: str) -> list[int]:
+    """The seeds of a dataset, which a mapping may name.
+
+    Raises:
+        ConfigError: the mapping has none for it.
+    """
+    if isinstance(p["seeds"], list):
+        return p["seeds"]
+    for name in (*names, "others"):
+        if name in p["seeds"]:
+            return p["seeds"][name]
+    raise ConfigError(f"parameter seeds names none for {names[0]}; add it, or others: [...]")
+
+
+def _check_frozen(p: dict[str, Any], planned: list[Planned]) -> None:
+    """Refuse settings that only fine-tuning has, where nothing is fine-tuned."""
+    if any(each.config.recipe.backbone != "frozen" for each in planned):
+        return
     silly = [name for name in p["recipe"] if name not in FROZEN_SETTINGS]
-    if silly or p["stopping"]:
-        names = ", ".join([*silly, *(["stopping"] if p["stopping"] else [])])
+    silly += ["stopping"] if p["stopping"] else []
+    if silly:
         raise ConfigError(
-            f"a linear head is trained to convergence and has no {names}; its recipe settings are "
-            f"{', '.join(FROZEN_SETTINGS)}"
+            f"a linear head is trained to convergence and has no {', '.join(silly)}; its recipe "
+            f"settings are {', '.join(FROZEN_SETTINGS)}"
         )
-    if holds_features and p["recipe"].get("backbone", "frozen") != "frozen":
+    if p["recipe"].get("backbone", "frozen") != "frozen":
         raise ConfigError("a dataset of features can only be read by a head: backbone: frozen")
 
 
