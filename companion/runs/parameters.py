@@ -31,7 +31,7 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
     "acquisitions": (Texts, "a list of acquisition functions"),
     "seeds": (
         list[StrictInt] | dict[StrictStr, list[StrictInt]],
-        "a list of whole numbers, or a mapping of dataset to such a list (`others` is for the rest)",
+        "a list of whole numbers, or a mapping of dataset to such a list (others: for the rest)",
     ),
     "weights": (
         Place | dict[StrictStr, StrictStr] | None,
