@@ -113,7 +113,7 @@ def read_labels(file: Path, collection: Collection) -> tuple[list[Label], list[s
     # of several rows of an item, the last counts
     last: dict[str, Label] = {}
     for id_, row in zip(_checked_ids(file, matches, collection), rows, strict=True):
-        last[id_] = Label(id_, row["label"], row.get("who", ""), row.get("when", ""))
+        last[id_] = Label(id_, row["label"], unguarded(row.get("who", "")), row.get("when", ""))
     return _checked(file, list(last.values()), collection, notes)
 
 

@@ -11,7 +11,6 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,7 +20,7 @@ from PIL import Image
 from alpt_lib.errors import LabelError
 from alpt_lib.files import REPOSITORY
 from companion import labelling
-from companion.labelling import CANNOT_TELL, SKIPPED, UNDONE
+from companion.labelling import UNDONE
 
 pytest_plugins = ["label_fixtures"]
 
@@ -32,7 +31,7 @@ ODD_IDS = [
     "ümläut ☃",
     "\r",
     "a\u2028b",
-    "'; drop",
+    "'; x",
     "=1+1",
     "-1",
     "p",
@@ -40,20 +39,6 @@ ODD_IDS = [
 
 
 # ---- restarts, kills, two at once
-
-
-@pytest.mark.parametrize(("n", "trains"), [(1, False), (3, False), (5, False), (4, True)])
-def test_after_a_restart_the_same_picture_shows_without_a_training(start, n, trains):
-    session = start()
-    label(session, n)
-    assert session.refit() is (n > 3) or not trains
-    (last,) = label(session, 1)
-    shown = session.ask()
-    session.close()
-    again = start()
-    assert again.ask() == shown
-    assert (shown[0].score is not None) is (n > 3)
-    assert again.undo() == last
 
 
 def test_killed_in_the_middle_nothing_told_is_lost_and_the_same_picture_shows(
@@ -71,9 +56,8 @@ while True:
     print("told", item.id, flush=True)
     time.sleep(0.02)
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
-    )
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
     said = [process.stdout.readline().split() for _ in range(11)]
     os.kill(process.pid, signal.SIGKILL)
     said += [line.split() for line in process.communicate()[0].splitlines()]
@@ -88,34 +72,6 @@ while True:
     session.close()
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_after_any_decisions_and_restarts_what_counts_is_what_was_decided_last(start, seed):
-    rng, session, expected, order = np.random.default_rng(seed), start(), {}, []
-    for _ in range(60):
-        shown = session.ask()
-        do = rng.choice(
-            ["shown", "any", "undo", "restart", "train"], p=[0.5, 0.15, 0.15, 0.15, 0.05]
-        )
-        if do == "restart":
-            session = start()
-            assert session.ask() == shown
-        elif do == "train":
-            session.refit()
-        elif do == "undo" and order:
-            assert session.undo() == order[-1]
-            assert session.ask()[0].id == order.pop()
-            expected.pop(next(id_ for id_ in expected if id_ not in order))
-        elif do == "any" or (do == "shown" and shown):
-            id_ = shown[0].id if do == "shown" else str(rng.choice(session.collection.ids))
-            expected[id_] = str(rng.choice([*CLASSES, CANNOT_TELL, SKIPPED]))
-            session.tell(id_, expected[id_])
-            order = [other for other in order if other != id_] + [id_]
-        assert decisions(session) == expected
-        askable = {i for i in session.collection.ids if expected.get(i, SKIPPED) == SKIPPED}
-        assert {item.id for item in session.ask()} <= askable
-        assert bool(askable) == bool(session.ask())
-
-
 def test_one_process_and_one_cell_at_a_time(start, pictures, tmp_path):
     older, newer = start(), start()
     newer.tell(newer.ask()[0].id, "tall")
@@ -124,9 +80,8 @@ def test_one_process_and_one_cell_at_a_time(start, pictures, tmp_path):
             late()
     given = f"{str(pictures)!r}, {CLASSES}, {str(tmp_path / 'labels')!r}"
     code = f"from companion import labelling\nlabelling.open_session({given})"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY
-    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY)
     words = f"is being labelled by another process (process {os.getpid()}): shut that notebook's"
     assert words in done.stderr
 
@@ -163,14 +118,8 @@ def test_a_folder_that_is_of_no_use_is_one_line(start, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "elsewhere" / "other.png")
     for changes, said in [
         ({"folder": tmp_path / "file" / "labels"}, r"cannot write .*: make the folder writable"),
-        (
-            {"classes": ["long", "short"]},
-            r"has labels of another class: unknown class '(tall|wide)",
-        ),
-        (
-            {"source": tmp_path / "elsewhere"},
-            r"none of the 3 items labelled in .* is in .*elsewhere",
-        ),
+        ({"classes": ["long", "short"]}, r"labels of another class: unknown class '(tall|wide)"),
+        ({"source": tmp_path / "elsewhere"}, r"none of the 3 items labelled in .* is in .*where"),
     ]:
         with pytest.raises(LabelError, match=said):
             start(**changes)
@@ -216,29 +165,29 @@ FORMS = {
 }
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    told=st.lists(
-        st.tuples(st.sampled_from(ODD_IDS), st.sampled_from([*CLASSES, UNDONE])), max_size=8
-    ),
-    edit=st.sampled_from([*EDITS, *["nothing"] * len(FORMS)]),
-    form=st.sampled_from(list(FORMS)),
-    at=st.integers(0, 400),
-    is_open=st.booleans(),
+TOLD = st.lists(
+    st.tuples(st.sampled_from(ODD_IDS), st.sampled_from([*CLASSES, UNDONE])), max_size=8
 )
-def test_of_what_was_told_nothing_is_missing_whatever_a_spreadsheet_does(
-    told, edit, form, at, is_open
-):
+EDIT = st.sampled_from([*EDITS, *["nothing"] * len(FORMS)])
+FORM = st.sampled_from(list(FORMS))
+NAME = st.sampled_from([*["labels.csv"] * 4, "told.jsonl", "asked.jsonl"])
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(TOLD, EDIT, FORM, NAME, st.integers(0), st.booleans())
+def test_nothing_told_is_missing_whatever_others_do_to_a_file(told, edit, form, name, at, is_open):
     with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         write_texts(Path(folder) / "t.csv", [f"text {i}" for i in range(len(ODD_IDS))], ODD_IDS)
         session = open_texts(Path(folder))
         for id_, word in [*told, ("two\nlines", "tall")]:
             session.tell(id_, word)
+        shown = session.ask(1)
         expected = decisions(session)
-        file = Path(folder) / "labels" / "labels.csv"
+        file = Path(folder) / "labels" / name
         before = file.read_bytes()
         text = before.decode()
-        if edit != "nothing":
+        is_table = name == "labels.csv"
+        if is_table and edit != "nothing":
             rows = list(csv.reader(io.StringIO(text, newline="")))
             stream = io.StringIO()
             writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -255,9 +204,10 @@ def test_of_what_was_told_nothing_is_missing_whatever_a_spreadsheet_does(
         now = decisions(session)
         edited = {id_ for id_ in {*now, *expected} if now.get(id_) != expected.get(id_)}
         said = " ".join([*notes, *session.notes])
-        assert len(edited) <= 1
+        assert len(edited) <= is_table
         assert all("count now" in said for _ in edited)
-        if content is not None and not before.startswith(content):
+        assert name == "asked.jsonl" or session.ask(1) == shown or is_open or edited
+        if content is not None and not before.startswith(content) and is_table:
             assert file.with_name("labels.csv.damaged-1").read_bytes() == content
             assert "it is kept as labels.csv.damaged-1" in said
         again = open_texts(Path(folder))
@@ -265,41 +215,13 @@ def test_of_what_was_told_nothing_is_missing_whatever_a_spreadsheet_does(
         again.close()
 
 
-@pytest.mark.parametrize("name", ["told.jsonl", "asked.jsonl", "fits.jsonl"])
-@pytest.mark.parametrize("damage", ["cut", "other", "NULs", "emptied", "deleted"])
-def test_a_damaged_record_is_kept_beside_and_costs_no_label(start, tmp_path, name, damage):
-    session = start()
-    label(session, 4)
-    session.refit()
-    label(session, 1)
-    told = decisions(session)
-    file = tmp_path / "labels" / name
-    whole = file.read_bytes()
-    content = {"cut": whole[:-9], "other": whole + b"[1, 2]\n", "NULs": whole + b"\0" * 9}
-    file.write_bytes(content.get(damage, b""))
-    if damage == "deleted":
-        file.unlink()
-    session = start()
-    assert decisions(session) == told
-    assert session.ask()
-    if damage in content:
-        assert file.with_name(f"{name}.damaged-1").read_bytes() == content[damage]
-        assert f"lines of {name} cannot be read, all of it is kept as" in session.notes[0]
-    assert start().notes == []
-
-
 # ---- the label of an item stays with it
 
 
 @pytest.mark.parametrize(
-    ("ids", "ids_after", "kept"),
-    [
-        (None, None, "one two three"),
-        (["0", "1", "2"], ["0", "1", "2", "3"], "one two three"),
-        (["a", "b", "c"], ["n", "a", "b", "c"], "one two three"),
-    ],
+    ("ids", "ids_after"), [(None, None), (list("012"), list("0123")), (list("abc"), list("nabc"))]
 )
-def test_a_label_stays_with_its_text_whatever_its_row_or_number(tmp_path, ids, ids_after, kept):
+def test_a_label_stays_with_its_text_whatever_its_row_or_number(tmp_path, ids, ids_after):
     write_texts(tmp_path / "t.csv", ["one", "two", "three"], ids)
     session = open_texts(tmp_path)
     for item in session.ask(3):
@@ -346,7 +268,7 @@ SEEN = {"0": ["one"], "1": ["two"], "2": ["three"]}
     ("ids", "seen", "expected"),
     [
         (None, SEEN, {"one": "tall", "two": "wide"}),
-        (["0", "1", "2", "3"], SEEN, {"one": "tall", "two": "wide"}),
+        (list("0123"), SEEN, {"one": "tall", "two": "wide"}),
         (None, {**SEEN, "1": ["two", "one"]}, "not clear for 1, first row 1: give the table a col"),
         (None, {}, "not clear for 2, first row 0"),
     ],
@@ -356,12 +278,10 @@ def test_labels_of_an_earlier_version_are_understood_or_refused(tmp_path, ids, s
     folder.mkdir()
     old = "id,label,who,when,round,score\n0,tall,,,0,\n1,tall,,,0,\n1,wide,me,,0,\n"
     (folder / "labels.csv").write_text(old)
-    records = [
-        {"id": id_, "stamp": digest, "hash": digest}
-        for id_, texts in seen.items()
-        for digest in (sha256(text.encode()).hexdigest()[:16] for text in texts)
-    ]
-    (folder / "seen.jsonl").write_text("".join(json.dumps(row) + "\n" for row in records))
+    with open(folder / "seen.jsonl", "w") as stream:
+        for id_, texts in seen.items():
+            for digest in (sha256(text.encode()).hexdigest()[:16] for text in texts):
+                stream.write(json.dumps({"id": id_, "stamp": digest, "hash": digest}) + "\n")
     # when they were labelled, there was no "new"
     write_texts(tmp_path / "t.csv", ["new", "one", "two", "three"], ids)
     if isinstance(expected, str):
@@ -375,4 +295,4 @@ def test_labels_of_an_earlier_version_are_understood_or_refused(tmp_path, ids, s
     assert session.labels.rows[2].who == "me"
     if ids is None:
         assert (folder / "labels.csv.damaged-1").read_text() == old
-    assert len(open_texts(tmp_path).notes) == 0
+    assert open_texts(tmp_path).notes == []

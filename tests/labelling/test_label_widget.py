@@ -13,16 +13,13 @@ import time
 import urllib.request
 from pathlib import Path
 
-import nbformat
-import numpy as np
 import pytest
-from conftest import draw
 from nbformat import v4
-from PIL import Image
 
 from alpt_lib.files import REPOSITORY
 
 pytestmark = pytest.mark.browser
+pytest_plugins = ["label_fixtures"]
 
 CELL = """from companion import labelling
 settings = {"protocol": {"seed_set_size": 4, "query_batch_size": 3}, "recipe": {"max_steps": 2}}
@@ -34,25 +31,13 @@ CHROMIUM = next(
 )
 
 
-def write_pictures_and_notebook(folder: Path) -> None:
-    (folder / "pictures").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for i in range(N_PICTURES):
-        picture = Image.fromarray(draw(i % 2, int(rng.integers(2)), rng))
-        picture.save(folder / "pictures" / f"{['tall', 'wide'][i % 2]} {i}.png")
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = v4.new_notebook(cells=[v4.new_code_cell(CELL)], metadata={"kernelspec": kernel})
-    nbformat.write(notebook, folder / "label.ipynb")
-
-
 @contextlib.contextmanager
-def jupyter_lab(folder: Path, theme: str = "JupyterLab Light"):
+def jupyter_lab(folder: Path):
     """JupyterLab in a process of its own that shows `folder`/label.ipynb; yields its address."""
     settings = folder / ".settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True, exist_ok=True)
     silent = '{"fetchNews": "false", "checkForUpdates": false}'
     (settings / "notification.jupyterlab-settings").write_text(silent)
-    (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": theme}))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -75,10 +60,7 @@ def jupyter_lab(folder: Path, theme: str = "JupyterLab Light"):
         yield f"http://127.0.0.1:{port}/lab/tree/label.ipynb?token=t"
     finally:
         server.terminate()
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:
-            server.kill()
+        server.wait(60)
 
 
 @contextlib.contextmanager
@@ -144,16 +126,18 @@ def rows(folder: Path) -> list[list[str]]:
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found")
-def test_labels_on_disk_are_the_clicks_and_keys_also_across_a_kernel_restart(tmp_path, home):
-    write_pictures_and_notebook(tmp_path)
+def test_labels_on_disk_are_the_clicks_and_keys_also_across_a_kernel_restart(pictures, tmp_path):
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = v4.new_notebook(cells=[v4.new_code_cell(CELL)], metadata={"kernelspec": kernel})
+    (tmp_path / "label.ipynb").write_text(json.dumps(notebook))
     clicked = []
 
     def label(n: int) -> None:
         for _ in range(n):
             item = shown(page)
-            name = item.split()[0]
-            turn = len(clicked)
-            answer(page, *(("key", "12"[name == "wide"]) if turn % 2 else ("click", name)))
+            name = item.split("/")[0]
+            key = "2" if name == "wide" else "1"
+            answer(page, *(("key", key) if len(clicked) % 2 else ("click", name)))
             clicked.append([item, name, "robot"])
             assert rows(tmp_path) == clicked  # on the disk before the next one shows
 
