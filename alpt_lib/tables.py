@@ -63,14 +63,15 @@ def read_table(file: Path) -> pd.DataFrame:
 def _parquet(file: Path, notes: list[str]) -> pd.DataFrame:
     opened = parquet.ParquetFile(file)
     schema = opened.schema_arrow
-    names = [field.name for field in schema if is_plain(field.type) and field.name != INDEX]
-    others = sorted(set(schema.names) - {*names, INDEX})
+    names = [field.name for field in schema if is_plain(field.type)]
+    others = sorted(set(schema.names) - set(names))
     if others:
         notes.append(f"columns left out, for they hold no plain values: {', '.join(others)}")
     if len(set(names)) < len(names):
         raise DataError(f"a column appears twice; it has {', '.join(names)}")
     table = opened.read(columns=names)
-    return pd.DataFrame({name: as_text(table.column(name)) for name in names}, dtype="str")
+    columns = {name: as_text(table.column(name)) for name in names if name != INDEX}
+    return pd.DataFrame(columns, dtype="str")
 
 
 def is_plain(kind: pa.DataType) -> bool:
@@ -101,7 +102,8 @@ def _text_table(file: Path, notes: list[str]) -> pd.DataFrame:
         usual = tells[1]
         notes.append(f"separator {usual!r}, as its first line says")
     faults = []
-    for separator, quoting in [(usual, csv.QUOTE_MINIMAL)] if tells else _dialects(first, usual):
+    dialects = [(usual, csv.QUOTE_MINIMAL)] if tells else _dialects(first, usual)
+    for separator, quoting in dialects:
         said = []
         if separator != usual:
             said.append(f"read with the separator {SEPARATORS[separator]}")
@@ -145,7 +147,8 @@ def _encoding(file: Path, notes: list[str]) -> str:
         except UnicodeDecodeError:
             continue
         if name != "utf-8":
-            notes.append(f"read as {name}" + (f", so that it has {odd!r}" if odd else ""))
+            example = f", so that it has {odd!r}" if odd else ""
+            notes.append(f"read as {name}{example}")
         return name
     raise DataError("it is no text in UTF-8, UTF-16 or cp1252; save it as UTF-8")
 
@@ -155,7 +158,8 @@ def _first_odd_word(stream: io.TextIOBase) -> str:
     odd = ""
     while chunk := stream.read(1 << 20):
         if not odd and not chunk.isascii():
-            odd = next(word for word in re.split(r"[\s,;|]+", chunk) if not word.isascii())[:30]
+            words = re.split(r"[\s,;|]+", chunk)
+            odd = next(word for word in words if not word.isascii())[:30]
     return odd
 
 
@@ -178,8 +182,9 @@ def _records(stream: Any, separator: str, quoting: Any, notes: list[str]) -> pd.
         line = reader.line_num
         while batch := list(islice(reader, ROWS_AT_ONCE)):
             rows = batch
-            is_simple = reader.line_num - line == len(batch) and all(map(any, batch))
-            if not is_simple or set(map(len, batch)) != {len(names)}:
+            has_one_line_each = reader.line_num - line == len(batch)
+            are_whole = set(map(len, batch)) == {len(names)} and all(map(any, batch))
+            if not (has_one_line_each and are_whole):
                 rows = _checked(batch, line, names, spans)
             parts.append(pd.DataFrame(rows, columns=names, dtype="str"))
             n_empty += len(batch) - len(rows)
@@ -246,15 +251,17 @@ def _fields_within(row: list[str], separator: str) -> list[tuple[int, str]]:
 
     [] unless each line of the record has as many fields as the record.
     """
+    width = len(row)
     for i, field in enumerate(row):
         lines = [line.rstrip("\r").split(separator) for line in field.split("\n")]
         n_inner = len(lines) - 2
-        if [len(line) for line in lines] == [len(row) - i, *[len(row)] * n_inner, i + 1]:
-            return [
-                *list(enumerate(lines[0], i))[1:],
-                *[pair for line in lines[1:-1] for pair in enumerate(line)],
-                *list(enumerate(lines[-1]))[:-1],
-            ]
+        expected = [width - i, *[width] * n_inner, i + 1]
+        if [len(line) for line in lines] == expected:
+            # cut at the quotes: the first field of the first line, the last of the last
+            fields = list(enumerate(lines[0], i))[1:]
+            for line in lines[1:]:
+                fields += enumerate(line)
+            return fields[:-1]
     return []
 
 

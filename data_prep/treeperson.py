@@ -189,16 +189,9 @@ def choose(images: pd.DataFrame, n_pool: int, n_val: int, seed: int) -> pd.DataF
         for place in PLACES
     }
     per_block = {(label, place): 9 if ALIGNED[label] == place else 1 for label, place in cells}
-    needs = {cell: Fraction(n_pool * per_block[cell], 20) + Fraction(n_val, 4) for cell in cells}
-    share = min(1, *(len(cells[cell]) / max(need, 1) for cell, need in needs.items()))
+    share = _share_to_be_had(cells, per_block, n_pool, n_val)
     blocks = int(share * n_pool / 20)
     fours = int(share * n_val / 4)
-    if not blocks or not fours:
-        sizes = [f"{len(images)} {label}/{place}" for (label, place), images in cells.items()]
-        raise DataError(
-            f"--train {n_pool} --val {n_val} cannot be had: eligible are {', '.join(sizes)}; a "
-            "pool of 20 takes 9, 1, 1, 9 and a val of 4 one of each"
-        )
     for name, asked, got in (("pool", n_pool, 20 * blocks), ("val", n_val, 4 * fours)):
         if got < asked:
             why = "a subgroup has too few" if share < 1 else "for exact shares"
@@ -211,6 +204,28 @@ def choose(images: pd.DataFrame, n_pool: int, n_val: int, seed: int) -> pd.DataF
         parts.append(drawn[:n_drawn].assign(split="pool"))
         parts.append(drawn[n_drawn : n_drawn + fours].assign(split="val"))
     return pd.concat(parts).sort_values(["split", "image_id"], ignore_index=True)
+
+
+def _share_to_be_had(
+    cells: dict[tuple[str, str], pd.DataFrame],
+    per_block: dict[tuple[str, str], int],
+    n_pool: int,
+    n_val: int,
+) -> Fraction:
+    """Which part of the sizes asked for the scarcest subgroup allows, at most all.
+
+    Raises:
+        DataError: less than one block of the pool or of val.
+    """
+    needs = {cell: Fraction(n_pool * per_block[cell], 20) + Fraction(n_val, 4) for cell in cells}
+    share = min(Fraction(1), *(len(cells[cell]) / max(need, 1) for cell, need in needs.items()))
+    if share * n_pool < 20 or share * n_val < 4:
+        sizes = [f"{len(images)} {label}/{place}" for (label, place), images in cells.items()]
+        raise DataError(
+            f"--train {n_pool} --val {n_val} cannot be had: eligible are {', '.join(sizes)}; a "
+            "pool of 20 takes 9, 1, 1, 9 and a val of 4 one of each"
+        )
+    return share
 
 
 def locate(root: Path, ids: pd.Series) -> list[str]:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -28,13 +28,12 @@ def from_folders(root: Path) -> Source:
             f"{root}: {', '.join(sorted(splits))} are splits, {min(tops - splits)} is not; move "
             "the classes into the split folders"
         )
-    n_above = 1 if tops and splits == tops else 0
-    rows = []
-    for path in paths:
-        folders = path.split("/")[:-1]
-        label = folders[-1] if len(folders) > n_above else ""
-        rows.append((path, label, folders[0] if n_above and folders else ""))
-    frame = pd.DataFrame(rows, columns=["path", "label", "split"], dtype="str")
+    n_above = int(bool(tops) and splits == tops)
+    folders = pd.Series(paths, dtype="str").str.rpartition("/")[0]
+    top = folders.str.partition("/")[0] if n_above else ""
+    # an image that lies in a split, but in no class of it, has no label
+    labels = folders.str.rpartition("/")[2].mask(folders == top, "")
+    frame = pd.DataFrame({"path": paths, "label": labels, "split": top}, dtype="str")
     _check_labels(root, frame, n_above)
     return Source(frame, root, root.name)
 
@@ -56,17 +55,13 @@ def _below_shared_folders(root: Path) -> tuple[Path, list[str]]:
 def _images_below(root: Path) -> list[str]:
     """Paths of the images; what else is there is said, with counts."""
     files = files_below(root)
-    readable = set(Image.registered_extensions())
-    kinds = [os.path.splitext(path)[1].lower() for path in files]
-    images = []
-    for path, kind in zip(files, kinds, strict=True):
-        if kind in IMAGE_SUFFIXES and kind in readable:
-            images.append(path)
-    unreadable = [kind for kind in kinds if kind in IMAGE_SUFFIXES and kind not in readable]
-    others = [kind or "no extension" for kind in kinds if kind not in IMAGE_SUFFIXES]
+    readable = set(IMAGE_SUFFIXES).intersection(Image.registered_extensions())
+    images = [path for path in files if _kind(path) in readable]
+    others = [path for path in files if _kind(path) not in IMAGE_SUFFIXES]
+    unreadable = set(files).difference(images, others)
     if not images:
         listed = _counted([*others, *unreadable]) or "nothing"
-        suffixes = ", ".join(sorted(readable.intersection(IMAGE_SUFFIXES)))
+        suffixes = ", ".join(sorted(readable))
         raise DataError(f"{root} holds no images, only {listed}; images end in {suffixes}")
     if others:
         note(f"left out, for their names are not those of images: {_counted(others)}")
@@ -75,15 +70,25 @@ def _images_below(root: Path) -> list[str]:
             f"left out, for Pillow has no decoder for them here: {_counted(unreadable)}; for .heic "
             "and .heif: pip install pillow-heif"
         )
-    named = [path for path in images if _is_utf8(path)]
-    odd = [path for path in images if not _is_utf8(path)]
+    return _with_utf8_names(images)
+
+
+def _kind(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _counted(paths: Iterable[str]) -> str:
+    kinds = Counter(_kind(path) or "no extension" for path in paths)
+    return ", ".join(f"{n} x {kind}" for kind, n in kinds.most_common(5))
+
+
+def _with_utf8_names(paths: list[str]) -> list[str]:
+    """Paths that can be written into a manifest; others are said."""
+    named = [path for path in paths if path.isascii() or _is_utf8(path)]
+    odd = sorted(set(paths).difference(named))
     if odd:
         note(f"left out, for their names are no UTF-8: {len(odd)}, first {odd[0]}; rename them")
     return named
-
-
-def _counted(kinds: Sequence[str]) -> str:
-    return ", ".join(f"{n} x {kind}" for kind, n in Counter(kinds).most_common(5))
 
 
 def _is_utf8(name: str) -> bool:

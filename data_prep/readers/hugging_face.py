@@ -36,27 +36,36 @@ def from_hugging_face(
     pictures = Path(out).expanduser().absolute() / "pictures"
     try:
         splits = _opened(package, path, str(where), config)
-        parts = []
-        for split, dataset in splits.items():
-            for batch in dataset.with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
-                rows = _to_text(batch, dataset.features, package, pictures)
-                # a lone split without a name of its own is called train: a column knows better
-                has_own = len(splits) == 1 and "split" in rows
-                parts.append(rows if has_own else rows.assign(split=_split_name(split)))
-        features = dict(next(iter(splits.values())).features)
+        frame = _rows(package, splits, pictures)
+        features = next(iter(splits.values())).features
+        typed = {
+            "image": _columns_of(features, package.Image),
+            "label": _columns_of(features, package.ClassLabel),
+        }
     except DataError:
         raise
     except Exception as error:  # the package raises whatever its parts do
         raise DataError(f"{where} cannot be read: {one_line(error)}") from error
-    if not sum(map(len, parts)):
+    if frame.empty:
         raise DataError(f"{name} has no rows")
-    typed = {
-        "image": [column for column, kind in features.items() if isinstance(kind, package.Image)],
-        "label": [c for c, kind in features.items() if isinstance(kind, package.ClassLabel)],
-    }
-    frame = pd.concat(parts, ignore_index=True).fillna("")
-    folder = path if path.is_dir() else path.parent
-    return choose(frame, typed, columns or {}, pictures if typed["image"] else folder, name)
+    root = pictures if typed["image"] else path
+    return choose(frame, typed, columns or {}, root if root.suffix == "" else root.parent, name)
+
+
+def _rows(package: ModuleType, splits: Mapping[str, Any], pictures: Path) -> pd.DataFrame:
+    parts = []
+    for split, dataset in splits.items():
+        for batch in dataset.with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
+            rows = _to_text(batch, dataset.features, package, pictures)
+            # a lone split without a name of its own is called train: a column knows better
+            if len(splits) > 1 or "split" not in rows:
+                rows = rows.assign(split=_split_name(split))
+            parts.append(rows)
+    return pd.concat(parts, ignore_index=True).fillna("") if parts else pd.DataFrame()
+
+
+def _columns_of(features: Mapping[str, Any], kind: type) -> list[str]:
+    return [column for column, feature in features.items() if isinstance(feature, kind)]
 
 
 def _package() -> ModuleType:
@@ -81,22 +90,27 @@ def is_hugging_face(file: Path) -> bool:
 
 def _opened(package: ModuleType, path: Path, name: str, config: str | None) -> Mapping[str, Any]:
     """Split -> its rows; read as they lie, where they lie here."""
-    if path.is_file():
-        return package.load_dataset("parquet", data_files=str(path), streaming=True)
     if not path.exists():
         _require_hub(name)
         _require_config(name, package.get_dataset_config_names(name), config)
         return package.load_dataset(name, config)
-    if (path / "state.json").exists() or (path / "dataset_dict.json").exists():
+    if path.is_file():
+        return package.load_dataset("parquet", data_files=str(path), streaming=True)
+    if any((path / file).exists() for file in ("state.json", "dataset_dict.json")):
         saved = package.load_from_disk(str(path))
         return saved if isinstance(saved, dict) else {str(saved.split or ""): saved}
-    tables = [file for file in files_below(path, (".parquet", ".arrow")) if "/" in file]
-    tops = {file.split("/")[0] for file in tables}
-    configs = sorted(top for top in tops if top != "data" and _split_name(top) == top)
-    if len(configs) > 1 or config in configs:
+    configs = _configs_of(path)
+    if len(configs) > 1:
         _require_config(str(path), configs, config)
         return package.load_dataset(str(path / str(config)), streaming=True)
     return package.load_dataset(str(path), config, streaming=True)
+
+
+def _configs_of(folder: Path) -> list[str]:
+    """Top folders with tables that are called neither data nor like a split."""
+    files = files_below(folder, (".parquet", ".arrow"))
+    tops = {file.split("/")[0] for file in files if "/" in file}
+    return sorted(top for top in tops - {"data"} if _split_name(top) == top)
 
 
 def _require_config(where: str, known: list[str], config: str | None) -> None:

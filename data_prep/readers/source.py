@@ -3,13 +3,14 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pandas as pd
 from release.report import note
 
 from alpt_lib.errors import DataError
-from alpt_lib.tables import find_file, with_names
+from alpt_lib.tables import INDEX, find_file, with_names
 
 POOL = "pool"
 SPLITS = {
@@ -24,10 +25,13 @@ GUESSES = {
     "label": ("label", "class"),
     "split": ("split",),
 }
-# columns of the manifest and of the result tables: an attribute must not be called so
+# what the manifest calls them
+NAMES = {"image": "path", "text": "text", "label": "label", "split": "split"}
+# columns of the manifest and of the result tables, and what pandas adds: an attribute must
+# not be called so
 TAKEN = {
-    *("path", "text", "label", "split", "dataset", "model", "acquisition", "seed", "stopping"),
-    *("run_id", "round", "rank", "index", "score", "subgroup"),
+    *(INDEX, *NAMES.values(), "dataset", "model", "acquisition", "seed", "stopping", "run_id"),
+    *("round", "rank", "index", "score", "subgroup"),
 }
 Columns = Mapping[str, str | None]  # image, text, label, split -> a column; None: guessed
 
@@ -66,13 +70,12 @@ def choose(
     Raises:
         DataError: a column missing, or which one is meant cannot be told.
     """
-    frame = with_names(frame, [guess for guesses in GUESSES.values() for guess in guesses])
+    frame = with_names(frame, chain.from_iterable(GUESSES.values()))
     for said in frame.attrs["notes"]:
         note(said)
     chosen = _columns_by_role(frame, typed, columns, name)
-    names = {column: role for role, column in chosen.items() if column}
-    names = {column: "path" if role == "image" else role for column, role in names.items()}
-    dropped = [column for column in frame if column not in names and column in TAKEN]
+    names = {column: NAMES[role] for role, column in chosen.items() if column}
+    dropped = sorted(TAKEN.intersection(frame.columns).difference(names))
     if dropped:
         note(f"columns left out, for their names are taken: {', '.join(dropped)}")
     kept = frame.drop(columns=dropped).rename(columns=names)
@@ -85,28 +88,34 @@ def choose(
 def _columns_by_role(
     frame: pd.DataFrame, typed: Mapping[str, list[str]], columns: Columns, name: str
 ) -> dict[str, str | None]:
-    chosen = {
-        role: columns.get(role) or _guess(frame, typed.get(role, []), role) for role in GUESSES
-    }
-    if columns.get("image") or columns.get("text"):
-        chosen["text" if columns.get("image") else "image"] = None
     has = f"it has {', '.join(map(str, frame.columns))}"
-    for role, column in chosen.items():
+    chosen: dict[str, str | None] = {}
+    for role in GUESSES:
+        column = columns.get(role) or _guess(frame, typed.get(role, []), role)
         if column and column not in frame:
             raise DataError(f"{name}: no {role} column {column!r}; {has}")
         if f"{column}.1" in frame:
             raise DataError(f"{name}: column {column!r} appears twice; rename one of them")
-    if bool(chosen["image"]) == bool(chosen["text"]):
-        both = f"both {chosen['image']!r} and {chosen['text']!r}"
+        chosen[role] = column
+    if columns.get("image"):
+        chosen["text"] = None
+    elif columns.get("text"):
+        chosen["image"] = None
+    _require_one_content(chosen, name, has)
+    return chosen
+
+
+def _require_one_content(chosen: Mapping[str, str | None], name: str, has: str) -> None:
+    contents = [repr(chosen[role]) for role in ("image", "text") if chosen[role]]
+    if len(contents) != 1:
+        what = f"both {' and '.join(contents)}" if contents else "neither images nor texts"
         raise DataError(
-            f"{name}: {both if chosen['image'] else 'neither images nor texts'} found; name one "
-            f"with --image-column or --text-column; {has}"
+            f"{name}: {what} found; name one with --image-column or --text-column; {has}"
         )
     if not chosen["label"]:
         raise DataError(
             f"{name}: which column holds the labels? name it with --label-column; {has}"
         )
-    return chosen
 
 
 def _guess(frame: pd.DataFrame, typed: list[str], role: str) -> str | None:
@@ -118,14 +127,16 @@ def _guess(frame: pd.DataFrame, typed: list[str], role: str) -> str | None:
 def _from_root(names: Sequence[str], root: Path) -> tuple[list[str], Path]:
     """Image paths from the folder of their table or, if some lie elsewhere, from one above all."""
     root = root.absolute()
-    found = {name: find_file(root, name) or name for name in names}
-    respelled = [name for name, path in found.items() if path != name]
-    if respelled:
-        first = respelled[0]
-        note(
-            f"{len(respelled)} paths are read in another spelling, first {first} as {found[first]}"
-        )
-    whole = [Path(os.path.abspath(root / found[name])) for name in names]
+    paths = [find_file(root, name) or name for name in names]
+    _tell_respelled(names, paths)
+    whole = [Path(os.path.abspath(root / path)) for path in paths]
     if not all(path.is_relative_to(root) for path in whole):
         root = Path(os.path.commonpath([path.parent for path in whole]))
     return [path.relative_to(root).as_posix() for path in whole], root
+
+
+def _tell_respelled(names: Sequence[str], paths: Sequence[str]) -> None:
+    respelled = [(name, path) for name, path in zip(names, paths, strict=True) if name != path]
+    if respelled:
+        name, path = respelled[0]
+        note(f"{len(respelled)} paths are read in another spelling, first {name} as {path}")

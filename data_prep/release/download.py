@@ -191,22 +191,25 @@ def _continue(url: str, partial: Path, archive: Archive) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 416 or not have:
             raise
-        if error.headers.get("Content-Range", "").endswith(f"/{have}"):
-            # nothing is left to send
-            return
-        # longer than the file that this server has
-        partial.unlink()
-        _continue(url, partial, archive)
+        # unless nothing is left to send, it is longer than the file that this server has
+        if not error.headers.get("Content-Range", "").endswith(f"/{have}"):
+            partial.unlink()
+            _continue(url, partial, archive)
         return
     with response:
-        if response.status != 206:
-            # the server starts again from the beginning
-            have = 0
+        # else the server starts again from the beginning
+        have = have if response.status == 206 else 0
         length = _length(response.headers)
-        total = have + length if length is not None else None
-        if total and archive.n_bytes and total != archive.n_bytes:
-            raise DataError(f"{total} bytes instead of {archive.n_bytes}")
-        have = _save(response, partial, have, total, archive)
+        total = None if length is None else have + length
+        _save_whole(response, partial, have, total, archive)
+
+
+def _save_whole(
+    response: Any, partial: Path, have: int, total: int | None, archive: Archive
+) -> None:
+    if total and archive.n_bytes and total != archive.n_bytes:
+        raise DataError(f"{total} bytes instead of {archive.n_bytes}")
+    have = _save(response, partial, have, total, archive)
     whole = total or archive.n_bytes or 0
     if have < whole:
         raise DataError(f"broke off after {human(have)} of {human(whole)}; run this again to go on")

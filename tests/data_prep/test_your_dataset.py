@@ -389,7 +389,7 @@ def test_columns_whose_names_are_taken_are_left_out_and_named(pictures, table, t
     assert list(source.frame) == ["path", "label", "place"]
     source = from_table(pictures / "labels.csv", tmp_path, {"text": "place"})
     assert list(source.frame) == ["image", "label", "text"]
-    assert "left out, for their names are taken: score, path, rank" in capsys.readouterr().out
+    assert "left out, for their names are taken: path, rank, score" in capsys.readouterr().out
 
 
 def test_copies_are_said_with_the_harm_they_do_and_kept_on_one_side(pictures, tmp_path, capsys):
