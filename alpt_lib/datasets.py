@@ -365,7 +365,12 @@ def _read_manifest(folder: Path) -> pd.DataFrame:
 
 def _read_table_as_written(file: Path) -> pd.DataFrame:
     if file.suffix == ".csv":
-        return read_table(file)
+        manifest = read_table(file)
+        for note in manifest.attrs["notes"]:
+            # which of the two is meant is not ours to choose
+            if "appears twice" in note:
+                raise DataError(f"{file}: {note}")
+        return manifest
     try:
         return pd.read_parquet(file)
     except (ValueError, OSError, KeyError) as error:
