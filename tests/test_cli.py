@@ -12,7 +12,8 @@ import pytest
 
 from alpt_lib.files import REPOSITORY
 from alpt_lib.progress import QUIET
-from companion.cli import COMMANDS, has_colours, main
+from companion.cli import COMMANDS, main
+from companion.commands import has_colours
 from companion.listings import LISTS, claims_text
 from companion.report import claims, export, reference
 from companion.runs import upkeep
@@ -93,7 +94,7 @@ def test_a_disk_that_refuses_is_one_line_and_exit_1(monkeypatch, capsys):
     monkeypatch.setattr(upkeep, "verify", refused)
     assert main(["verify"]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said == "error: [Errno 30] Read-only file system: '/store/lock'"
+    assert said.startswith("error: [Errno 30] Read-only file system: '/store/lock'; make it ")
 
 
 def test_a_dry_run_generates_nothing_and_trains_nothing(home, capsys):
@@ -195,6 +196,7 @@ def test_colours_are_for_a_terminal_only_and_not_against_the_users_wish(monkeypa
     monkeypatch.setenv("TERM", "xterm")
     terminal = io.StringIO()
     assert not has_colours(terminal)
+    assert not has_colours(None)
     terminal.isatty = lambda: True
     assert has_colours(terminal)
     monkeypatch.setenv("NO_COLOR", "1")

@@ -55,7 +55,7 @@ def contact_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, n_rows: int =
         are not marked. n_rows: rows of pictures a round.
     """
     rounds = sorted(acquired["round"].unique())
-    if data.is_text:
+    if not data.is_image:
         _text_sheet(ax, data, acquired[acquired["rank"] < TEXTS], rounds)
         return
     height = n_rows * CELL
@@ -83,8 +83,17 @@ def _frame(data: Dataset, subgroup: str) -> str:
     return OTHERS if data.description.subgroups and subgroup in data.pool_shares else UNKNOWN
 
 
+def words_of(data: Dataset) -> pd.Series:
+    """(n_pool,) what a person reads of each example: its text, or of features their attributes."""
+    if data.is_text:
+        return data.rows(POOL)["text"]
+    attributes = data.attributes(POOL).astype(str)
+    named = [f"{column}: " + attributes[column] for column in attributes]
+    return named[0].str.cat(named[1:], sep=", ")
+
+
 def _text_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, rounds: list[int]) -> None:
-    texts = data.rows(POOL)["text"]
+    texts = words_of(data)
     # of a round, in texts
     height = acquired["rank"].max() + 1.5
     for example in acquired.itertuples():
@@ -149,7 +158,7 @@ def sheet_grid(study: Study, acquired: pd.DataFrame) -> Figure:
     groups = list(acquired.groupby(["dataset", "model"], sort=False))
     heights = []
     for (dataset, _), rows in groups:
-        height = TEXT_HEIGHT if study.datasets[dataset].is_text else PICTURE_HEIGHT
+        height = PICTURE_HEIGHT if study.datasets[dataset].is_image else TEXT_HEIGHT
         heights.append(0.85 + height * rows["round"].nunique())
     figure = plt.figure(figsize=(WIDTH, sum(heights)))
     parts = figure.subfigures(len(groups), squeeze=False, height_ratios=heights).flat

@@ -24,22 +24,18 @@ def write_gallery(names: list[str], preset: str, output: Path, reference: str) -
         names: notebooks asked for; any others that `output` holds are shown as well.
         reference: name of the committed result to compare with; "" compares with none.
     """
-    is_shown = {
-        name: name in names or (output / name / f"{name}.html").exists()
-        for name in notebook_names()
-    }
-    entries = [_entry(name, output / name) for name, shown in is_shown.items() if shown]
+    entries = _entries(names, output)
     claims = collect_claims(output)
     claims.to_csv(output / "claims.csv", index=False, float_format="%.6g")
     shutil.copyfile(DICTIONARY, output / DICTIONARY.name)
     comparison = compare(claims, read_reference(reference) if reference else pd.DataFrame())
-    counts = claims["verdict"].value_counts()
+    counts = claims["verdict"].value_counts().reindex(list(VERDICTS)).dropna().astype(int)
     body = _fill(
         "gallery.html",
         entries=entries,
         claims={name: rows.to_dict("records") for name, rows in comparison.groupby("notebook")},
         preset=preset,
-        counts={verdict: counts[verdict] for verdict in VERDICTS if verdict in counts},
+        counts=counts.to_dict(),
         verdicts=VERDICTS,
         n_claims=len(claims),
         agreement=in_one_line(comparison, reference) if reference else "",
@@ -49,6 +45,14 @@ def write_gallery(names: list[str], preset: str, output: Path, reference: str) -
     index.write_text(page(body, "all figures"), encoding="utf-8")
     link_neighbours(output, {e["name"]: e["short"] for e in entries if e["done"]})
     return index
+
+
+def _entries(names: list[str], output: Path) -> list[dict[str, Any]]:
+    shown = []
+    for name in notebook_names():
+        if name in names or (output / name / f"{name}.html").exists():
+            shown.append(_entry(name, output / name))
+    return shown
 
 
 def collect_claims(output: Path) -> pd.DataFrame:

@@ -30,6 +30,8 @@ COLOURS = {
     "margin": "#cc79a7",
 }
 
+# points of a curve that are marked one by one
+FEW_POINTS = 20
 # pretrained in blue, darker with size; not pretrained in grey
 MODEL_COLOURS = {
     "bit-s": "#56b4e9",
@@ -39,6 +41,11 @@ MODEL_COLOURS = {
     "bit-m-np": "#9a9a9a",
     "bit-m-deep-np": "#555555",
     "roberta-m-np": "#9a9a9a",
+    "lite0": "#0072b2",
+    "mobilenet-birds": "#009e73",
+    "mobilenet-imagenet": "#56b4e9",
+    "mobilenet-insects": "#e69f00",
+    "lite0-1-np": "#9a9a9a",
 }
 
 SUBGROUP_COLOURS = [
@@ -181,7 +188,9 @@ def curve(
     for key, of_group in rows.groupby(by, sort=False):
         table = seed_means(of_group, [x]).sort_values(x)
         colour = (colours or COLOURS).get(key)
-        (line,) = ax.plot(table[x], table["mean"], "o-", markersize=3.5, color=colour)
+        # of many rounds the points would hide the line
+        marker = "o-" if len(table) <= FEW_POINTS else "-"
+        (line,) = ax.plot(table[x], table["mean"], marker, markersize=3.5, color=colour)
         band: dict[str, Any] = {"alpha": 0.15, "linewidth": 0, "color": line.get_color()}
         ax.fill_between(table[x], table["ci_low"], table["ci_high"], **band)
         ends.append((table["mean"].iloc[-1], table[x].iloc[-1], name(key), line.get_color()))

@@ -100,14 +100,19 @@ def run_study(notebook: str, namespace: dict[str, Any]) -> Study:
     except RunsFailed as error:
         why = str(error)
     finished = [each for each in planned if each.run.is_done()]
-    without = {each.dataset for each in planned} - {each.dataset for each in finished}
-    if without:
-        raise RunsFailed(f"no run on {sorted(without)[0]} is finished: {why}")
+    _check_datasets(planned, finished, why)
     study = load_study(notebook, parameters, finished)
     where = os.path.relpath(study.output, home())
     print(f"{n_stored} runs found, {len(finished) - n_stored} done now; figures go to {where}")
     _say_left_out([each.run for each in planned if each not in finished], len(planned))
     return study
+
+
+def _check_datasets(planned: list[Planned], finished: list[Planned], why: str) -> None:
+    """Raises RunsFailed for a dataset that has no finished run."""
+    without = {each.dataset for each in planned} - {each.dataset for each in finished}
+    if without:
+        raise RunsFailed(f"no run on {sorted(without)[0]} is finished: {why}")
 
 
 def _say_left_out(runs: Sequence[StoredRun], n_planned: int) -> None:
