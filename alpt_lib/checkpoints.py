@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,7 @@ from alpt_lib.registry import BIT_S, MINI_BIT_LAYERS, reads_texts, resolve, spli
 WEIGHT_SUFFIXES = {".safetensors", ".bin"}
 # of the files in a folder that transformers reads: configuration and tokenizer, code never
 TEXT_SUFFIXES = {".json", ".txt", ".model"}
+GIT_LFS = b"version https://git-lfs"
 BIT_S_REMEDY = (
     f": get it from https://storage.googleapis.com/bit_models/{BIT_S} and put it there, or run "
     "python data_prep/bit_weights.py --download"
@@ -45,15 +46,27 @@ def local_weights(name: str, tier: str, given: str | dict[str, str] | None) -> s
 
 
 def existing_weights(weights: str) -> Path:
-    """Path of local weights.
+    """Path of local weights, a file or a folder.
 
     Raises:
-        ModelError: nothing is there.
+        ModelError: nothing is there, or something that only stands for weights.
     """
     path = Path(weights).expanduser()
     if not path.exists():
         remedy = BIT_S_REMEDY if path.name == BIT_S else ""
         raise ModelError(f"weights not found: {path}{remedy}")
+    if (path / "adapter_config.json").exists():
+        raise ModelError(
+            f"{path} holds an adapter, not a model: merge it into its model (peft: "
+            "merge_and_unload, save_pretrained) and take that folder"
+        )
+    for file in [path] if path.is_file() else _loaded_files(path, is_pretrained=True):
+        with open(file, "rb") as stream:
+            if stream.read(len(GIT_LFS)) == GIT_LFS:
+                raise ModelError(
+                    f"{file} is a git-lfs pointer, not the file itself: run git lfs pull in its "
+                    "folder, or download it again"
+                )
     return path
 
 
@@ -142,7 +155,6 @@ def hub_errors(what: str, repository: str, files: str, use: bool) -> Iterator[No
         ModelError: which files, from where, where to put them.
     """
     from huggingface_hub import constants as hub
-    from safetensors import SafetensorError
 
     if use:
         go_offline_if_unreachable()
@@ -150,9 +162,11 @@ def hub_errors(what: str, repository: str, files: str, use: bool) -> Iterator[No
         yield
     except ModelError:
         raise
-    except (OSError, ValueError, SafetensorError) as error:
+    except _unreadable() as error:
         if not use:
-            raise ModelError(f"{what} cannot be read, it needs {files}: {_short(error)}") from error
+            raise ModelError(
+                f"{what} cannot be read, it needs {files}: {_reason(error)}"
+            ) from error
         why = "no network" if hub.HF_HUB_OFFLINE else str(error).strip().partition("\n")[0]
         raise ModelError(
             f"{what} is not on this machine and the hub did not deliver it "
@@ -185,66 +199,111 @@ def load_backbone(network: Any, file: Path) -> None:
     Args:
         file: safetensors, Google's npz, or a state dict as torch saves it (no code runs).
     Raises:
-        ModelError: it cannot be read, does not fit, or holds NaN.
+        ModelError: it cannot be read, does not fit, or holds NaN or whole numbers.
     """
-    import torch
-
     stored = _read_state(network, file)
     own = network.state_dict()
-    head_parameters = {id(parameter) for parameter in network.get_classifier().parameters()}
-    head = {name for name, p in network.named_parameters() if id(p) in head_parameters}
-    wanted = own.keys() - head
-    given = stored.keys() - head
-    misfits = [name for name in wanted & given if own[name].shape != stored[name].shape]
-    if wanted != given or misfits:
-        first = min([*(wanted ^ given), *misfits])
-        raise ModelError(
-            f"weights in {file.name} do not fit this model: {len(wanted - given)} of {len(wanted)} "
-            f"tensors missing, {len(given - wanted)} unknown, {len(misfits)} of another shape "
-            f"(e.g. {first})"
-        )
-    broken = sorted(name for name in wanted if not torch.isfinite(stored[name]).all())
+    head_parameters = {id(p) for head in heads(network) for p in head.parameters()}
+    head_names = {name for name, p in network.named_parameters() if id(p) in head_parameters}
+    wanted = own.keys() - head_names
+    given = stored.keys() - head_names
+    misfits = {name for name in wanted & given if own[name].shape != stored[name].shape}
+    check_fit(file.name, wanted, wanted - given, given - wanted, misfits)
+    state = {name: stored[name].to(own[name].dtype) for name in wanted}
+    check_values(file.name, state)
+    network.load_state_dict({**own, **state})
+
+
+def heads(network: Any) -> list[Any]:
+    """The classifiers of a timm network: one, or two where it was distilled."""
+    classifier = network.get_classifier()
+    return list(classifier) if isinstance(classifier, tuple) else [classifier]
+
+
+def check_fit(
+    where: str, wanted: Set[str], missing: Set[str], strange: Set[str], misfits: Set[str]
+) -> None:
+    """Refuse weights of another network.
+
+    Args:
+        wanted: names of the tensors of the backbone. missing, strange, misfits: of those that are
+            not there, not wanted, or of another shape.
+    Raises:
+        ModelError: says how many of each, and an example.
+    """
+    wrong = sorted(missing | strange | misfits)
+    if not wrong:
+        return
+    remedy = "; for images of another size, take ?dynamic_img_size=true in place of ?img_size"
+    raise ModelError(
+        f"weights in {where} do not fit this model: {len(missing)} of {len(wanted)} tensors "
+        f"missing, {len(strange)} unknown, {len(misfits)} of another shape (e.g. {wrong[0]})"
+        f"{remedy if wrong == ['pos_embed'] else ''}"
+    )
+
+
+def check_values(where: str, state: dict[str, Any]) -> None:
+    """Refuse weights that hold NaN, infinite values, or whole numbers that stand for others.
+
+    Raises:
+        ModelError: says how many tensors, and the first.
+    """
+    broken = sorted(name for name, tensor in state.items() if not tensor.isfinite().all())
     if broken:
         raise ModelError(
-            f"weights in {file.name} hold NaN or infinite values: {len(broken)} of {len(wanted)} "
+            f"weights in {where} hold NaN or infinite values: {len(broken)} of {len(state)} "
             f"tensors, first {broken[0]}"
         )
-    network.load_state_dict({**own, **{name: stored[name] for name in wanted}})
+    quantised = sorted(name for name, tensor in state.items() if _holds_whole_numbers(tensor))
+    if quantised:
+        raise ModelError(
+            f"weights in {where} are quantised: {len(quantised)} of {len(state)} tensors hold "
+            f"whole numbers, first {quantised[0]}; take the float weights that they were made of"
+        )
+
+
+def _holds_whole_numbers(tensor: Any) -> bool:
+    """Whether a matrix was one of integers, which loading has turned into floats in silence."""
+    if tensor.ndim < 2 or not tensor.is_floating_point():
+        return False
+    some = tensor.flatten()[:1000]
+    return bool((some == some.round()).all() and (some != some[0]).any())
 
 
 def _read_state(network: Any, file: Path) -> dict[str, Any]:
     import torch
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    unreadable = (
-        AttributeError,
-        LookupError,
-        OSError,
-        ValueError,
-        RuntimeError,
-        SafetensorError,
-        UnpicklingError,
-        zipfile.BadZipFile,
-    )
     try:
         if file.suffix == ".npz":
             return read_npz(network, file)
         if file.suffix == ".safetensors":
             return load_file(file)
-        stored = torch.load(file, map_location="cpu", weights_only=True)
-        return _state_dict(stored.get("state_dict", stored))
-    except unreadable as error:
+        return _state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    except _unreadable() as error:
         raise ModelError(
-            f"{file} cannot be read as weights of this model: {_short(error)}"
+            f"{file} cannot be read as weights of this model: {_reason(error)}"
         ) from error
 
 
-def _state_dict(stored: dict[str, Any]) -> dict[str, Any]:
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What the libraries raise for files that are truncated, of another kind, or need more."""
+    from safetensors import SafetensorError
+
+    words = (AttributeError, LookupError, OSError, EOFError, ValueError, RuntimeError, ImportError)
+    return (*words, SafetensorError, UnpicklingError, zipfile.BadZipFile)
+
+
+def _state_dict(stored: Any) -> dict[str, Any]:
+    """The weights in what a training script saved."""
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(stored.get(key), dict):
+            stored = stored[key]
     for name, tensor in stored.items():
-        if not hasattr(tensor, "shape"):
-            raise ValueError(f"no state dict: {name} is {type(tensor).__name__}")
-    return stored
+        if not hasattr(tensor, "is_floating_point"):
+            raise ValueError(f"it holds no state dict: {name} is {type(tensor).__name__}")
+    # as DistributedDataParallel names them
+    return {name.removeprefix("module."): tensor for name, tensor in stored.items()}
 
 
 def read_npz(network: Any, file: Path) -> dict[str, Any]:
@@ -264,5 +323,9 @@ def read_npz(network: Any, file: Path) -> dict[str, Any]:
     return network.state_dict()
 
 
-def _short(error: Exception) -> str:
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnpicklingError):
+        return "no file of torch, or Python objects, which are never run: save the state_dict alone"
+    if "trust_remote_code" in str(error):
+        return "it needs code of its own, which is never run"
     return one_line(error)[:200]

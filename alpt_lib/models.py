@@ -1,22 +1,21 @@
 """How a model is built: a pretrained or random backbone, and a new head."""
 
-from collections.abc import Sequence
-from functools import cached_property, partial
-from hashlib import sha256
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
-import numpy as np
 import torch
 import yaml
 from torch import nn
 
-from alpt_lib.checkpoints import checked, hub_errors, load_backbone, weights_source
+from alpt_lib.checkpoints import checked, heads, hub_errors, load_backbone, weights_source
 from alpt_lib.datasets import Dataset
-from alpt_lib.errors import ModelError, unknown
-from alpt_lib.fast_layers import first_token_layer, mini_bit_class
+from alpt_lib.errors import ModelError, one_line, unknown
+from alpt_lib.fast_layers import mini_bit_class
 from alpt_lib.registry import MINI_BIT_LAYERS, reads_texts, split_name
+from alpt_lib.text_models import TextClassifier, build_text_classifier
 
 
 class ImageClassifier(nn.Module):
@@ -34,58 +33,37 @@ class ImageClassifier(nn.Module):
         self.register_buffer("scale", scale, persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, n_classes) logits of (n, size, size, 3) uint8 images."""
-        return self.network(self._normalise(images))
+        """(n, n_classes) logits of (n, size, size, 3) uint8 images.
+
+        Raises:
+            ModelError: a network for images of another size.
+        """
+        with self._size_errors(images.shape[1]):
+            return self.network(self._normalise(images))
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """(n, n_features) activations before the head (paper, section 6.3: the one before last)."""
-        feature_maps = self.network.forward_features(self._normalise(images))
-        return self.network.forward_head(feature_maps, pre_logits=True)
+        with self._size_errors(images.shape[1]):
+            feature_maps = self.network.forward_features(self._normalise(images))
+            return self.network.forward_head(feature_maps, pre_logits=True)
+
+    @contextmanager
+    def _size_errors(self, size: int) -> Iterator[None]:
+        try:
+            yield
+        except (AssertionError, RuntimeError) as error:
+            # in words of many kinds
+            is_about_size = isinstance(error, AssertionError) or "size" in str(error)
+            if not is_about_size or "memory" in str(error):
+                raise
+            raise ModelError(
+                f"the network cannot read images of {size} px ({one_line(error)}): add "
+                f"?img_size={size} to the model's name, or set recipe resize to a size that it can"
+            ) from error
 
     def _normalise(self, images: torch.Tensor) -> torch.Tensor:
         # NHWC uint8 viewed as NCHW is channels_last already, which is 1.3-1.8x faster on a CPU
         return images.permute(0, 3, 1, 2).to(self.shift.dtype).sub_(self.shift).mul_(self.scale)
-
-
-class TextClassifier(nn.Module):
-    """A transformers sequence classifier. Batches are (n, n_tokens) int64 token ids, padded."""
-
-    def __init__(self, network: Any, tokenizer: Any, max_tokens: int):
-        super().__init__()
-        self.network = network
-        self.tokenizer = tokenizer
-        self.max_tokens = max_tokens
-        is_roberta = type(network).__name__ == "RobertaForSequenceClassification"
-        if is_roberta and network.config._attn_implementation == "sdpa":
-            network.roberta.encoder.layer[-1].__class__ = first_token_layer()
-
-    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(n, n_classes) logits."""
-        return self.network(input_ids=tokens, attention_mask=tokens != self.padding).logits
-
-    def features(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(n, n_features) final hidden state of the first token, which the head reads."""
-        backbone = self.network.base_model
-        states = backbone(input_ids=tokens, attention_mask=tokens != self.padding)
-        return states.last_hidden_state[:, 0]
-
-    @property
-    def padding(self) -> int:
-        """The token id that fills up shorter texts."""
-        return self.tokenizer.pad_token_id
-
-    @cached_property
-    def tokens_kind(self) -> str:
-        """16 hexadecimal digits of what decides a text's tokens: the tokenizer and `max_tokens`."""
-        described = self.tokenizer.backend_tokenizer.to_str() + str(self.max_tokens)
-        return sha256(described.encode()).hexdigest()[:16]
-
-    def tokenize(self, texts: list[str]) -> np.ndarray:
-        """(n, longest) int64 token ids, cut at max_tokens."""
-        encoded = self.tokenizer(
-            texts, truncation=True, max_length=self.max_tokens, padding=True, return_tensors="np"
-        )
-        return encoded["input_ids"].astype(np.int64)
 
 
 def create_model(
@@ -106,10 +84,13 @@ def create_model(
         raise ModelError(
             f"model {name} reads {reads}; dataset {data.name} holds {data.description.modality}s"
         )
-    build = _create_text if is_text else _create_image
+    n_classes = len(data.classes)
+    max_tokens = data.description.max_tokens
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build(base, data, weights, is_pretrained=not suffix)
+        if is_text:
+            return build_text_classifier(base, weights, n_classes, max_tokens, not suffix)
+        return _build_image_classifier(base, weights, n_classes, is_pretrained=not suffix)
 
 
 def build_mini_bit(layers: tuple[int, ...] = (1, 1, 1), n_classes: int = 2) -> nn.Module:
@@ -131,11 +112,10 @@ def build_mini_bit(layers: tuple[int, ...] = (1, 1, 1), n_classes: int = 2) -> n
     )
 
 
-def _create_image(
-    base: str, data: Dataset, weights: str | None, is_pretrained: bool
+def _build_image_classifier(
+    base: str, weights: str | None, n_classes: int, is_pretrained: bool
 ) -> ImageClassifier:
     source = weights_source(base, weights) if is_pretrained else None
-    n_classes = len(data.classes)
     if base in MINI_BIT_LAYERS:
         network: Any = build_mini_bit(MINI_BIT_LAYERS[base], n_classes)
         colours = {"mean": [0.5] * 3, "std": [0.5] * 3}
@@ -149,15 +129,17 @@ def _create_image(
 
 def _initialise(network: Any, is_pretrained: bool) -> None:
     """As the released code: zero head if pretrained, else PyTorch's default throughout."""
-    if is_pretrained:
-        head = network.get_classifier()
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
-        return
-    for module in network.modules():
-        # timm starts norms as PyTorch does
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            module.reset_parameters()
+    parts = heads(network) if is_pretrained else [network]
+    layers = [layer for part in parts for layer in part.modules()]
+    for layer in layers:
+        if not isinstance(layer, nn.Conv2d | nn.Linear):
+            # timm starts norms as PyTorch does
+            continue
+        if not is_pretrained:
+            layer.reset_parameters()
+        elif len(layer.weight) == network.num_classes:
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
 
 def _build_timm(base: str, n_classes: int, from_hub: bool) -> tuple[Any, dict[str, Any]]:
@@ -194,88 +176,3 @@ def _three(key: str, value: float | list[float]) -> list[float]:
             f"{key} takes one number or [red, green, blue], on a scale from 0 to 1; got {value!r}"
         )
     return [float(v) for v in values]
-
-
-def _create_text(
-    base: str, data: Dataset, weights: str | None, is_pretrained: bool
-) -> TextClassifier:
-    source = weights_source(base, weights)
-    if source and not weights and not base.startswith("hf:"):
-        for part in ("config.json", "model.safetensors", "tokenizer.json"):
-            checked(source / part)
-    name = str(source or base.removeprefix("hf:"))
-    network, tokenizer = _build_transformers(name, source, len(data.classes), is_pretrained)
-    if len(tokenizer) < 100 or tokenizer.pad_token_id is None:
-        raise ModelError(
-            f"the tokenizer in {name} has {len(tokenizer)} tokens and pad token "
-            f"{tokenizer.pad_token}; it needs its vocabulary files and a padding token"
-        )
-    return TextClassifier(network, tokenizer, data.description.max_tokens)
-
-
-def _build_transformers(
-    name: str, folder: Path | None, n_classes: int, is_pretrained: bool
-) -> tuple[Any, Any]:
-    """The network and its tokenizer. Code that lies in a model's folder is never run."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-    from transformers.utils import logging
-
-    # the note that the head is new: it always is
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    weights = ", model.safetensors" if is_pretrained else ""
-    files = f"config.json{weights} and the tokenizer's files"
-    with hub_errors(f"transformers model {name}", name, files, use=folder is None):
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        config = AutoConfig.from_pretrained(name, num_labels=n_classes, trust_remote_code=False)
-        if not is_pretrained:
-            return _from_config(config), tokenizer
-        network, report = AutoModelForSequenceClassification.from_pretrained(
-            name,
-            config=config,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            weights_only=True,
-            # of a head with another number of classes; `_check_backbone` refuses all others
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    missing = set(report["missing_keys"])
-    _check_backbone(name, network, missing, {key for key, *_ in report["mismatched_keys"]})
-    if not missing.issuperset(_head(network)):
-        _replace_head(network)
-    return network, tokenizer
-
-
-def _head(network: Any) -> set[str]:
-    """Names of the tensors that are not the backbone's."""
-    prefix = network.base_model_prefix + "."
-    return {name for name in network.state_dict() if not name.startswith(prefix)}
-
-
-def _check_backbone(name: str, network: Any, missing: set[str], misfits: set[str]) -> None:
-    """Refuse a folder that holds another network's weights: transformers would draw them."""
-    backbone = network.state_dict().keys() - _head(network)
-    # a pooler is new where the checkpoint is of a language model
-    lacking = sorted(key for key in missing & backbone if "pooler" not in key)
-    misfits = misfits & backbone
-    if lacking or misfits:
-        raise ModelError(
-            f"weights of {name} do not fit its config.json: {len(lacking)} of {len(backbone)} "
-            f"tensors missing, {len(misfits)} of another shape (e.g. {min([*lacking, *misfits])})"
-        )
-
-
-def _replace_head(network: Any) -> None:
-    """A classifier that was fine-tuned before starts with a new head: its own knows labels."""
-    for part, module in _from_config(network.config).named_children():
-        if part != network.base_model_prefix:
-            setattr(network, part, module)
-
-
-def _from_config(config: Any) -> Any:
-    from transformers import AutoModelForSequenceClassification
-
-    return AutoModelForSequenceClassification.from_config(
-        config, dtype=torch.float32, trust_remote_code=False
-    )

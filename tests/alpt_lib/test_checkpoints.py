@@ -67,7 +67,14 @@ def test_local_weights_come_back_as_they_were_saved_but_for_the_head(birds, weig
     assert network["classifier.weight"].shape == (2, 1280)
 
 
-@pytest.mark.parametrize("wrap", [dict, lambda state: {"state_dict": state}])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        dict,
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model": {f"module.{name}": state[name] for name in state}},
+    ],
+)
 def test_a_pth_file_gives_the_same_model(birds, weights, tmp_path, wrap):
     torch.save(wrap(mobile_state()), tmp_path / "m.pth")
     states = [
@@ -92,6 +99,10 @@ def with_nan(file):
     save_file(state, file)
 
 
+def quantise(file):
+    save_file({k: (100 * v).to(torch.int8) for k, v in mobile_state().items()}, file)
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -102,6 +113,11 @@ def with_nan(file):
             lambda file: save_file({"a": torch.ones(1)}, file),
             r"do not fit this model: (\d+) of \1 tensors missing, 1 unknown, 0 of another shape",
         ),
+        (
+            lambda file: file.write_text("version https://git-lfs.github.com/spec/v1"),
+            "is a git-lfs pointer, not the file itself: run git lfs pull",
+        ),
+        (quantise, r"are quantised: \d+ of \d+ tensors hold whole numbers, first "),
         (with_nan, r"hold NaN or infinite values: 1 of \d+ tensors, first bn1.weight"),
     ],
 )
@@ -115,13 +131,34 @@ class Evil:
         return print, ("this code must not run",)
 
 
-def test_a_pickle_that_runs_code_is_refused(birds, tmp_path, capsys):
+def test_what_is_no_state_dict_is_refused_and_no_code_of_it_runs(birds, tmp_path, capsys):
     torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pth")
+    torch.save({"epoch": 3}, tmp_path / "epoch.pth")
+    (tmp_path / "empty.pth").touch()
     kernel = np.array([Evil()], dtype=object)
     np.savez(tmp_path / "evil.npz", **{"resnet/root_block/standardized_conv2d/kernel": kernel})
-    for name, file in ((MOBILE, "evil.pth"), ("timm:resnetv2_50x1_bit", "evil.npz")):
-        assert f"{file} cannot be read as weights" in refusal(name, birds, tmp_path / file)
+    for file, said in (
+        ("evil.pth", "Python objects, which are never run: save the state_dict alone"),
+        ("whole.pth", "Python objects, which are never run"),
+        ("epoch.pth", "ValueError: it holds no state dict: epoch is int"),
+        ("empty.pth", "EOFError"),
+        ("evil.npz", "ValueError"),
+    ):
+        name = MOBILE if file.endswith("pth") else "timm:resnetv2_50x1_bit"
+        assert re.search(f"{file} cannot be read .*{said}", refusal(name, birds, tmp_path / file))
     assert "must not run" not in capsys.readouterr().out
+
+
+def test_weights_for_images_of_another_size_say_which_option_takes_them(birds, tmp_path):
+    network = timm.create_model("vit_tiny_patch16_224", depth=1, num_classes=7)
+    save_file(network.state_dict(), tmp_path / "vit.safetensors")
+    name = "timm:vit_tiny_patch16_224?depth=1"
+    said = refusal(f"{name}&img_size=32", birds, tmp_path / "vit.safetensors")
+    assert "(e.g. pos_embed); for images of another size, take ?dynamic_img_size=true" in said
+    weights = str(tmp_path / "vit.safetensors")
+    model = create_model(f"{name}&dynamic_img_size=true", birds, weights, 1)
+    assert model(torch.zeros(1, 32, 32, 3, dtype=torch.uint8)).shape == (1, 2)
 
 
 @pytest.mark.parametrize(
