@@ -2,54 +2,58 @@
 
     python benchmarks/executors.py [--quick] [--repeats 1]
 
-All sides start from an empty store and take turns; data are decoded before. Time is that of `execute`, so it holds the start of
-worker processes (one worker needs none); the Ray cluster is there before, as clusters are.
+All sides start from an empty store and take turns; data are decoded before. Time is that of
+`execute`, so it holds the start of worker processes (one worker needs none); the Ray cluster is
+there before, as clusters are.
 """
 
+import os
 import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from common import options, os, report, seconds
+from common import options, report, seconds
 
 from alpt_lib.files import REPOSITORY, home
-from companion.runs import execute, plan
-from companion.runs.execute import _build_once, _decode_once, execute
-from companion.runs.plan import plan_runs
+from companion.runs.execute import execute, prepare
+from companion.runs.parameters import DEFAULTS
+from companion.runs.plan import plan_runs, prepare_datasets
+from companion.runs.store import StoredRun
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+SEEDS = [101, 102, 103, 104]  # of no notebook
+Sides = dict[str, tuple[int, str]]  # workers, executor
 
 
-def plan(quick: bool, **parameters) -> list:
-    """Runs of seeds that no notebook uses; budgets are small if `quick`."""
-    small = {"protocol": {"budget": 10, "query_batch_size": 5}} if quick else {}
-    given = {**parameters.DEFAULTS, "seeds": [101, 102, 103, 104], **parameters, **small}
-    return [each.config for each in plan_runs(given)]
+def plan(is_quick: bool, **changes) -> list[StoredRun]:
+    """Runs of the mini preset; their budgets are small if quick."""
+    small = {"protocol": {"budget": 10, "query_batch_size": 5}} if is_quick else {}
+    given = {**DEFAULTS, "seeds": SEEDS, **changes, **small}
+    prepare_datasets(given)
+    return [each.run for each in plan_runs(given)]
 
 
-def wall(configs: list, workers: int, executor: str, data: Path) -> float:
+def wall(runs: list[StoredRun], workers: int, executor: str, data: Path) -> float:
     """Seconds of all runs in an empty home with the same data."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ["ALPT_HOME"] = folder
         (Path(folder) / "data").symlink_to(data)
-        return seconds(lambda: execute(configs, workers, quiet=True, executor=executor))
+        return seconds(lambda: execute(runs, workers, quiet=True, executor=executor))
 
 
-def compare(
-    name: str, configs: list, sides: dict[str, tuple[int, str]], data: Path, repeats: int
-) -> list[dict]:
+def compare(name: str, runs: list[StoredRun], sides: Sides, data: Path, repeats: int) -> list[dict]:
     """A row for each side: the least of its times, and how the first one's compares to it."""
-    _build_once(configs)
-    _decode_once(configs)
-    times = [
-        {side: wall(configs, *how, data) for side, how in sides.items()} for _ in range(repeats)
-    ]
-    best = {side: min(t[side] for t in times) for side in sides}
+    os.environ["ALPT_HOME"] = str(data.parent)
+    prepare(runs)
+    least = dict.fromkeys(sides, float("inf"))
+    for _ in range(repeats):
+        for side, how in sides.items():
+            least[side] = min(least[side], wall(runs, *how, data))
+    first = next(iter(least.values()))
     return [
-        {"case": name, "side": side, "seconds": s, "ratio": next(iter(best.values())) / s}
-        for side, s in best.items()
+        {"case": name, "side": side, "seconds": s, "ratio": first / s} for side, s in least.items()
     ]
 
 
@@ -60,7 +64,8 @@ def cluster():
 
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
     os.environ["RAY_ADDRESS"] = nodes.address
-    time.sleep(20)  # its services start in the background
+    # its services start in the background
+    time.sleep(20)
     yield
     nodes.shutdown()
 
@@ -68,29 +73,19 @@ def cluster():
 if __name__ == "__main__":
     chosen = options(__doc__, repeats=(1, "times that each side is run"))
     os.environ["ALPT_HOME"] = str(REPOSITORY)
-    mixed = plan(
-        chosen.quick, datasets=["waterbirds", "treeperson", "iwildcam", "amazon", "digits"]
-    )
+    data = home() / "data"
+    names = ["waterbirds", "treeperson", "iwildcam", "amazon", "digits"]
+    mixed = plan(chosen.quick, datasets=names)
     long = plan(
         chosen.quick,
         datasets=["waterbirds"],
         acquisitions=["least_confidence"],
         protocol={"budget": 180, "query_batch_size": 5},
     )
-    data = home() / "data"
-    rows = compare(
-        f"{len(mixed)} runs of the mini preset",
-        mixed,
-        {"1 worker": (1, "local"), "2 workers": (2, "local")},
-        data,
-        chosen.repeats,
-    )
+    local: Sides = {"1 worker": (1, "local"), "2 workers": (2, "local")}
+    with_ray: Sides = {"2 workers": (2, "local"), "Ray, 2 tasks": (2, "ray")}
+    title = f"{len(mixed)} runs of the mini preset"
+    rows = compare(title, mixed, local, data, chosen.repeats)
     with cluster():
-        rows += compare(
-            "4 runs of a minute",
-            long,
-            {"2 workers": (2, "local"), "Ray, 2 tasks": (2, "ray")},
-            data,
-            chosen.repeats,
-        )
-    report("executors", rows, store=not chosen.quick)
+        rows += compare("4 runs of a minute", long, with_ray, data, chosen.repeats)
+    report("executors", rows, is_stored=not chosen.quick)

@@ -2,62 +2,66 @@
 
     python benchmarks/loop_speed.py [--quick] [--workers 8] [--threads 1]
 
-Cases: the mini model on mini Waterbirds; MobileNetV2 at 128 px, on real Waterbirds and with real weights where
-ALPT_REAL_DATA names a folder with them (else JPEGs of noise, random weights); R50x1 at 96 px with random weights, few steps.
+Cases: the mini model on mini Waterbirds; MobileNetV2 at 128 px, on real Waterbirds and with real
+weights where ALPT_REAL_DATA names a folder with them (else JPEGs of noise, random weights); R50x1
+at 96 px with random weights, few steps.
 """
 
 import gc
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from baseline import MICRO_BATCH, PlainLearner, plain_active_learning
-from common import best, mini, np, options, os, photos, report, seconds, tempfile
+from common import best, mini, options, photos, report, seconds, settings
 
-from alpt_lib import datasets
-from alpt_lib.config import Protocol, Recipe, RunConfig, override
-from alpt_lib.datasets import POOL
-from alpt_lib.loop import active_learning, start_pool, stream
-from alpt_lib.training import Learner
-from companion.runs.work import _keep_freed_memory
+from alpt_lib.acquisition import POOL
+from alpt_lib.config import RunConfig, stream
+from alpt_lib.datasets import Dataset, read_dataset
+from alpt_lib.fast_layers import keep_freed_memory
+from alpt_lib.loop import active_learning
+from alpt_lib.training import FineTunedNetwork
+from companion.runs.work import SharedSeedSet
 
-FIT = 40  # steps of a fine-tuning: about the mean of mini Waterbirds, pretrained, until its loss is at 0.1%
+# steps of a fine-tuning: about the mean of mini Waterbirds, pretrained, until its loss is at 0.1%
+FIT = 40
+Asked = list[list[int]]  # of each round
 
 
-def cases(quick: bool, folder: Path) -> dict[str, RunConfig]:
+def cases(is_quick: bool, folder: Path) -> dict[str, RunConfig]:
     """Name -> a run. Steps are fixed, so that both sides do as many."""
-    described = datasets.read_dataset(mini("waterbirds")).description
-    recipe = override(
-        Recipe(),
-        {**described.recipe, "stopping": "fixed_steps", "max_steps": 3 if quick else FIT},
-        "recipe",
-    )
-    protocol = override(
-        Protocol(), {**described.protocol, "budget": 30, "eval_every": 1}, "protocol"
-    )
-    small = RunConfig(
-        str(mini("waterbirds")),
-        "mini-bit-m",
-        "least_confidence",
-        1,
-        protocol=protocol,
-        recipe=recipe,
-    )
-
-    if quick:
+    birds = mini("waterbirds")
+    fixed = {"stopping": "fixed_steps", "max_steps": 3 if is_quick else FIT}
+    spent = {"budget": 30, "eval_every": 1}
+    parts = settings(read_dataset(birds).description, recipe=fixed, protocol=spent)
+    small = RunConfig(str(birds), "mini-bit-m", "least_confidence", 1, **parts)
+    if is_quick:
         return {"mini": small}
-    images, few = (
-        str(photos(300, 100, 128, folder / "photos")),
-        str(photos(100, 50, 112, folder / "few")),
+    mobile = mobile_case(small, folder)
+    side = {"augment": "crop_flip", "resize": 112, "crop": 96, "max_steps": 2}
+    bit = replace(
+        mobile,
+        dataset=str(photos(100, 50, 112, folder / "few")),
+        model="timm:resnetv2_50x1_bit-np",
+        weights=None,
+        recipe=replace(small.recipe, **side),
     )
-    weights = next(
-        Path(os.environ.get("ALPT_REAL_DATA", "/nowhere")).glob(
-            "weights/mobilenetv2_100*.safetensors"
-        ),
-        None,
-    )
-    adam = replace(
-        recipe,
+    drawn = "" if mobile.weights else ", random weights"
+    return {
+        "mini": small,
+        f"MobileNetV2 128 px{drawn}": mobile,
+        "R50x1 96 px, random weights": bit,
+    }
+
+
+def mobile_case(small: RunConfig, folder: Path) -> RunConfig:
+    real = Path(os.environ.get("ALPT_REAL_DATA", "/nowhere"))
+    weights = next(real.glob("weights/mobilenetv2_100*.safetensors"), None)
+    recipe = replace(
+        small.recipe,
         optimizer="adamw",
         lr=1e-4,
         freeze_batch_norm=True,
@@ -66,114 +70,90 @@ def cases(quick: bool, folder: Path) -> dict[str, RunConfig]:
         crop=128,
         max_steps=5,
     )
-    name = "timm:mobilenetv2_100?pad_type=same&mean=0.5&std=0.5" + ("" if weights else "-np")
-    mobile = replace(
+    return replace(
         small,
-        dataset=images,
-        model=name,
-        weights=weights and str(weights),
-        recipe=adam,
-        protocol=replace(protocol, budget=20, query_batch_size=20),
+        dataset=str(photos(300, 100, 128, folder / "photos")),
+        model="timm:mobilenetv2_100?pad_type=same&mean=0.5&std=0.5" + ("" if weights else "-np"),
+        weights=str(weights) if weights else None,
+        recipe=recipe,
+        protocol=replace(small.protocol, budget=20, query_batch_size=20),
     )
-    bit = replace(
-        mobile,
-        dataset=few,
-        model="timm:resnetv2_50x1_bit-np",
-        weights=None,
-        recipe=replace(recipe, augment="crop_flip", resize=112, crop=96, max_steps=2),
-    )
-    return {
-        "mini": small,
-        f"MobileNetV2 128 px{'' if weights else ', random weights'}": mobile,
-        "R50x1 96 px, random weights": bit,
-    }
 
 
-def plain_run(config: RunConfig, workers: int, our_network: bool = False) -> list[list[int]]:
-    data = datasets.read_dataset(Path(config.dataset))
-    return [
-        r.query
-        for r in plain_active_learning(
-            data, PlainLearner(data, config, workers, our_network), config
-        )
-    ]
+def plain_run(config: RunConfig, workers: int, our_network: bool = False) -> Asked:
+    data = read_dataset(config.dataset)
+    learner = PlainLearner(data, config, workers, our_network)
+    return [now.asked for now in plain_active_learning(data, learner, config)]
 
 
-def our_run(config: RunConfig, shared: dict | None = None) -> list[list[int]]:
-    data = datasets.read_dataset(Path(config.dataset))
-    learner = Learner(data, config.model, config.recipe, config.weights, config.seed)
-    return [r.query for r in active_learning(data, learner, config, shared=shared)]
+def our_run(config: RunConfig, kept: dict | None = None) -> Asked:
+    data = read_dataset(config.dataset)
+    network = FineTunedNetwork(data, config)
+    learner = SharedSeedSet(network, config.protocol.seed_set_size, {} if kept is None else kept)
+    return [now.asked for now in active_learning(learner, data.pool(), config)]
 
 
 def our_pair(config: RunConfig) -> None:
     """Both arms, the seed-set fit done once, as `execute` runs them."""
-    shared: dict = {}
+    kept: dict = {}
     for acquisition in ("random", config.acquisition):
-        our_run(replace(config, acquisition=acquisition), shared)
+        our_run(replace(config, acquisition=acquisition), kept)
 
 
-def agreement(a: list[list[int]], b: list[list[int]]) -> str:
-    """Acquired indices that are the same at the same rank of the same round, of all."""
-    same = sum(i == j for x, y in zip(a, b, strict=True) for i, j in zip(x, y, strict=True))
-    return f"{same} of {sum(map(len, a))}"
+def agreement(one: Asked, other: Asked) -> str:
+    """Acquired indices that are the same at the same rank of the same round, of all.
+
+    Without the seed set, which is the same.
+    """
+    flat = [[row for asked in rounds[1:] for row in asked] for rounds in (one, other)]
+    is_same = [i == j for i, j in zip(*flat, strict=True)]
+    return f"{sum(is_same)} of {len(is_same)}"
+
+
+class Timer:
+    """Least seconds of each side, and what it asked for."""
+
+    def __init__(self) -> None:
+        self.least: dict[str, float] = {}
+        self.asked: dict[str, Asked] = {}
+
+    def time(self, side: str, function: Callable, *arguments) -> None:
+        gc.collect()
+
+        def keep() -> None:
+            self.asked[side] = function(*arguments)
+
+        self.least[side] = min(self.least.get(side, np.inf), seconds(keep))
 
 
 def compare(name: str, config: RunConfig, workers: int, repeats: int) -> list[dict]:
     """Rows of one case: the parts, then a round, then the two arms of a seed."""
-    data = datasets.read_dataset(Path(config.dataset))
     exact = replace(config, recipe=replace(config.recipe, micro_batch_size=MICRO_BATCH))
-    decode = seconds(
-        our_run,
-        replace(
-            config,
-            protocol=replace(config.protocol, budget=0),
-            recipe=replace(config.recipe, max_steps=1),
-        ),
-    )  # also the first call of everything
-    rounds = config.protocol.n_rounds + 1
-    times, queries = {}, {}
-
-    def timed(key: str, function: Callable, *arguments) -> None:
-        gc.collect()
-        times.setdefault(key, []).append(
-            seconds(lambda: queries.update({key: function(*arguments)}))
-        )
-
+    short = replace(config.recipe, max_steps=1)
+    first = replace(config, protocol=replace(config.protocol, budget=0), recipe=short)
+    # decoding, and the first call of everything
+    decoding = seconds(our_run, first)
+    timer = Timer()
     for _ in range(repeats):
-        timed("baseline", plain_run, config, workers)
-        timed("ours", our_run, config)
-        timed("exact", our_run, exact)
-    timed("baseline, exact", plain_run, config, workers, True)
-    timed("baseline, random", plain_run, replace(config, acquisition="random"), workers)
-    timed("ours, two arms", our_pair, config)
-    t = {key: min(values) for key, values in times.items()}
-    two_arms = t["baseline"] + t["baseline, random"]
-    return [
-        *parts(name, data, config, workers, repeats),
-        row(
-            name,
-            "round",
-            t["baseline"] / rounds,
-            t["ours"] / rounds,
-            agreement(queries["baseline"], queries["ours"]),
-        ),
-        row(
-            name,
-            "round, arithmetic equal",
-            t["baseline, exact"] / rounds,
-            t["exact"] / rounds,
-            agreement(queries["baseline, exact"], queries["exact"]),
-        ),
-        row(
-            name, "run (mean of random and least confidence)", two_arms / 2, t["ours, two arms"] / 2
-        ),
-        row(
-            name,
-            "run, decoding and first calls included",
-            two_arms / 2,
-            (t["ours, two arms"] + decode) / 2,
-        ),
-    ]
+        timer.time("baseline", plain_run, config, workers)
+        timer.time("ours", our_run, config)
+        timer.time("exact", our_run, exact)
+    timer.time("baseline, exact", plain_run, config, workers, True)
+    timer.time("baseline, random", plain_run, replace(config, acquisition="random"), workers)
+    timer.time("ours, two arms", our_pair, config)
+    rounds = config.protocol.n_rounds + 1
+    rows = parts(name, read_dataset(config.dataset), config, workers, repeats)
+    for part, one, other in (
+        ("round", "baseline", "ours"),
+        ("round, arithmetic equal", "baseline, exact", "exact"),
+    ):
+        same = agreement(timer.asked[one], timer.asked[other])
+        rows.append(row(name, part, timer.least[one] / rounds, timer.least[other] / rounds, same))
+    plain = (timer.least["baseline"] + timer.least["baseline, random"]) / 2
+    ours = timer.least["ours, two arms"] / 2
+    rows.append(row(name, "run (mean of random and least confidence)", plain, ours))
+    rows.append(row(name, "run, decoding and first calls included", plain, ours + decoding / 2))
+    return rows
 
 
 def row(case: str, part: str, baseline_s: float, ours_s: float, same: str = "") -> dict:
@@ -187,34 +167,37 @@ def row(case: str, part: str, baseline_s: float, ours_s: float, same: str = "") 
     }
 
 
-def parts(
-    name: str, data: datasets.Dataset, config: RunConfig, workers: int, repeats: int
-) -> list[dict]:
+def parts(name: str, data: Dataset, config: RunConfig, workers: int, repeats: int) -> list[dict]:
     """A step of 32 images, scoring 960 (or the whole pool), evaluating 400."""
     plain = PlainLearner(data, config, workers)
-    ours = Learner(data, config.model, config.recipe, config.weights, config.seed)
+    ours = FineTunedNetwork(data, config)
     plain.reset()
-    labelled, steps = start_pool(data, config).labelled, config.recipe.max_steps
-    scored, evaluated = (
-        np.arange(min(n, len(data.rows(s)))) for n, s in ((960, POOL), (400, data.eval_splits[0]))
-    )
+    protocol = config.protocol
+    rng = stream(config.seed, "seed set")
+    labelled = data.pool().seed_set(protocol.seed_set_size, protocol.seed_set, rng)
+    split = data.eval_splits[0]
+    scored = np.arange(min(960, len(data.rows(POOL))))
+    evaluated = np.arange(min(400, len(data.rows(split))))
 
-    def fit(learner) -> None:
+    def fit(learner: FineTunedNetwork) -> None:
         learner.reset()
         learner.fit(labelled, stream(1, "training"))
 
+    def score(learner: FineTunedNetwork) -> None:
+        learner.predict_probs(POOL, scored)
+
+    def evaluate(learner: FineTunedNetwork) -> None:
+        learner.predict_probs(split, evaluated)
+
     work = {
-        "step of 32 images": (steps, fit),
-        f"scoring {len(scored)} images": (1, lambda learner: learner.predict_probs(POOL, scored)),
-        f"evaluating {len(evaluated)} images": (
-            1,
-            lambda learner: learner.predict_probs(data.eval_splits[0], evaluated),
-        ),
+        "step of 32 images": (config.recipe.max_steps, fit),
+        f"scoring {len(scored)} images": (1, score),
+        f"evaluating {len(evaluated)} images": (1, evaluate),
     }
     rows = []
     for part, (divisor, do) in work.items():
-        t = best(repeats + 1, baseline=lambda do=do: do(plain), ours=lambda do=do: do(ours))
-        rows.append(row(name, part, t["baseline"] / divisor, t["ours"] / divisor))
+        least = best(repeats + 1, baseline=lambda do=do: do(plain), ours=lambda do=do: do(ours))
+        rows.append(row(name, part, least["baseline"] / divisor, least["ours"] / divisor))
     return rows
 
 
@@ -224,12 +207,11 @@ if __name__ == "__main__":
         workers=(8, "loader workers of the baseline"),
         case=(-1, "only the case of this number"),
     )
-    _keep_freed_memory()
+    keep_freed_memory()
+    threads = f"_{chosen.threads}_threads" if chosen.threads > 1 else ""
     with tempfile.TemporaryDirectory() as folder:
         for number, (case, run) in enumerate(cases(chosen.quick, Path(folder)).items()):
             if chosen.case in (-1, number):
                 table = compare(case, run, chosen.workers, 1 if chosen.quick or number else 2)
-                threads = f"_{chosen.threads}_threads" if chosen.threads > 1 else ""
-                report(
-                    f"loop_speed_{case.split()[0].lower()}{threads}", table, store=not chosen.quick
-                )
+                name = f"loop_speed_{case.split()[0].lower()}{threads}"
+                report(name, table, is_stored=not chosen.quick)

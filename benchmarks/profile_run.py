@@ -1,10 +1,14 @@
-"""Where the time of a run goes: imports, decoding, building the model, steps, scoring, evaluation, storing.
+"""Where the time of a run goes: imports, decoding, building the model, steps, scoring, evaluation.
 
     python benchmarks/profile_run.py [--quick] [--threads 1]
 
-One cold run of mini Waterbirds (imports of a fresh process, images not decoded yet), least confidence, as `execute` does it.
+One cold run of mini Waterbirds (imports of a fresh process, images not decoded yet), least
+confidence, as `execute` does it, under Python's profiler, which adds a few percent. For a profile
+of everything, workers included: `py-spy record --subprocesses -- alpt execute ...`.
 """
 
+import cProfile
+import pstats
 import subprocess
 import sys
 import time
@@ -12,46 +16,44 @@ from pathlib import Path
 
 from common import mini, options, report, seconds
 
-from alpt_lib import datasets
-from alpt_lib.config import Protocol, Recipe, RunConfig, override
-from benchmarks import profiling
-from companion.runs.execute import _decode_once
-from companion.runs.work import _run_group
+from companion.runs.execute import execute
+from companion.runs.plan import plan_runs
 
-IMPORTS = "import alpt_lib.execute, alpt_lib.training, timm.models.resnetv2"
+IMPORTS = "import alpt_lib.training, companion.runs.execute, timm.models.resnetv2"
+# what is measured: a function, by module and name; no part holds another
+PARTS = {
+    "read the dataset, twice": ("datasets.py", "read_dataset"),
+    "hash the images": ("files.py", "hash_files"),
+    "decode images": ("inputs.py", "images"),
+    "build the model, twice": ("models.py", "create_model"),
+    "training steps": ("training.py", "fit"),
+    "evaluate": ("scoring.py", "evaluate"),
+    "score the pool, select": ("loop.py", "ask"),
+}
 
 
-def profile(config: RunConfig) -> dict[str, float]:
-    """Seconds by part of one run; the rest is what no part claims (resuming, storing)."""
+def profile(**changes) -> dict[str, float]:
+    """Seconds by part of one run; the rest is what no part claims (planning, storing)."""
+    given = {"models": ["bit-m"], "acquisitions": ["least_confidence"], "seeds": [1], **changes}
+    profiler = cProfile.Profile()
     started = time.perf_counter()
-    with profiling.clocks() as spent:
-        _decode_once([config])  # before the run, as `execute` does: no part holds another
-        failures = _run_group([config], lambda n: None)
-    if failures:
-        raise RuntimeError(failures[0])
-    return {
-        **spent,
-        "the rest, storing included": time.perf_counter() - started - sum(spent.values()),
-    }
+    with profiler:
+        execute([each.run for each in plan_runs(given)], workers=1, quiet=True)
+    whole = time.perf_counter() - started
+    spent = dict.fromkeys(PARTS, 0.0)
+    for (file, _, name), (_, _, _, cumulative, _) in pstats.Stats(profiler).stats.items():
+        for part, place in PARTS.items():
+            if (Path(file).name, name) == place:
+                spent[part] += cumulative
+    return {**spent, "the rest, storing included": whole - sum(spent.values())}
 
 
 if __name__ == "__main__":
     chosen = options(__doc__)
-    folder: Path = mini("waterbirds")
-    described = datasets._read_description(folder)
-    changes = {"max_steps": 5} if chosen.quick else {}
-    run = RunConfig(
-        str(folder),
-        "mini-bit-m",
-        "least_confidence",
-        1,
-        protocol=override(Protocol(), described.protocol, "protocol"),
-        recipe=override(Recipe(), {**described.recipe, **changes}, "recipe"),
-    )
-    spent = {"imports": seconds(subprocess.run, [sys.executable, "-c", IMPORTS]), **profile(run)}
+    folder = mini("waterbirds")
+    recipe = {"max_steps": 5} if chosen.quick else {}
+    spent = {"imports": seconds(subprocess.run, [sys.executable, "-c", IMPORTS])}
+    spent |= profile(datasets=[str(folder)], recipe=recipe)
     whole = sum(spent.values())
-    report(
-        "profile",
-        [{"part": part, "seconds": s, "share": s / whole} for part, s in spent.items()],
-        store=not chosen.quick,
-    )
+    rows = [{"part": part, "seconds": s, "share": s / whole} for part, s in spent.items()]
+    report("profile", rows, is_stored=not chosen.quick)

@@ -1,8 +1,9 @@
-"""Cost of a round against the size of the pool, and of a sweep against the number of its runs: is it linear?
+"""Cost of a round against the size of the pool, and of a sweep against its runs: is it linear?
 
     python benchmarks/scaling.py [--quick] [--threads 1]
 
-Pools are copies of mini Waterbirds' images, scored by the mini model, 2 classes; CPU seconds on one thread.
+Pools are copies of mini Waterbirds' images, scored by the mini model, 2 classes; CPU seconds on one
+thread.
 """
 
 import resource
@@ -11,34 +12,52 @@ from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
-from common import RESULTS, best, computing, mini, np, options, report, seconds
+from common import RESULTS, best, computing, mini, options, report, seconds, settings
 
-from alpt_lib import datasets
-from alpt_lib.acquisition import least_confidence_score, select
-from alpt_lib.config import Protocol, Recipe, RunConfig, override
-from alpt_lib.datasets import POOL
+from alpt_lib.acquisition import POOL, Candidates, choose
+from alpt_lib.config import RunConfig
+from alpt_lib.datasets import read_dataset
+from alpt_lib.fast_layers import keep_freed_memory
 from alpt_lib.inputs import Inputs
 from alpt_lib.loop import active_learning
-from alpt_lib.training import Learner
-from companion.runs.work import _keep_freed_memory
+from alpt_lib.scoring import ScoringNetwork
+from alpt_lib.training import FineTunedNetwork
+
+
+class Copies(ScoringNetwork):
+    """Reads copies of the pool's images."""
+
+    copies: Inputs
+
+    def inputs(self, split: str, train: bool = False) -> Inputs:
+        return self.copies
+
+
+class Known:
+    """A learner whose probabilities are there."""
+
+    def __init__(self, probs: np.ndarray):
+        self.predict_probs = lambda split, rows: probs[rows]
 
 
 def pools(sizes: list[int]) -> list[dict]:
     """Rows: s to score a pool of n images, to select 20 of it, bytes of its images."""
-    data = datasets.read_dataset(mini("waterbirds"))
-    learner = Learner(data, "mini-bit-m", Recipe(), None, seed=1)
-    images = np.array(learner.inputs(POOL).array)
+    folder = mini("waterbirds")
+    data = read_dataset(folder)
+    network = Copies(data, RunConfig(str(folder), "mini-bit-m", "random", 1))
+    images = np.array(ScoringNetwork.inputs(network, POOL).array)
+    none = np.empty(0, dtype=int)
     rows = []
     for n in sizes:
-        learner._inputs[POOL, False] = Inputs(np.resize(images, (n, *images.shape[1:])))
-        took = seconds(learner.predict_probs, POOL, clock=computing())
-        probs = np.random.default_rng(0).random((n, 2), dtype=np.float32)
-        selecting = best(
-            2,
-            computing(),
-            select=lambda p=probs: select(least_confidence_score(p), 20, np.random.default_rng(1)),
-        )
+        network.copies = Inputs(np.resize(images, (n, *images.shape[1:])))
+        took = seconds(network.predict_probs, POOL, clock=computing())
+        known = Known(np.random.default_rng(0).random((n, 2), dtype=np.float32))
+        candidates = Candidates(known, np.arange(n), none, none)
+        rng = np.random.default_rng(1)
+        select = partial(choose, "least_confidence", candidates, 20, rng, "paper")
+        selecting = best(2, computing(), select=select)
         rows.append(
             {
                 "what": "pool",
@@ -54,17 +73,15 @@ def pools(sizes: list[int]) -> list[dict]:
 
 def sweep(counts: list[int]) -> list[dict]:
     """Rows: s of the first n of the largest count of runs, each 2 rounds of 5 steps."""
-    data = datasets.read_dataset(mini("waterbirds"))
-    recipe = override(Recipe(), {**data.description.recipe, "max_steps": 5}, "recipe")
-    protocol = override(Protocol(), {**data.description.protocol, "budget": 30}, "protocol")
-    config = RunConfig(
-        str(data.folder), "mini-bit-m", "least_confidence", 1, protocol=protocol, recipe=recipe
-    )
+    data = read_dataset(mini("waterbirds"))
+    parts = settings(data.description, recipe={"max_steps": 5}, protocol={"budget": 30})
+    config = RunConfig(str(data.folder), "mini-bit-m", "least_confidence", 0, **parts)
 
     def run(seed: int) -> None:
-        learner = Learner(data, config.model, recipe, None, seed)
-        list(active_learning(data, learner, replace(config, seed=seed)))
+        own = replace(config, seed=seed)
+        list(active_learning(FineTunedNetwork(data, own), data.pool(), own))
 
+    # the first call of everything
     run(0)
     times = [seconds(partial(run, seed), clock=computing()) for seed in range(1, max(counts) + 1)]
     return [{"what": "runs", "n": n, "run_s": sum(times[:n])} for n in counts]
@@ -75,29 +92,21 @@ def plot(table: pd.DataFrame, target: Path) -> None:
     columns = {"scoring_s": "score the pool", "select_s": "select 20", "run_s": "runs"}
     for ax, (column, title) in zip(axes, columns.items(), strict=True):
         part = table.dropna(subset=column)
+        line = part[column].iloc[-1] * part["n"] / part["n"].iloc[-1]
         ax.loglog(part["n"], part[column], "o-")
-        ax.loglog(
-            part["n"],
-            part[column].iloc[-1] * part["n"] / part["n"].iloc[-1],
-            ":",
-            color="0.5",
-            label="linear",
-        )
-        ax.set(
-            title=title,
-            xlabel="runs" if column == "run_s" else "pool size",
-            ylabel="CPU s" if ax is axes[0] else "",
-        )
+        ax.loglog(part["n"], line, ":", color="0.5", label="linear")
+        ax.set(title=title, xlabel="runs" if column == "run_s" else "pool size")
         ax.legend(frameon=False)
+    axes[0].set(ylabel="CPU s")
     figure.savefig(target, dpi=120)
 
 
 if __name__ == "__main__":
     chosen = options(__doc__)
-    _keep_freed_memory()
+    keep_freed_memory()
     rows = pools([500, 2000] if chosen.quick else [1000, 4000, 16_000, 64_000])
     rows += sweep([1, 2] if chosen.quick else [1, 2, 4, 8, 16])
-    report("scaling", rows, store=not chosen.quick)
+    report("scaling", rows, is_stored=not chosen.quick)
     if not chosen.quick:
         pd.DataFrame(rows).to_csv(RESULTS / "scaling.csv", index=False)
         plot(pd.DataFrame(rows), Path(__file__).with_name("scaling.png"))

@@ -1,1 +1,1 @@
-"""What surrounds the library: the command line, the dry run, rendering through papermill, and the keeping of the store."""
+"""The companion around the method: runs, reports, labelling, and the command `alpt`."""

@@ -70,7 +70,7 @@ def test_the_tagged_cell_holds_known_literals_each_with_a_comment(name):
     assert set(literals) <= set(PARAMETERS)
     assert check_parameters(literals) == {**check_parameters({"datasets": ["x"]}), **literals}
     assert literals["preset"] == "mini"
-    assignments = [line for line in tagged.splitlines() if not line.startswith((" ", "}"))]
+    assignments = [line for line in tagged.splitlines() if not line.startswith((" ", "}", "]"))]
     assert all("  # " in line for line in assignments)
 
 

@@ -306,7 +306,9 @@ class StoredRun:
         for leftover in self.folder.glob(".*.partial"):
             # of a process that was killed while it wrote
             leftover.unlink()
-        if not (self.folder / "config.json").exists():
+        try:
+            StoredRun.at(self.folder)
+        except StoreError:
             self._write_config()
         self._cut_damage()
         (self.folder / "failed.json").unlink(missing_ok=True)

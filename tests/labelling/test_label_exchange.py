@@ -185,6 +185,7 @@ def together(*annotations: dict) -> dict:
 
 BOTH = together(said("tall"), said("good", control="quality"))
 TWICE = together(said("tall"), said("wide", control="mood"))
+TRUE = said("wide", ground_truth=True)
 MINIMAL = {"id": 1, "annotator": 3, "annotation_id": 1, "created_at": "2024", "lead_time": 1.5}
 TABLE = """annotation_id,annotator,created_at,id,label,lead_time,text,updated_at
 1,1,x,1,tall,2,bad film,x
@@ -201,7 +202,7 @@ TABLE = """annotation_id,annotator,created_at,id,label,lead_time,text,updated_at
         ([{"story": "great", "mood": "wide", **MINIMAL}], {"great": "wide"}, ""),
         (TABLE, {"bad film": "tall", "awful": "wide"}, ""),
         ([task("awful", *map(said, ["tall", "wide", "tall"]))], {}, "disagree, left out (1): t"),
-        ([task("awful", said("tall"), said("wide", ground_truth=True))], {"awful": "wide"}, ""),
+        ([task("awful", said("tall"), TRUE)], {"awful": "wide"}, "ground truth counts, though"),
         ([task("awful", BOTH)], {"awful": "tall"}, "'label' is read for the labels; left out (1)"),
         ([task("awful", said(was_cancelled=True))], {}, 'skipped there, "can\'t tell" here (1)'),
         ([task("awful", said())], {}, "items without a choice, left out (1): text-"),

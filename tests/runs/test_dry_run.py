@@ -1,13 +1,14 @@
-"""The dry run: what a preset would run and cost, with and without data; real networks at a small size."""
+"""The dry run: what a preset would run and cost, with and without data; real networks, small."""
 
 import pytest
+from conftest import write_birds
 
 from companion.cli import main
 from companion.runs import dry_run
 from companion.runs.plan import PAPER_DATA, plan_runs
-from tests.conftest import write_birds
 
 SMALL = "{recipe: {resize: 32, crop: 32, micro_batch_size: 0}}"
+RUN = ["run", "--dry-run", "--quiet", "--only"]
 
 
 def table(output: str) -> dict[str, list[str]]:
@@ -19,32 +20,19 @@ def table(output: str) -> dict[str, list[str]]:
 
 
 def test_the_paper_preset_is_planned_without_its_data_and_says_what_is_missing(home, capsys):
-    assert (
-        main(
-            [
-                "run",
-                "--preset",
-                "paper",
-                "--only",
-                "02,04,05,06,07,08,09",
-                "--dry-run",
-                "--set",
-                SMALL,
-            ]
-        )
-        == 0
-    )
+    only = "02,04,05,06,07,08,09"
+    assert main([*RUN, only, "--preset", "paper", "--set", SMALL]) == 0
     said = capsys.readouterr().out
     runs = {name: [int(n) for n in counts[:3]] for name, counts in table(said).items()}
-    assert runs["02_acquisition_functions"] == [
-        64,
-        64,
-        16 * (38 + 3 * 74),
-    ]  # random trains in the 38 evaluated of 74 rounds
-    # S, M and deep M of R50 and R101, two of them not pretrained, on three datasets; iWildCam's M is 02's already
+    # random trains in the 38 evaluated of 74 rounds
+    assert runs["02_acquisition_functions"] == [64, 64, 16 * (38 + 3 * 74)]
+    # S, M and deep M of R50 and R101, two of them not pretrained, on three datasets; iWildCam's M
+    # is 02's already
     assert runs["04_pretraining"][:2] == [3 * 5 * 2 * 16, 3 * 5 * 2 * 16 - 32]
     assert runs["07_ambiguity_sweep"] == [6 * 2 * 16, 6 * 2 * 16, 6 * 16 * (33 + 65)]
-    assert runs["06_tsne"][1] == 0  # both of its runs are among those of 04
+    # both of its runs are among those of 04
+    assert runs["06_tsne"][1] == 0
+    missing = [line for line in said.splitlines() if line.startswith("missing:")]
     for piece in (
         "camelyon17.py",
         "fmow.py",
@@ -55,32 +43,28 @@ def test_the_paper_preset_is_planned_without_its_data_and_says_what_is_missing(h
         "timm:resnetv2_101x1_bit.goog_in21k",
         "waterbirds_50, waterbirds_60, waterbirds_70",
     ):
-        assert (
-            sum(piece in line for line in said.splitlines() if line.startswith("missing:")) >= 1
-        ), piece
+        assert any(piece in line for line in missing), piece
     assert not (home / "runs").exists()
 
 
 def test_hours_are_those_of_the_probe_times_what_runs_do(home, monkeypatch, capsys):
     folder = write_birds(home / "birds", n_pool=100, n_val=48)
-    monkeypatch.setattr(
-        costs,
-        "_probe",
-        lambda config, data: dry_run.Cost(training=3.0, scoring=1.0, machine="a stopwatch"),
-    )
+    cost = dry_run.Cost(training=3.0, scoring=1.0, machine="a stopwatch")
+    monkeypatch.setattr(dry_run, "cost_of_an_example", lambda run: cost)
     change = (
-        f"{{datasets: [{folder}], models: [bit-m-np], seeds: [1], recipe: {{max_steps: 5, train_batch_size: 2}}, "
-        "protocol: {seed_set_size: 8, budget: 12, query_batch_size: 4, eval_every: 2}}"
+        f"{{datasets: [{folder}], models: [bit-m-np], seeds: [1], recipe: {{max_steps: 5, "
+        "train_batch_size: 2}, protocol: {seed_set_size: 8, budget: 12, query_batch_size: 4, "
+        "eval_every: 2}}"
     )
-    assert main(["run", "--only", "01", "--dry-run", "--set", change]) == 0
+    assert main([*RUN, "01", "--set", change]) == 0
     said = capsys.readouterr().out
-    # rounds 0 to 3, evaluated in 0, 2 and 3; least confidence fits in all of them and scores the pool in the first three
+    # rounds 0 to 3, evaluated in 0, 2 and 3; least confidence fits in all of them and scores the
+    # pool in the first three
     training = (3 + 4) * 5 * 2 * 3.0
     scoring = (2 * 3 * 48 + 3 * 100) * 1.0
-    assert table(said)["01_accuracy_curves"][:3] == ["2", "2", "7"]
-    assert float(table(said)["01_accuracy_curves"][3]) == pytest.approx(
-        (training + scoring) / 3600, abs=0.005
-    )
+    *counts, hours = table(said)["01_accuracy_curves"][:4]
+    assert counts == ["2", "2", "7"]
+    assert float(hours) == pytest.approx((training + scoring) / 3600, abs=0.005)
     assert "a stopwatch" in said
 
 
@@ -91,17 +75,15 @@ def test_every_published_dataset_says_what_it_makes_and_any_run_on_it_is_well_fo
     assert expected["iwildcam"].sizes == {"pool": 129_809, "val": 14_961, "id_val": 7_314}
     assert expected["waterbirds_70"].sizes == {"pool": 4_195, "val": 1_799}
     planned = plan_runs({**parameters, "models": []}, expected)
-    labels = {
-        p.dataset: p.config.protocol.seed_set_size + p.config.protocol.budget for p in planned
-    }
+    protocols = {each.dataset: each.config.protocol for each in planned}
+    labels = {name: p.seed_set_size + p.budget for name, p in protocols.items()}
     assert labels["waterbirds"] == labels["treeperson"] == 40 + 320
     assert labels["iwildcam"] == 182 + 1_456
 
 
 def test_a_published_dataset_that_is_not_prepared_is_one_line_before_anything_runs(home, capsys):
-    assert main(["run", "--preset", "paper", "--only", "02"]) == 1
+    assert main(["run", "--quiet", "--preset", "paper", "--only", "02"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith(
-        "error: iwildcam is not prepared: run python data_prep/iwildcam.py --root FOLDER"
-    )
+    start = "error: iwildcam is not prepared: run python data_prep/iwildcam.py --root FOLDER"
+    assert said.startswith(start)
     assert said.count("\n") == 1

@@ -1,0 +1,68 @@
+"""Parameters of notebooks, and the runs that they name."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from conftest import write_birds
+from toy_runs import plan
+
+from alpt_lib.errors import ConfigError
+from companion.runs import plan as planning
+from companion.runs.parameters import check_parameters, read_parameters
+
+TAGGED = 'preset = "mini"\ndatasets = ["waterbirds"]\nseeds = [1]'
+
+
+def notebook(injected: str) -> dict:
+    """A notebook's globals() after papermill injected a cell."""
+    namespace = {"In": ["", TAGGED, injected]}
+    exec(TAGGED, namespace)
+    exec(injected, namespace)
+    return namespace
+
+
+def test_an_injected_parameter_overrides_the_tagged_one():
+    assert read_parameters(notebook("# Parameters\nseeds = [3, 4]\n"))["seeds"] == [3, 4]
+
+
+def test_a_parameter_the_notebook_does_not_define_stops_with_the_valid_ones():
+    said = r"parameter 'seed' \(did you mean 'seeds'\?\); known: datasets, preset, seeds"
+    with pytest.raises(ConfigError, match=said):
+        read_parameters(notebook("# Parameters\nseed = 3\n"))
+
+
+def test_other_names_in_the_notebook_are_left_alone():
+    namespace = notebook("# Parameters\nseeds = [3]\n") | {"ax": 1, "models": lambda: None}
+    assert read_parameters(namespace)["models"] == []
+
+
+def test_lists_and_mappings_that_arrive_as_text_are_read():
+    read = check_parameters({"datasets": "[a, b]", "seeds": "[1, 2]", "recipe": "{lr: 0.1}"})
+    assert (read["datasets"], read["seeds"], read["recipe"]) == (["a", "b"], [1, 2], {"lr": 0.1})
+
+
+def test_two_dataset_folders_of_one_name_are_refused_for_figures_would_take_them_for_one(tmp_path):
+    folders = [write_birds(tmp_path / day / "data", 4, 2) for day in ("monday", "tuesday")]
+    said = rf"called 'toybirds': {folders[0]} and {folders[1]}; leave one out, or give it another"
+    with pytest.raises(ConfigError, match=said):
+        plan(tmp_path, datasets=list(map(str, folders)))
+    described = folders[1] / "dataset.yaml"
+    described.write_text(described.read_text().replace("toybirds", "others"))
+    both = plan(tmp_path, datasets=list(map(str, folders)))
+    assert [run.data.name for run in both] == ["toybirds"] * 2 + ["others"] * 2
+    # one folder by two names would count each run twice
+    (tmp_path / "again").symlink_to(folders[0])
+    with pytest.raises(ConfigError, match="two datasets are called 'toybirds'"):
+        plan(tmp_path, datasets=[str(folders[0]), str(tmp_path / "again")])
+
+
+def test_two_processes_at_once_generate_one_after_the_other(tmp_path, monkeypatch):
+    (tmp_path / "data_prep").mkdir()
+    (tmp_path / "data_prep" / "alone.py").write_text(
+        "import os, sys, time\nbusy = sys.argv[2] + '/busy'\n"
+        "os.mkdir(busy)\ntime.sleep(0.3)\nos.rmdir(busy)\n"
+    )
+    monkeypatch.setattr(planning, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(planning, "GENERATORS", ("alone.py",))
+    with ThreadPoolExecutor() as threads:
+        assert list(threads.map(planning.generate, [tmp_path / "mini"] * 3)) == [None] * 3
