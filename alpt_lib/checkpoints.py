@@ -203,7 +203,7 @@ def load_backbone(network: Any, file: Path) -> None:
     """
     stored = _read_state(network, file)
     own = network.state_dict()
-    head_parameters = {id(p) for head in heads(network) for p in head.parameters()}
+    head_parameters = {id(p) for head in classifiers(network) for p in head.parameters()}
     head_names = {name for name, p in network.named_parameters() if id(p) in head_parameters}
     wanted = own.keys() - head_names
     given = stored.keys() - head_names
@@ -214,7 +214,7 @@ def load_backbone(network: Any, file: Path) -> None:
     network.load_state_dict({**own, **state})
 
 
-def heads(network: Any) -> list[Any]:
+def classifiers(network: Any) -> list[Any]:
     """The classifiers of a timm network: one, or two where it was distilled."""
     classifier = network.get_classifier()
     return list(classifier) if isinstance(classifier, tuple) else [classifier]

@@ -10,7 +10,7 @@ import torch
 import yaml
 from torch import nn
 
-from alpt_lib.checkpoints import checked, heads, hub_errors, load_backbone, weights_source
+from alpt_lib.checkpoints import checked, classifiers, hub_errors, load_backbone, weights_source
 from alpt_lib.datasets import Dataset
 from alpt_lib.errors import ModelError, one_line, unknown
 from alpt_lib.fast_layers import mini_bit_class
@@ -129,7 +129,7 @@ def _build_image_classifier(
 
 def _initialise(network: Any, is_pretrained: bool) -> None:
     """As the released code: zero head if pretrained, else PyTorch's default throughout."""
-    parts = heads(network) if is_pretrained else [network]
+    parts = classifiers(network) if is_pretrained else [network]
     layers = [layer for part in parts for layer in part.modules()]
     for layer in layers:
         if not isinstance(layer, nn.Conv2d | nn.Linear):

@@ -199,18 +199,6 @@ def test_features_are_what_the_head_reads_however_texts_are_padded(
         assert torch.allclose(torch.cat([model(t) for t in alone]), model(tokens), atol=1e-5)
 
 
-def test_a_causal_model_gives_the_state_of_the_last_token_of_each_text(reviews, roberta):
-    backbone = gpt2()
-    backbone.save_pretrained(roberta)
-    model = create_model(f"hf:{roberta}", reviews, None, 1).eval()
-    with torch.no_grad():
-        features = model.features(torch.from_numpy(model.tokenize(TEXTS)))
-        for text, ours in zip(TEXTS, features, strict=True):
-            tokens = model.tokenizer(text, truncation=True, max_length=8, return_tensors="pt")
-            expected = backbone.eval()(**tokens).last_hidden_state[0, -1]
-            assert torch.allclose(ours, expected, atol=1e-5)
-
-
 def test_a_tokenizer_written_in_python_serves(reviews, tmp_path):
     t5(vocab_size=384, pad_token_id=0, eos_token_id=1).save_pretrained(tmp_path)
     transformers.ByT5Tokenizer().save_pretrained(tmp_path)
