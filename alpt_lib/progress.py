@@ -17,9 +17,7 @@ class Progress:
         every: s between two plain lines.
     """
 
-    def __init__(
-        self, total: int, label: str, unit: str, quiet: bool = False, every: float = 15.0
-    ):
+    def __init__(self, total: int, label: str, unit: str, quiet: bool = False, every: float = 15.0):
         self.total = total
         self.label = label
         self.unit = unit

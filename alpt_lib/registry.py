@@ -34,6 +34,9 @@ TITLES = {
     "mobilenet-imagenet": "MobileNetV2, ImageNet",
     "mobilenet-birds": "MobileNetV2, birds",
     "mobilenet-insects": "MobileNetV2, insects",
+    "lite0-1-np": "Lite0, not pretrained",
+    "lite0-2-np": "Lite0, not pretrained (2)",
+    "lite0-3-np": "Lite0, not pretrained (3)",
 }
 MINI_BIT_LAYERS = {"mini-bit-s": (1, 1, 1), "mini-bit-m": (1, 1, 1), "mini-bit-m-deep": (2, 2, 2)}
 

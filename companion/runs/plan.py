@@ -39,8 +39,8 @@ PAPER_DATA = {
     **{f"waterbirds_{percent}": "waterbirds_variants.py" for percent in MATCHED},
 }
 CHANGED = "its data or weights changed after it was planned: start the same command again"
-# of the embedded datasets: seconds, and about half a minute
-GENERATORS = ("mini_text.py", "mini_vision.py")
+# of the embedded datasets: a moment, seconds, and about half a minute
+GENERATORS = ("embedded.py", "mini_text.py", "mini_vision.py")
 
 
 class Shelf:
