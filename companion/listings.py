@@ -201,7 +201,8 @@ def show_run(run_id: str) -> str:
 
 
 def _facts(run: StoredRun) -> dict[str, Any]:
-    config, record = run.config, run.record
+    config = run.config
+    record = run.record
     n_done = sum(each.number >= 0 for each in run.rounds())
     packages = record.get("versions", {}).items()
     return {

@@ -51,8 +51,8 @@ def contact_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, n_rows: int =
     a grey one. Pictures are upright and resized to a square, which is what the model gets.
 
     Args:
-        acquired: columns round, rank, index, subgroup; one run's. Subgroups that the dataset lacks
-        are not marked. n_rows: rows of pictures a round.
+        acquired: columns round, rank, index, subgroup; one run's. Unknown subgroups are not marked.
+        n_rows: rows of pictures a round.
     """
     rounds = sorted(acquired["round"].unique())
     if not data.is_image:

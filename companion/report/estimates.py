@@ -50,7 +50,8 @@ def half_width(sd: Any, n: Any, student: bool) -> Any:
 def t_interval(values: pd.Series) -> Interval:
     """Mean and 95% Student t interval over seeds; no interval from fewer than two."""
     values = values.dropna()
-    mean, n = values.mean(), len(values)
+    mean = values.mean()
+    n = len(values)
     if n < 2:
         return Interval(mean, np.nan, np.nan, n)
     half = half_width(values.std(ddof=1), n, student=True)

@@ -77,7 +77,8 @@ def saved_labels(dataset: str, metric: str) -> Measure:
         arms = arm_values(rows[rows["round"] >= 0])
         if not {LEAST_CONFIDENCE, RANDOM} <= set(arms):
             raise NotTestable(f"{dataset}: random or least confidence is missing")
-        asked, drawn = arms[LEAST_CONFIDENCE], arms[RANDOM]
+        asked = arms[LEAST_CONFIDENCE]
+        drawn = arms[RANDOM]
         seeds = asked.columns.intersection(drawn.columns)
         estimate = mean_savings(asked[seeds], drawn[seeds])
         if len(seeds) < 2:
@@ -165,7 +166,8 @@ def ratios(study: Study, dataset: str, column: str = "subgroup") -> pd.Series:
     Args:
         column: the subgroup, or an attribute whose rare values then are the minority.
     """
-    model, data = _usual_model(study, dataset), study.datasets[dataset]
+    model = _usual_model(study, dataset)
+    data = study.datasets[dataset]
     pool = pool_values(data, column)
     is_subgroup = column == "subgroup"
     minority = data.minority if is_subgroup else rare(pool.value_counts(normalize=True))

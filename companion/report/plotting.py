@@ -162,7 +162,8 @@ def seed_note(runs: pd.DataFrame) -> str:
         runs: one row a run, with dataset, model, acquisition and seed.
     """
     n_seeds = runs.groupby(["dataset", "model", "acquisition"])["seed"].nunique()
-    fewest, most = n_seeds.min(), n_seeds.max()
+    fewest = n_seeds.min()
+    most = n_seeds.max()
     if most < 2:
         return "1 seed: no interval can be drawn"
     number = most if fewest == most else f"{fewest} to {most}"

@@ -28,12 +28,11 @@ def compare(claims: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     """Each claim's estimate beside the reference's.
 
     Args:
-        claims: columns notebook, claim, ours, ci_low, ci_high. reference: likewise; of another
-            version, it counts as none.
+        claims: columns notebook, claim, ours, ci_low, ci_high.
+        reference: the same columns; one of another version counts as none.
     Returns:
-        the claims, with reference, reference_low, reference_high (NaN: the reference lacks the
-        claim), and compared: "agrees" where the 95% intervals overlap, else "differs"; "" where one
-        of them is missing.
+        the claims, with reference, reference_low, reference_high (NaN: it lacks the claim), and
+        compared: "agrees" where the 95% intervals overlap, else "differs"; "" where one is missing.
     """
     if not {*CLAIM, *ESTIMATE} <= set(reference):
         reference = pd.DataFrame(columns=[*CLAIM, *ESTIMATE])

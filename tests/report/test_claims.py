@@ -15,7 +15,8 @@ from companion.report.estimates import Interval
 def study(gain: dict[int, float], dataset: str = "waterbirds") -> SimpleNamespace:
     """Random ends at 0.5 on every seed, least confidence at 0.5 plus the given gain."""
     run = {"dataset": dataset, "model": "bit-m", "stopping": "loss_ratio"}
-    rows, asked = [], []
+    rows = []
+    asked = []
     for seed, more in gain.items():
         for arm, end in (("random", 0.5), ("least_confidence", 0.5 + more)):
             of_run = {**run, "acquisition": arm, "seed": seed, "run_id": f"{arm}{seed}"}
@@ -58,7 +59,8 @@ def test_one_seed_gives_no_verdict():
     assert np.isnan(gain.low)
 
 
-NOT_ABOVE, EQUAL = {"expect": "not above"}, {"expect": "equal"}
+NOT_ABOVE = {"expect": "not above"}
+EQUAL = {"expect": "equal"}
 
 
 @pytest.mark.parametrize(

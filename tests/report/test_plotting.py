@@ -138,13 +138,13 @@ def test_pictures_are_framed_by_whether_they_are_minority_and_shown_as_the_model
     asked = first_of_each(data)
     contact_sheets.contact_sheet(ax, data, asked)
     sheet = np.asarray(ax.images[0].get_array())
-    cell, frame = contact_sheets.CELL, contact_sheets.FRAME
+    cell = contact_sheets.CELL
     assert sheet.shape == (3 * cell, contact_sheets.COLUMNS * cell, 3)
     colours = [plotting.HIGHLIGHT, contact_sheets.OTHERS, contact_sheets.UNKNOWN]
     assert [tuple(sheet[i * cell + 2, 10]) for i in range(3)] == [rgb(c) for c in colours]
     with Image.open(data.files("pool")[asked["index"][0]]) as image:
         pixels = np.asarray(image.convert("RGB"))
-    start = frame + 1
+    start = contact_sheets.FRAME + 1
     shown = sheet[start : start + contact_sheets.PICTURE, start : start + contact_sheets.PICTURE]
     assert (shown[::2, ::2] == pixels).all()
 
@@ -166,7 +166,8 @@ def test_texts_are_shown_by_round_with_their_subgroup_marked_and_are_no_formulas
 
 def test_sheets_stand_side_by_side_and_say_what_share_of_all_asked_is_minority(birds_folder):
     plotting.house_style()
-    data, figure = read_dataset(birds_folder), plt.figure(figsize=(plotting.WIDTH, 2))
+    data = read_dataset(birds_folder)
+    figure = plt.figure(figsize=(plotting.WIDTH, 2))
     is_rare = np.isin(data.subgroup("pool"), data.minority)
     index = [*np.flatnonzero(~is_rare)[:1], *np.flatnonzero(is_rare)[:3]]
     # the last of each is beyond what the sheet shows

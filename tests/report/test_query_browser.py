@@ -15,7 +15,8 @@ def shown(birds_folder, home, monkeypatch):
     """What `browse` displays, and its widgets by description."""
     given = {"datasets": [str(birds_folder)], "models": ["bit-m-np"], "seeds": [1, 2]}
     study = run_study("03", {**given, "workers": 1, "recipe": {"max_steps": 1}})
-    displayed, created = [], []
+    displayed = []
+    created = []
     monkeypatch.setattr("IPython.display.display", lambda content, **_: displayed.append(content))
     for kind in ("Dropdown", "IntSlider", "Image"):
         make = getattr(ipywidgets, kind)
