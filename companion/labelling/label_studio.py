@@ -199,13 +199,16 @@ def _agreement(id_: str, given: list[Answer], control: str) -> tuple[Label | Non
     """The label of an item, what is to be said of it, and in which words it is named then."""
     done = [answer for answer in given if answer.is_made and not answer.is_skipped]
     told = [answer for answer in done if answer.choices.get(control)]
-    told = [answer for answer in told if answer.is_truth] or told
     if told:
         counts = Counter(_choice(id_, answer, control) for answer in told)
+        words = f"{id_}: " + ", ".join(f"{name} {n}" for name, n in counts.most_common())
+        truth = {_choice(id_, answer, control) for answer in told if answer.is_truth}
+        label = _label(id_, min(truth or counts), told[0])
         if len(counts) == 1:
-            return _label(id_, next(iter(counts)), told[0]), "", id_
-        listed = ", ".join(f"{name} {n}" for name, n in counts.most_common())
-        return None, "items whose annotators disagree, left out", f"{id_}: {listed}"
+            return label, "", id_
+        if len(truth) == 1:
+            return label, "items whose ground truth counts, though annotators disagree", words
+        return None, "items whose annotators disagree, left out", words
     if any(answer.is_skipped for answer in given):
         label = _label(id_, CANNOT_TELL, given[0])
         return label, f"items skipped there, {CANNOT_TELL!r} here", id_

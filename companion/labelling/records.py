@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from codecs import BOM_UTF8
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -64,7 +65,7 @@ class Records:
         self._kind = TypeAdapter(kind)
         self._notes = notes
         with one_line_errors(file, LabelError, REMEDY):
-            content = file.read_bytes() if file.exists() else b""
+            content = file.read_bytes().removeprefix(BOM_UTF8) if file.exists() else b""
             damaged = [
                 line for line in content.splitlines() if line.strip() and not self._reads(line)
             ]

@@ -7,10 +7,10 @@ import csv
 import io
 import math
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from dataclasses import dataclass, field
 from typing import Any
 
-MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 # lines that a record may span: an id may hold line ends
 LONGEST = 50
 
@@ -102,10 +102,9 @@ def parsed(content: bytes) -> tuple[list[Label], list[str]]:
 
 def _lines(content: bytes) -> list[str]:
     """Lines with their ends, of whatever kind; a crash may have left NULs between them."""
-    mark = next((mark for mark in MARKS if content.startswith(mark)), b"")
-    encoding = MARKS.get(mark, "utf-8")
+    is_utf16 = content.startswith((BOM_UTF16_LE, BOM_UTF16_BE))
     try:
-        text = content.decode(encoding)
+        text = content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError:
         text = content.decode("cp1252", errors="replace")
     return re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+$", text.replace("\0", ""))

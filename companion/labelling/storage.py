@@ -123,23 +123,31 @@ class Labels:
         self._left = look(self.file)
 
     def _take_edits(self, shown: list[Label], unread: list[str]) -> None:
-        """Take what labels.csv shows and nobody told; name what it does not show."""
+        """Take what labels.csv shows and nobody told; name what it does not show.
+
+        As ever, the last row of an item counts.
+        """
         told = Counter((row.id, row.label) for row in self.rows)
-        by_hand: dict[str, Label] = {}
-        strange = [repr(line[:40]) for line in unread]
-        for row in map(self._upright, shown):
+        rows = list(map(self._upright, shown))
+        last = {row.id: number for number, row in enumerate(rows)}
+        by_hand: list[Label] = []
+        others = [repr(line[:40]) for line in unread]
+        for number, row in enumerate(rows):
+            is_known = row.id in self._ids and row.label in (*self._classes, *RESERVED)
             if told[row.id, row.label]:
                 told[row.id, row.label] -= 1
-            elif row.label not in (*self._classes, *RESERVED) or row.id not in self._ids:
-                strange.append(f"{row.id} {row.label!r}")
-            elif row.label != self.label(row.id):
-                by_hand[row.id] = row
-        missing = {id_ for (id_, _), n in told.items() if n} - by_hand.keys()
-        edits = [f"{row.id} {row.label!r}" for row in by_hand.values()]
+            elif is_known and row.label == self.label(row.id):
+                continue
+            elif is_known and number == last[row.id]:
+                by_hand.append(row)
+            else:
+                others.append(f"{row.id} {row.label!r}")
+        missing = {id_ for (id_, _), n in told.items() if n} - {row.id for row in by_hand}
+        edits = [f"{row.id} {row.label!r}" for row in by_hand]
         self._notes += noted("labels that labels.csv shows and nobody told count now", edits)
         self._notes += noted("decisions missing in labels.csv are back", sorted(missing))
-        self._notes += noted("lines of labels.csv without a known item and label", strange)
-        for row in by_hand.values():
+        self._notes += noted("lines of labels.csv that do not count or hold no label", others)
+        for row in by_hand:
             earlier = self.current.get(row.id, row)
             self._tell(replace(row, when=now(), stamp=earlier.stamp, hash=earlier.hash))
 
