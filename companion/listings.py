@@ -18,6 +18,9 @@ from companion.runs.plan import PAPER_DATA, Planned, check_protocol, plan_runs
 from companion.runs.store import StoredRun, run_folders
 
 
+KINDS = {"image": "images", "text": "texts", "features": "features"}
+
+
 def list_datasets() -> pd.DataFrame:
     """Every dataset that a notebook names or that data/ holds; what it holds, or how to get it."""
     named = set()
@@ -45,7 +48,7 @@ def _holds(folder: Path) -> str:
     described = data.description
     splits = (datasets.POOL, *data.eval_splits)
     sizes = ", ".join(f"{split} {len(data.rows(split)):,}" for split in splits)
-    kind = f"{described.modality}s, {len(data.classes)} classes"
+    kind = f"{KINDS[described.modality]}, {len(data.classes)} classes"
     return f"{kind}, {sizes}; model {described.default_model}"
 
 
@@ -265,7 +268,8 @@ def _counted(data: datasets.Dataset) -> list[str]:
         parts.append(data.rows(split).assign(split=split, subgroup=data.subgroup(split)))
     rows = pd.concat(parts)
     title = described.title or data.name
-    lines = [f"{title}: {described.modality}s in {data.folder}", "", "examples by class"]
+    kind = KINDS[described.modality]
+    lines = [f"{title}: {kind} in {data.folder}", "", "examples by class"]
     lines.append(_counts(rows, "label", data.classes))
     if described.subgroups:
         columns = " x ".join(described.subgroups)
