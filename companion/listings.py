@@ -17,7 +17,6 @@ from companion.runs.parameters import PRESETS
 from companion.runs.plan import PAPER_DATA, Planned, check_protocol, plan_runs
 from companion.runs.store import StoredRun, run_folders
 
-
 KINDS = {"image": "images", "text": "texts", "features": "features"}
 
 
