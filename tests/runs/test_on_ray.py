@@ -35,7 +35,7 @@ def cluster(home, monkeypatch):
     """A cluster of a head without cores and two nodes with one each."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # a busy machine takes long to start a node
-    os.environ["RAY_raylet_start_wait_time_s"] = "120"
+    os.environ["RAY_raylet_start_wait_time_s"] = "120"  # noqa: SIM112
     import ray
     from ray.cluster_utils import Cluster
 
