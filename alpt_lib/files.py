@@ -179,10 +179,10 @@ def made_once(target: Path, make: Callable[[], None]) -> np.ndarray:
         DataError: it cannot be made or read.
     """
     try:
-        if not target.exists():
+        if not _is_whole(target):
             # a lock for each file: what makes one may need another
             with locked(target.with_suffix(".lock")):
-                if not target.exists():
+                if not _is_whole(target):
                     make()
         array = np.load(target, mmap_mode="r")
         if hash_file(target) != _hash_beside(target).read_text():
@@ -217,6 +217,11 @@ def new_array(target: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _is_whole(target: Path) -> bool:
+    """Whether an array and its hash are there; without its hash it is made again."""
+    return target.exists() and _hash_beside(target).exists()
 
 
 def _hash_beside(target: Path) -> Path:
