@@ -62,6 +62,8 @@ def cluster():
     """A Ray cluster of one node that is there before, as clusters are; gone afterwards."""
     from ray.cluster_utils import Cluster
 
+    # a busy machine takes long to start a node
+    os.environ["RAY_raylet_start_wait_time_s"] = "120"  # noqa: SIM112
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
     os.environ["RAY_ADDRESS"] = nodes.address
     # its services start in the background
