@@ -111,11 +111,14 @@ class Collection(Dataset):
 
     def _missing(self) -> Iterator[tuple[str, str]]:
         for id_, content in self.content.items():
-            if self.is_text and not content.strip():
-                yield id_, "no text"
-            elif not self.is_text and not self.file(id_).is_file():
+            if self.is_text:
+                if not content.strip():
+                    yield id_, "no text"
+                continue
+            file = self.file(id_)
+            if not file.is_file():
                 yield id_, "no such file"
-            elif not self.is_text and not os.access(self.file(id_), os.R_OK):
+            elif not os.access(file, os.R_OK):
                 yield id_, "no permission to read it"
 
     def _find_copies(self) -> dict[str, str]:

@@ -37,7 +37,7 @@ class Labels:
         by_content: items are known by their content; earlier versions knew them by row number.
         notes: told what was found in the files.
     Attributes:
-        rows: decisions in their order. current: id -> its last one. at: id -> the number of that.
+        current: id -> its last decision. at: id -> the number of that.
     """
 
     def __init__(
@@ -50,7 +50,6 @@ class Labels:
     ):
         self.folder = folder
         self.file = folder / "labels.csv"
-        self.rows: list[Label] = []
         self.current: dict[str, Label] = {}
         self.at: dict[str, int] = {}
         self._ids = ids
@@ -59,13 +58,17 @@ class Labels:
         self._left: tuple[int, ...] = ()
         self._told = Records(folder / "told.jsonl", Label, notes)
         with one_line_errors(self.file, LabelError, REMEDY):
-            rows = self._told.rows or of_earlier_version(folder, by_content, notes)
-            self._require_classes(rows)
-            if not self._told.rows:
-                self._told.append(*rows)
-            for row in rows:
-                self._count(row)
+            older = [] if self.rows else of_earlier_version(folder, by_content, notes)
+            self._require_classes(older or self.rows)
+            self._told.append(*older)
+            for number, row in enumerate(self.rows):
+                self._count(number, row)
             self._match_file()
+
+    @property
+    def rows(self) -> list[Label]:
+        """Decisions in their order."""
+        return self._told.rows
 
     def append(self, label: Label) -> None:
         """Take a decision; it is on the disk when this returns."""
@@ -90,11 +93,10 @@ class Labels:
 
     def _tell(self, label: Label) -> None:
         self._told.append(label)
-        self._count(label)
+        self._count(len(self.rows) - 1, label)
 
-    def _count(self, label: Label) -> None:
-        self.at[label.id] = len(self.rows)
-        self.rows.append(label)
+    def _count(self, number: int, label: Label) -> None:
+        self.at[label.id] = number
         self.current[label.id] = label
 
     def _require_classes(self, rows: list[Label]) -> None:
