@@ -134,7 +134,7 @@ def test_presets_set_only_what_every_notebook_defines(name, preset):
             {"sead": [1]},
             "unknown parameter 'sead' (did you mean 'seeds'?); known: acquisitions, datasets,",
         ),
-        ({"seeds": "many"}, "parameter seeds takes a list of whole numbers; got 'many'"),
+        ({"seeds": "many"}, "parameter seeds takes a list of whole numbers, or a mapping of"),
     ],
 )
 def test_papermill_with_a_bad_parameter_stops_with_a_line_that_lists_what_is_valid(

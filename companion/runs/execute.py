@@ -3,7 +3,7 @@
 import time
 
 from alpt_lib.config import input_size
-from alpt_lib.errors import CompanionError, StoreError, one_line, unknown
+from alpt_lib.errors import CompanionError, ConfigError, StoreError, one_line, unknown
 from alpt_lib.learners import create_learner
 from alpt_lib.progress import Progress
 from companion.runs.plan import as_planned, check_protocol
@@ -53,6 +53,7 @@ def execute(
         forgives: a person asks, so runs that killed their processes before are tried again; a job
             array leaves them given up.
     Raises:
+        ConfigError: what was asked for cannot be done here; nothing ran.
         RunsFailed: after all others have finished; names each run that failed and why.
     """
     check_executor(executor)
@@ -70,6 +71,8 @@ def execute(
     except StoreError as error:
         why = one_line(error)
         raise RunsFailed(f"stopped, what is stored is whole: {why}") from error
+    except ConfigError:
+        raise
     except CompanionError as error:
         raise RunsFailed(str(error)) from error
     progress.close()

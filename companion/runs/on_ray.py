@@ -8,6 +8,7 @@ always does: RAY_ADDRESS, else the one of this machine, else it starts one here.
 import json
 import logging
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -19,13 +20,15 @@ from companion.runs.workers import plan_as_json, runs_of_plan
 
 # e.g. 0.25: four runs at a time share a GPU; default: 1 on a cluster with GPUs, else 0
 GPUS_PER_RUN = "ALPT_GPUS_PER_RUN"
+ANSWER = 10.0  # s; a cluster that does not answer by then is not there
 
 
 def work_in_tasks(runs: list[StoredRun], since: float, report: Callable[[int], None]) -> None:
     """One task a group; one whose node or process is lost starts again elsewhere, where it was.
 
     Raises:
-        CompanionError: Ray is not installed, or its cluster has no GPU that was asked for.
+        CompanionError: Ray is not installed, its cluster does not answer, or has no GPU that was
+            asked for.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -36,6 +39,7 @@ def work_in_tasks(runs: list[StoredRun], since: float, report: Callable[[int], N
         ) from error
     is_mine = not ray.is_initialized()
     if is_mine:
+        _check_address()
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     try:
         share = _gpus_per_run(ray)
@@ -73,6 +77,21 @@ def _work_on(home_folder: str, plan: str) -> None:
     os.environ["ALPT_HOME"] = home_folder
     content = json.loads(plan)
     work(runs_of_plan(content), content["since"])
+
+
+def _check_address() -> None:
+    """Ray itself waits for minutes where nothing answers."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
+    except OSError as error:
+        raise ConfigError(
+            f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); start one there, or unset "
+            "RAY_ADDRESS to use this machine"
+        ) from error
 
 
 def _gpus_per_run(ray: Any) -> float:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -83,6 +84,17 @@ def test_all_runs_finish_though_a_node_vanishes_and_gpus_that_are_not_there_are_
     monkeypatch.setenv("ALPT_HOME", str(tmp_path))
     execute(runs, workers=1, quiet=True)
     assert rows(runs) == stored
+
+
+@needs_ray
+def test_an_address_where_nothing_answers_is_one_line(birds_folder, home, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        # it is ours and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ConfigError, match=f"no Ray cluster answers at RAY_ADDRESS={address}"):
+            execute(of_seeds(birds_folder, 1), executor="ray", quiet=True)
 
 
 def test_without_ray_the_command_says_how_to_install_it(birds_folder):

@@ -273,7 +273,8 @@ def test_workers_take_the_visible_gpus_in_turn(runs, monkeypatch, visible, n_wor
     for run in runs:
         run.fail("tried before")
     monkeypatch.setattr(subprocess, "Popen", start)
-    workers.work_in_processes(runs, n_workers, 0.0, print)
+    gpus = workers.visible_gpus()
+    workers.work_in_processes(runs, n_workers, gpus, 0.0, lambda n: None)
     assert seen == slots
 
 
