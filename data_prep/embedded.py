@@ -12,6 +12,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import yaml
+
 from alpt_lib.datasets import read_dataset
 from alpt_lib.errors import CompanionError
 from alpt_lib.files import home, write_whole
@@ -20,16 +22,27 @@ EMBEDDED = Path(__file__).resolve().parent / "embedded"
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a dataset folder of features; dataset.yaml comes last: who has it is complete."""
+    """Copy a dataset folder of features; dataset.yaml comes last: who has it is complete.
+
+    One that was made here from the pictures (`--embed`), by the same networks, is left as it is.
+    """
     described = (source / "dataset.yaml").read_text(encoding="utf-8")
     there = target / "dataset.yaml"
-    if there.exists() and there.read_text(encoding="utf-8") == described:
-        return
+    if there.exists():
+        own = there.read_text(encoding="utf-8")
+        if own == described or (
+            (target / "images").exists() and _networks(own) == _networks(described)
+        ):
+            return
     (target / "features").mkdir(parents=True, exist_ok=True)
     there.unlink(missing_ok=True)
     for file in [source / "manifest.parquet", *sorted(source.glob("features/*.npy"))]:
         shutil.copyfile(file, target / file.relative_to(source))
     write_whole(there, described)
+
+
+def _networks(description: str) -> set[str]:
+    return set(yaml.safe_load(description)["generator"])
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -275,6 +275,9 @@ def _check_mappings(p: dict[str, Any], tier: str, planned: list[Planned]) -> Non
         others = [*prepared(tier), *(PAPER_DATA if tier == "paper" else ())]
         here = [each.dataset for each in planned]
         _check_names("dataset in models", p["models"], [*p["datasets"], *here, *others])
+    if isinstance(p["seeds"], dict):
+        known = [*p["datasets"], *(each.dataset for each in planned), "others"]
+        _check_names("dataset in seeds", p["seeds"], [*known, *prepared(tier)])
 
 
 def _check_names(what: str, names: Iterable[str], known: list[str]) -> None:
