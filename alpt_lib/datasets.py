@@ -357,6 +357,11 @@ def _class_name(file: Path, name: Any) -> Any:
 
 
 def read_manifest(folder: Path) -> pd.DataFrame:
+    """Every row of a dataset folder's manifest, as it is: also of splits that are not evaluated.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
     for name in MANIFESTS:
         if (folder / name).exists():
             return _with_text_labels(_read_table_as_written(folder / name))

@@ -2,7 +2,8 @@
 
 data_prep/embedded/NAME is a dataset folder of features (`embed.py` made it; its CARD.md says from
 what, by which networks, on whose terms). Pictures are not part of it: with those of the release at
-hand, `data_prep/waterbirds.py --root FOLDER` prepares them.
+hand, `data_prep/waterbirds.py --root FOLDER` prepares them. Beside it goes what `resampled.py`
+makes of it: other pools of the same rows.
 
     python data_prep/embedded.py [--out data/mini]
 """
@@ -13,6 +14,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from resampled import write_variants
 
 from alpt_lib.datasets import read_dataset
 from alpt_lib.errors import CompanionError
@@ -55,9 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for source in sorted(EMBEDDED.glob("*/")):
             copy(source, options.out / source.name)
-            data = read_dataset(options.out / source.name)
-            sizes = {split: len(data.rows(split)) for split in ("pool", *data.eval_splits)}
-            print(f"{data.name}: {sizes}, features of {', '.join(data.feature_names())}")
+            for folder in (options.out / source.name, *write_variants(options.out / source.name)):
+                data = read_dataset(folder)
+                sizes = {split: len(data.rows(split)) for split in ("pool", *data.eval_splits)}
+                print(f"{data.name}: {sizes}, features of {', '.join(data.feature_names())}")
     except (CompanionError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
