@@ -37,6 +37,7 @@ from alpt_lib.files import hash_file, home, whole_file
 
 SEED = 0
 MATCHED_POOL = 3000  # rows
+QUERY_BATCH = 20
 MATCHED = (50, 60, 70, 80, 90, 95)  # percent; paper, Figs. 8 and 9
 
 
@@ -141,6 +142,8 @@ def _described(data: Dataset, variant: Variant, models: list[str]) -> dict[str, 
         "name": f"{data.name}_{variant.name}",
         "title": f"{source.get('title', data.name)}, {variant.title}",
         "default_model": models[0],
+        # fewer rounds than the source's: there are many of these datasets
+        "protocol": {**source.get("protocol", {}), "query_batch_size": QUERY_BATCH},
         "generator": {"of": data.fingerprint, "features": made_from, "seed": SEED},
     }
 
