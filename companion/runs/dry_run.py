@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -26,7 +27,15 @@ from alpt_lib.files import REPOSITORY, home
 from alpt_lib.registry import FEATURES, NOT_PRETRAINED, ROLES, split_name, title
 from companion.runs.execute import missing
 from companion.runs.parameters import PRESETS
-from companion.runs.plan import PAPER_DATA, Expected, Shelf, has_weights, not_generated, plan_runs
+from companion.runs.plan import (
+    PAPER_DATA,
+    Expected,
+    Shelf,
+    generate,
+    has_weights,
+    not_generated,
+    plan_runs,
+)
 from companion.runs.store import StoredRun
 
 ROUND_BYTES = 14 * 1024  # of a stored round, the mean over the runs of the mini preset
@@ -54,12 +63,24 @@ def dry_run(parameters: dict[str, dict[str, Any]], workers: int) -> str:
     Args:
         parameters: checked parameters of each notebook.
     """
-    waiting = [name for name, p in parameters.items() if not_generated(p)]
-    if waiting:
-        return (
-            "the embedded datasets are not generated yet (about half a minute, once): run "
-            f"./run_all.sh, or without runs: alpt list datasets; needed by {', '.join(waiting)}"
-        )
+    if not any(not_generated(p) for p in parameters.values()):
+        return _report(parameters, workers)
+    own = home()
+    with tempfile.TemporaryDirectory() as folder:
+        # a home folder for the time being: embedded datasets are generated there to be looked at
+        (Path(folder) / "data").mkdir()
+        for there in (own / "data" / "paper", own / "runs"):
+            if there.exists():
+                (Path(folder) / there.relative_to(own)).symlink_to(there)
+        os.environ["ALPT_HOME"] = folder
+        try:
+            generate(Path(folder) / "data" / "mini")
+            return _report(parameters, workers)
+        finally:
+            os.environ["ALPT_HOME"] = str(own)
+
+
+def _report(parameters: dict[str, dict[str, Any]], workers: int) -> str:
     expected = absent(parameters.values())
     shelf = Shelf()
     plans = {
