@@ -31,7 +31,10 @@ def run(options: argparse.Namespace) -> int:
     plans = _plans(parameters)
     _say_plan(options, plans, given)
     faults = _execute(options, plans)
+    from companion.runs.steps import write_steps
+
     page, not_rendered = _draw(options, plans, given, are_done=not faults)
+    write_steps(_runs(plans), page.parent)
     if not options.quiet:
         _say_claims(options.preset, page.parent)
     minutes = (time.monotonic() - started) / 60
