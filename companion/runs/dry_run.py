@@ -79,7 +79,7 @@ def dry_run(parameters: dict[str, dict[str, Any]], workers: int) -> str:
         os.environ["ALPT_HOME"] = folder
         try:
             generate(Path(folder) / "data" / "mini")
-            return _report(parameters, workers)
+            return _report(parameters, workers).replace(folder, str(own))
         finally:
             os.environ["ALPT_HOME"] = str(own)
 
