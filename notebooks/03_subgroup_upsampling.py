@@ -61,7 +61,7 @@ counts = pd.concat(counts, ignore_index=True)
 
 # %%
 by = ["dataset", "model", "attribute", "value_of", "share_pool", "acquisition"]
-table = estimates.seed_means(counts.assign(value=counts.ratio), by, student=True)
+table = estimates.seed_means(counts.assign(value=counts.ratio), by)
 table = table.rename(columns={"mean": "ratio"})
 table.insert(6, "share_acquired", counts.groupby(by, sort=False).share_acquired.mean().to_numpy())
 study.save_table(table, "upsampling")

@@ -55,7 +55,7 @@ stage = rows["round"].map(lambda number: stages.get(number, "further queries"))
 rows["stage"] = stage + "\n(" + rows.n_labels.astype(str) + " labels)"
 
 # %%
-table = estimates.seed_means(rows, ["dataset", "model", "group", "stage"], student=True)
+table = estimates.seed_means(rows, ["dataset", "model", "group", "stage"])
 study.save_table(table.replace({"stage": {"\n": " "}}, regex=True), "probe_accuracy")
 shape = {"index": ["dataset", "model", "group"], "columns": "stage", "sort": False}
 plotting.show_table(table.pivot_table(values="mean", **shape).reset_index())

@@ -54,7 +54,7 @@ plotting.show_table(table)
 probes = study.main.query("metric == 'probe_accuracy' and subgroup == 'all'")
 words = {-1: "before fine-tuning", probes["round"].max(): "after the last round"}
 ends = probes.assign(when=probes["round"].map(words)).dropna(subset="when")
-probe_table = estimates.seed_means(ends, ["dataset", "model", "acquisition", "when"], student=True)
+probe_table = estimates.seed_means(ends, ["dataset", "model", "acquisition", "when"])
 study.save_table(probe_table, "probe_accuracy")
 plotting.show_table(probe_table)
 

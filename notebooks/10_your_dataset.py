@@ -206,7 +206,7 @@ for dataset, data in study.datasets.items():
 mix = pd.concat(mix, ignore_index=True).rename(columns={"label": "class"})
 mix = mix.assign(value=mix.share_acquired)
 by_class = ["dataset", "model", "class", "share_pool", "acquisition"]
-study.save_table(estimates.seed_means(mix, by_class, student=True), "class_mix")
+study.save_table(estimates.seed_means(mix, by_class), "class_mix")
 
 # %%
 panels = list(mix.groupby(["dataset", "model"], sort=False))
@@ -265,7 +265,7 @@ if counts:
 # %%
 if len(counts):
     by_subgroup = ["dataset", "model", "subgroup", "share_pool", "acquisition"]
-    ratios = estimates.seed_means(counts.assign(value=counts.ratio), by_subgroup, student=True)
+    ratios = estimates.seed_means(counts.assign(value=counts.ratio), by_subgroup)
     ratios = ratios.rename(columns={"mean": "times_the_pool_share"})
     study.save_table(ratios, "subgroup_upsampling")
     display(plotting.show_table(ratios))

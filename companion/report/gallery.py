@@ -8,10 +8,14 @@ from typing import Any
 import pandas as pd
 
 from companion.notebook_text import captions, claim, heading, notebook_names
-from companion.report.claims import COLUMNS, VERDICTS
+from companion.report.claims import COLUMNS
 from companion.report.export import DICTIONARY
-from companion.report.pages import TEMPLATES, link_neighbours, page, picture_size, plain
+from companion.report.pages import fill, link_neighbours, page, picture_size, plain
 from companion.report.reference import compare, in_one_line, read_reference
+from companion.report.verdicts import VERDICTS
+
+# columns of words that may be empty
+WORDS = {"size": str, "levels": str}
 
 # ends the first words of a heading
 SHORT_END = re.compile(r"[:,]|(?<=\?)")
@@ -30,13 +34,12 @@ def write_gallery(names: list[str], preset: str, output: Path, reference: str) -
     shutil.copyfile(DICTIONARY, output / DICTIONARY.name)
     comparison = compare(claims, read_reference(reference) if reference else pd.DataFrame())
     counts = claims["verdict"].value_counts().reindex(list(VERDICTS)).dropna().astype(int)
-    body = _fill(
+    body = fill(
         "gallery.html",
         entries=entries,
-        claims={name: rows.to_dict("records") for name, rows in comparison.groupby("notebook")},
+        groups=_groups(entries, comparison),
         preset=preset,
         counts=counts.to_dict(),
-        verdicts=VERDICTS,
         n_claims=len(claims),
         agreement=in_one_line(comparison, reference) if reference else "",
         is_compared=bool((comparison["compared"] != "").any()),
@@ -55,30 +58,23 @@ def _entries(names: list[str], output: Path) -> list[dict[str, Any]]:
     return shown
 
 
+def _groups(entries: list[dict[str, Any]], comparison: pd.DataFrame) -> list[dict[str, Any]]:
+    """The claims table: of each notebook its heading and rows."""
+    by_notebook = {name: rows.to_dict("records") for name, rows in comparison.groupby("notebook")}
+    return [{**e, "claims": by_notebook[e["name"]]} for e in entries if e["name"] in by_notebook]
+
+
 def collect_claims(output: Path) -> pd.DataFrame:
     """The claims of all notebooks that a folder of figures holds: claims.COLUMNS and notebook."""
     columns = [*COLUMNS, "notebook"]
     tables = []
     for name in notebook_names():
         file = output / name / "claims.csv"
-        table = pd.read_csv(file) if file.exists() else pd.DataFrame()
+        table = pd.read_csv(file, dtype=WORDS) if file.exists() else pd.DataFrame()
         if len(table) and set(COLUMNS) <= set(table) and set(table["verdict"]) <= set(VERDICTS):
-            tables.append(table.assign(notebook=name)[columns])
+            blank = dict.fromkeys(WORDS, "")
+            tables.append(table.fillna(blank).assign(notebook=name)[columns])
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-
-
-def _fill(template: str, **values: Any) -> str:
-    """A template of jinja, with whatever is filled in escaped."""
-    from jinja2 import Environment
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = _number
-    text = (TEMPLATES / template).read_text(encoding="utf-8")
-    return environment.from_string(text).render(**values)
-
-
-def _number(value: float) -> str:
-    return "–" if pd.isna(value) else f"{value:.3f}".replace("-", "−")
 
 
 def _entry(name: str, folder: Path) -> dict[str, Any]:

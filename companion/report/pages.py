@@ -3,10 +3,13 @@
 import html
 import re
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from PIL import Image
 
 from companion.notebook_text import captions, heading, saved_figures
+from companion.report.verdicts import VERDICTS, verdict_in_words
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -102,6 +105,29 @@ def link_neighbours(folder: Path, shorts: dict[str, str]) -> None:
 
 def _neighbour(name: str, relation: str, words: str) -> str:
     return f'<a href="../{name}/{name}.html" rel="{relation}">{html.escape(words)}</a>'
+
+
+def fill(template: str, **values: Any) -> str:
+    """A template of jinja, with whatever is filled in escaped."""
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = _number
+    environment.filters["verdict"] = lambda row: verdict_in_words(
+        row["verdict"], row["seeds_needed"]
+    )
+    return environment.get_template(template).render(**values, verdicts=VERDICTS)
+
+
+def claims_table(rows: list[dict[str, Any]]) -> str:
+    """Rows of the claims table as html, without headings or a reference."""
+    return fill("claims.html", groups=[{"claims": rows}], is_compared=False)
+
+
+def _number(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.3f}".replace("-", "−")
 
 
 def _style() -> str:

@@ -167,7 +167,7 @@ def seed_note(runs: pd.DataFrame) -> str:
     if most < 2:
         return "1 seed: no interval can be drawn"
     number = most if fewest == most else f"{fewest} to {most}"
-    return f"95% CI over {number} seeds (Gaussian approximation)"
+    return f"95% CI over {number} seeds (Student's t)"
 
 
 def curve(
