@@ -324,6 +324,31 @@ CLAIMS: dict[str, list[Claim]] = {
 }
 
 
+# the claims that the page of a run answers first, in words with room for their numbers
+HEADLINES: dict[str, dict[str, str]] = {
+    "real": {
+        f"{REAL}: accuracy on disambiguating examples above random": (
+            "asking for the labels that it is least sure of changes accuracy on disambiguating "
+            "examples, in which bird and background disagree, by {} against random sampling"
+        ),
+        f"{REAL}: accuracy above random": "accuracy over all by {}",
+        f"{REAL}: disambiguating examples asked for, times their share": (
+            "it asks for disambiguating examples {} as often as the pool holds them"
+        ),
+        f"{REAL}: no gain on disambiguating examples without pretraining": (
+            "without pretraining the change is {}"
+        ),
+    },
+    "mini": {
+        "Waterbirds: accuracy on disambiguating examples above random": (
+            "asking changes accuracy on the disambiguating examples of Waterbirds by {}"
+        ),
+        "Waterbirds: accuracy above random": "accuracy over all by {}",
+        "Waterbirds: times fewer labels": "for random sampling's accuracy it needs {} fewer labels",
+    },
+}
+
+
 def check_claims(notebook: str, study: Study) -> pd.DataFrame:
     """The notebook's part of the claims table, saved as claims.csv beside its figure: COLUMNS."""
     preset = study.parameters["preset"]

@@ -176,8 +176,8 @@ def test_sheets_stand_side_by_side_and_say_what_share_of_all_asked_is_minority(b
     asked["subgroup"] = data.subgroup("pool")[asked["index"]]
     contact_sheets.sheets(figure, data, asked, ["random", "margin"], "birds, ")
     assert [ax.get_title(loc="left") for ax in figure.axes] == [
-        "birds, random\nminority: 50% of the whole batches",
-        "birds, margin\nminority: 100% of the whole batches",
+        "birds, random\ndisambiguating: 50% of the whole batches",
+        "birds, margin\ndisambiguating: 100% of the whole batches",
     ]
     (minority, others) = [t.get_text() for t in figure.legends[0].get_texts()]
     assert all(name in minority for name in data.minority)
