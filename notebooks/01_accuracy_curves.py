@@ -75,11 +75,11 @@ plotting.show_table(table)
 # Two lines that part early and stay apart are the paper's finding; the level at which they end
 # depends on the data.
 #
-# **Figure.** The first dataset; in the default run the real photographs of Waterbirds, seen by a
-# frozen EfficientNet-Lite0 under a linear head. Accuracy on validation data against the number of
-# labels, seed set included: least confidence in blue, random sampling in grey. Left what the paper
-# averages over, right the disambiguating examples. Lines are means over seeds, bands their 95%
-# intervals (Student's t).
+# **Figure.** Accuracy on validation data against the number of labels, seed set included: least
+# confidence in blue, random sampling in grey. Left what the paper averages over, right the
+# disambiguating examples. By default all photographs of Waterbirds, a linear head on a frozen
+# EfficientNet-Lite0, where the paper fine-tunes the whole network. Lines are means over seeds,
+# bands their 95% intervals (Student's t).
 
 # %%
 is_first = curves.dataset == curves.dataset.iloc[0]
@@ -89,10 +89,10 @@ study.save(figure, "first_curves")
 study.save_table(estimates.seed_means(curves, [*by, "acquisition", "n_labels"]), "accuracy_curves")
 
 # %% [markdown]
-# **Figure.** The same for every other dataset, in the default run miniatures whose networks are
-# fine-tuned as a whole: a row a dataset; left what the paper averages over, right the
-# disambiguating examples, all species counted alike, or the reviewers served worst. Lines are means
-# over seeds, bands their 95% intervals (Student's t).
+# **Figure.** The same for every other dataset, by default miniatures whose networks are fine-tuned
+# as a whole: a row a dataset; left what the paper averages over, right the disambiguating examples,
+# all species counted alike, or the reviewers served worst. Lines are means over seeds, bands their
+# 95% intervals (Student's t).
 
 # %%
 if not is_first.all():

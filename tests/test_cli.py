@@ -100,7 +100,7 @@ def test_a_disk_that_refuses_is_one_line_and_exit_1(monkeypatch, capsys):
 
 def test_a_dry_run_generates_nothing_and_trains_nothing(home, capsys):
     assert main(["run", "--preset", "smoke", "--only", "01,03", "--dry-run"]) == 0
-    assert "not generated yet" in capsys.readouterr().out
+    assert "\nall " in capsys.readouterr().out
     assert not (home / "data" / "mini").exists()
     assert not (home / "runs").exists()
 

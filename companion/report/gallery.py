@@ -44,6 +44,7 @@ def write_gallery(
     claims = collect_claims(output, to_come)
     claims.to_csv(output / "claims.csv", index=False, float_format="%.6g")
     shutil.copyfile(DICTIONARY, output / DICTIONARY.name)
+    answers = _answers(claims)
     comparison = compare(claims, read_reference(reference) if reference else pd.DataFrame())
     body = fill(
         "gallery.html",
@@ -54,8 +55,9 @@ def write_gallery(
         agreement=in_one_line(comparison, reference) if reference else "",
         is_compared=bool((comparison["compared"] != "").any()),
         glossary=_glossary(),
-        **_answers(claims),
-        **_first(output, to_come),
+        **answers,
+        hero=_hero(entries) if answers["real"] else "",
+        rounds=_rounds(output, to_come),
     )
     index = output / "index.html"
     index.write_text(page(body, "all figures"), encoding="utf-8")
@@ -87,34 +89,35 @@ def _entry(name: str, folder: Path, is_to_come: bool) -> dict[str, Any]:
         "short": SHORT_END.split(heading(name))[0],
         "state": state,
         "claim": markdown2html(claim(name)),
-        "figures": _figures(name, folder) if state == "done" else [],
+        "figures": _figures(name, folder) if state == "done" else {},
         "tables": [file.name for file in sorted(folder.glob("*.csv"))],
     }
 
 
-def _figures(name: str, folder: Path) -> list[str]:
-    """The figures of a notebook as html, all but the one that the page begins with."""
+def _figures(name: str, folder: Path) -> dict[str, str]:
+    """The figures of a notebook, by name, as html."""
     described = captions(name)
     drawn = [stem for stem in described if (folder / f"{stem}.png").exists()]
     pictures = folder.glob("*.png")
     stems = {file.stem for file in pictures if not file.name.endswith(NARROW)}
-    figures = []
+    figures = {}
     for stem in [*drawn, *sorted(stems - set(drawn))]:
-        if (name, stem) != HERO:
-            text = described.get(stem) or stem.replace("_", " ").capitalize()
-            figures.append(figure(folder / stem, text, f"{name}/"))
+        text = described.get(stem) or stem.replace("_", " ").capitalize()
+        figures[stem] = figure(folder / stem, text, f"{name}/")
     return figures
 
 
-def _first(output: Path, to_come: Sequence[str]) -> dict[str, str]:
-    """The first picture and the rounds of one run, as html; "" where there are none yet."""
-    (name, stem), (leafed, file) = HERO, ROUNDS
-    hero = ""
-    if name not in to_come and (output / name / f"{stem}.png").exists():
-        hero = figure(output / name / stem, captions(name).get(stem, ""), f"{name}/")
-    rounds = output / leafed / file
-    is_there = leafed not in to_come and rounds.exists()
-    return {"hero": hero, "rounds": rounds.read_text(encoding="utf-8") if is_there else ""}
+def _hero(entries: list[dict[str, Any]]) -> str:
+    """The first picture of the page, taken from its notebook's; "" where there is none yet."""
+    figures = next((e["figures"] for e in entries if e["name"] == HERO[0]), {})
+    return figures.pop(HERO[1], "")
+
+
+def _rounds(output: Path, to_come: Sequence[str]) -> str:
+    """The rounds of one run, as html; "" where there are none yet."""
+    name, file = ROUNDS
+    is_there = name not in to_come and (output / name / file).exists()
+    return (output / name / file).read_text(encoding="utf-8") if is_there else ""
 
 
 def _answers(claims: pd.DataFrame) -> dict[str, Any]:
