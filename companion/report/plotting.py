@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import MaxNLocator
 
 from alpt_lib.registry import TITLES, title
@@ -66,6 +68,9 @@ SUBGROUP_COLOURS = [
 # inches: every figure, so that its text is readable in a column of 640 px, or printed at 9 cm
 WIDTH = 6.4
 
+# inches: the same figure for a phone
+NARROW = 3.7
+
 # frames of disambiguating examples, lines of the pool's share
 HIGHLIGHT = "#d55e00"
 
@@ -75,7 +80,7 @@ NAMES = {
     "entropy": "entropy",
     "margin": "margin",
     "accuracy": "accuracy",
-    "accuracy_minority": "accuracy, minority subgroups",
+    "accuracy_minority": "accuracy, disambiguating examples",
     "accuracy_worst_group": "worst-group accuracy",
     "accuracy_class_balanced": "class-balanced accuracy",
     "accuracy_train_weighted": "accuracy, weighted as the pool",
@@ -118,6 +123,42 @@ def name(key: str) -> str:
 def house_style() -> None:
     """Set seaborn's theme and what makes the same figure the same bytes."""
     sns.set_theme(context="paper", style="ticks", font_scale=0.95, rc=STYLE)
+
+
+@contextmanager
+def stacked(figure: Figure) -> Iterator[None]:
+    """Meanwhile the figure is as a phone shows it: NARROW, panels that stood side by side stacked.
+
+    Of four or more panels side by side half as many stay so.
+    """
+    width, height = figure.get_size_inches()
+    places = {ax: ax.get_subplotspec() for ax in figure.axes if ax.get_subplotspec()}
+    has_labels = {ax: ax.yaxis.get_tick_params().get("labelleft", True) for ax in places}
+    columns = max((place.get_gridspec().ncols for place in places.values()), default=1)
+    kept = max(1, columns // 2) if columns > 1 else 1
+    for part in (figure, *figure.subfigs):
+        _restack(part, [ax for ax in places if ax.get_figure(root=False) is part], kept)
+    for ax in places:
+        ax.tick_params(axis="y", labelleft=True)
+    figure.set_size_inches(NARROW, height * columns / kept)
+    try:
+        yield
+    finally:
+        figure.set_size_inches(width, height)
+        for ax, place in places.items():
+            ax.set_subplotspec(place)
+            ax.tick_params(axis="y", labelleft=has_labels[ax])
+
+
+def _restack(part: FigureBase, axes: list[Axes], columns: int) -> None:
+    """Panels in so many columns, in their order; hidden ones take no room."""
+    shown = [ax for ax in axes if ax.get_visible()]
+    cells = part.add_gridspec(-(-len(shown) // columns) or 1, columns)
+    for i, ax in enumerate(shown):
+        ax.set_subplotspec(cells[divmod(i, columns)])
+    for ax in axes:
+        if not ax.get_visible():
+            ax.set_subplotspec(cells[0, 0])
 
 
 def grid(n_rows: int, height: float, columns: int = 2, **options: Any) -> tuple[Figure, np.ndarray]:
@@ -171,7 +212,7 @@ def seed_note(runs: pd.DataFrame) -> str:
     if most < 2:
         return "1 seed: no interval can be drawn"
     number = most if fewest == most else f"{fewest} to {most}"
-    return f"95% CI over {number} seeds (Gaussian approximation)"
+    return f"95% CI over {number} seeds (Student's t)"
 
 
 def curve(
