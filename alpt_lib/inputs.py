@@ -118,7 +118,7 @@ def _decode_all(data: Dataset, split: str, size: int, target: Path, refused: Pat
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for done, _ in enumerate(threads.map(read, range(len(files))), 1):
                 progress.add(1)
-                data.decoding(done, len(files))
+                data.working("reading the pictures", done, len(files))
         progress.close()
         if reasons:
             data.unreadable_images(split, reasons)
