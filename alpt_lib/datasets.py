@@ -311,7 +311,7 @@ def read_dataset(folder: str | Path) -> Dataset:
     """
     folder = Path(folder).expanduser()
     description = _read_description(folder)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     _check_columns(folder.name, manifest, description)
     _check_values(folder.name, manifest, description)
     _check_splits(folder.name, manifest, description)
@@ -361,7 +361,12 @@ def _class_name(file: Path, name: Any) -> Any:
     return str(name) if isinstance(name, int | float) else name
 
 
-def _read_manifest(folder: Path) -> pd.DataFrame:
+def read_manifest(folder: Path) -> pd.DataFrame:
+    """Every row of a dataset folder's manifest, as it is: also of splits that are not evaluated.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
     for name in MANIFESTS:
         if (folder / name).exists():
             return _with_text_labels(_read_table_as_written(folder / name))

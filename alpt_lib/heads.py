@@ -4,6 +4,7 @@ The paper fine-tunes the whole network. This learner keeps it as pretrained and 
 layer alone, to convergence, in milliseconds.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from alpt_lib.config import RunConfig, input_size
 from alpt_lib.datasets import Dataset
 from alpt_lib.files import cache_folder, hashed, made_once, new_array
 from alpt_lib.loop import Round
+from alpt_lib.progress import Progress
 from alpt_lib.registry import FEATURES, NOT_PRETRAINED
 
 # Newton's method inverts a matrix of this side at most; beyond it, and for more classes, L-BFGS
@@ -23,6 +25,8 @@ NEWTON_LIMIT = 256
 TOLERANCE = 1e-8
 MAX_STEPS = 5000
 ROWS_AT_ONCE = 65_536
+# a multiple of every scoring batch of a CPU: the batches are those of one pass
+EMBEDDED_AT_ONCE = 1024
 
 # the same sums, so the same tables, whatever the number of workers
 one_thread = threadpool_limits.wrap(limits=1)
@@ -179,13 +183,33 @@ def frozen_features(data: Dataset, config: RunConfig, split: str) -> np.ndarray:
     }
     target = cache_folder() / f"{data.name}_frozen_{hashed(identity)}.npy"
 
-    def compute() -> None:
-        from alpt_lib.fast_layers import keep_freed_memory
-        from alpt_lib.scoring import ScoringNetwork
+    return made_once(target, lambda: _compute_features(data, config, split, target))
 
-        keep_freed_memory()
-        features = ScoringNetwork(data, config).features(split)
-        with new_array(target, features.shape, np.float32) as array:
-            array[:] = features
 
-    return made_once(target, compute)
+def _compute_features(data: Dataset, config: RunConfig, split: str, target: Path) -> None:
+    import torch
+
+    from alpt_lib.fast_layers import keep_freed_memory
+    from alpt_lib.scoring import ScoringNetwork
+
+    keep_freed_memory()
+    network = ScoringNetwork(data, config)
+    network.prepare()
+    rows = np.arange(len(data.rows(split)))
+    progress = Progress(len(rows), f"features of {data.name} {split}", "example")
+
+    def features(part: np.ndarray) -> np.ndarray:
+        kind = network.device.type
+        is_mixed = config.recipe.mixed_precision and kind == "cuda"
+        with torch.autocast(kind, torch.bfloat16, enabled=is_mixed):
+            computed = network.features(split, part)
+        progress.add(len(part))
+        return computed
+
+    first = features(rows[:EMBEDDED_AT_ONCE])
+    with new_array(target, (len(rows), first.shape[1]), np.float32) as array:
+        array[: len(first)] = first
+        for start in range(len(first), len(rows), EMBEDDED_AT_ONCE):
+            part = rows[start : start + EMBEDDED_AT_ONCE]
+            array[part] = features(part)
+    progress.close()

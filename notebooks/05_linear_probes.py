@@ -10,17 +10,25 @@
 # The probe is a logistic regression on the activations before the head. It tells apart all
 # combinations of the probed attributes, rebalanced to equal shares; one half of the validation
 # split trains it and the other tests it, both ways. It is asked three times: before fine-tuning,
-# after the seed set, and after one query batch of least confidence.
+# after the seed set, and after one query batch of least confidence. On the real Waterbirds the
+# networks stay frozen, so there is one answer, before any label; three initialisations stand for
+# networks that are not pretrained.
 #
 # **What would count against it.** Accuracies of the two networks that do not differ, or differ at
 # one stage only.
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
-datasets = ["waterbirds"]  # names, or folders that hold a manifest
-models = ["bit-m", "bit-m-np"]  # names or timm:NAME, hf:NAME; "-np" is not pretrained
+datasets = ["real_waterbirds", "waterbirds"]  # names, or folders that hold a manifest
+models = {  # of each dataset; "-np" is not pretrained; a plain list serves all
+    "real_waterbirds": ["lite0", "lite0-1-np", "lite0-2-np", "lite0-3-np"],
+    "waterbirds": ["bit-m", "bit-m-np"],
+}
 acquisitions = ["least_confidence"]  # random | least_confidence | entropy | margin
-seeds = [1, 11, 21, 31, 41]  # one run per seed and arm
+seeds = {  # one run per seed and arm; `others` is for the datasets that are not named
+    "real_waterbirds": [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 101, 111, 121, 131, 141, 151],
+    "others": [1, 11, 21, 31, 41],
+}
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {"budget": 20, "query_batch_size": 20}  # labels; others: seed_set_size, ...
 recipe = {}  # fine-tuning: lr, max_steps, optimizer, ...; {} takes each dataset's own
@@ -53,6 +61,9 @@ rows["group"] = rows.group.mask(weighted, "average, weighted as the pool")
 stages = {-1: "no fine-tuning", 0: "seed set"}
 stage = rows["round"].map(lambda number: stages.get(number, "further queries"))
 rows["stage"] = stage + "\n(" + rows.n_labels.astype(str) + " labels)"
+# frozen features are what they were
+is_frozen = rows.dataset.map(lambda name: study.datasets[name].description.modality == "features")
+rows = rows[~is_frozen | (rows["round"] == -1)]
 
 # %%
 table = estimates.seed_means(rows, ["dataset", "model", "group", "stage"], student=True)

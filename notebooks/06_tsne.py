@@ -15,8 +15,8 @@
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
-datasets = ["waterbirds"]  # one name, or a folder that holds a manifest
-models = ["bit-m", "bit-m-np"]  # names or timm:NAME, hf:NAME; "-np" is not pretrained
+datasets = ["real_waterbirds"]  # one name, or a folder that holds a manifest
+models = ["lite0", "lite0-1-np"]  # names or timm:NAME, hf:NAME; "-np" is not pretrained
 acquisitions = ["random", "least_confidence"]  # or entropy, margin; the last one is marked
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm; the map shows the first
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
@@ -32,9 +32,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from alpt_lib import probes
 from companion.report import plotting
 from companion.report.study import run_study
+from companion.runs import probes
 from companion.runs.plan import plan_runs
 
 plotting.house_style()

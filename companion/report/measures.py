@@ -102,34 +102,43 @@ def _percentiles(resampled: np.ndarray) -> tuple[float, float]:
     return (min(low, 1.0) if missed.mean() > 0.025 else low), high
 
 
-def probe_gap(at_round: int | None = None) -> Measure:
-    """Linear-probe accuracy, pretrained minus not (paper, Fig. 7); None takes the last round."""
+def probe_gap(dataset: str, at_round: int | None = None) -> Measure:
+    """Linear-probe accuracy, pretrained minus not (paper, Fig. 7); None takes the last round.
+
+    Of several networks that are not pretrained the mean is taken, seed by seed.
+    """
 
     def measure(study: Study) -> Interval:
-        dataset = next(iter(study.datasets))
-        untrained = [m for m in study.metrics["model"].unique() if m.endswith("-np")]
+        usual = _usual_model(study, dataset)
+        models = study.metrics.loc[study.metrics["dataset"] == dataset, "model"].unique()
+        untrained = [model for model in models if model.endswith("-np")]
         if not untrained:
             raise NotTestable("no model that is not pretrained")
         where = {} if at_round is None else {"round": at_round}
-        accuracy = []
-        for model in (_usual_model(study, dataset), untrained[0]):
-            rows = _select(study, "probe_accuracy_train_weighted", model=model, **where)
-            accuracy.append(_final_by_seed(rows))
-        return t_interval(accuracy[0] - accuracy[1])
+        accuracy = {}
+        for model in (usual, *untrained):
+            rows = _select(
+                study, "probe_accuracy_train_weighted", dataset=dataset, model=model, **where
+            )
+            accuracy[model] = _final_by_seed(rows)
+        return t_interval(accuracy.pop(usual) - pd.DataFrame(accuracy).mean(axis=1))
 
     return measure
 
 
-def slope(quantity: Callable[[Study, str], pd.Series]) -> Measure:
-    """Change per 10 points of matched share (paper, section 6.4): a line fitted for each seed."""
+def slope(quantity: Callable[[Study, str], pd.Series], model: str) -> Measure:
+    """Change per 10 points of matched share (paper, section 6.4): a line fitted for each seed.
+
+    Args:
+        model: datasets that this is the usual model of make up the sweep.
+    """
 
     def measure(study: Study) -> Interval:
-        if len(study.datasets) < 3:
+        sweep = [name for name in study.datasets if _usual_model(study, name) == model]
+        if len(sweep) < 3:
             raise NotTestable("a trend needs at least three datasets")
-        shares = {name: matched_share(data) for name, data in study.datasets.items()}
-        by_dataset = {name: quantity(study, name) for name in study.datasets}
-        x = pd.Series(shares)
-        table = pd.DataFrame(by_dataset).dropna()
+        x = pd.Series({name: matched_share(study.datasets[name]) for name in sweep})
+        table = pd.DataFrame({name: quantity(study, name) for name in sweep}).dropna()
         return t_interval(table.apply(lambda row: np.polyfit(x[row.index], row, 1)[0] / 10, axis=1))
 
     return measure

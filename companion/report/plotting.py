@@ -45,7 +45,11 @@ MODEL_COLOURS = {
     "mobilenet-birds": "#009e73",
     "mobilenet-imagenet": "#56b4e9",
     "mobilenet-insects": "#e69f00",
+    "lite2": "#00395a",
+    "lite0-np": "#9a9a9a",
     "lite0-1-np": "#9a9a9a",
+    "lite0-2-np": "#7d7d7d",
+    "lite0-3-np": "#5f5f5f",
 }
 
 SUBGROUP_COLOURS = [

@@ -1,5 +1,6 @@
 """From parameters to runs: datasets, models and settings, checked before anything is done."""
 
+import fnmatch
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -219,16 +220,18 @@ def _feature_model(data: Dataset, model: str) -> str:
 
 
 def _seeds(p: dict[str, Any], *names: str) -> list[int]:
-    """The seeds of a dataset, which a mapping may name.
+    """The seeds of a dataset, which a mapping may name, or cover by a pattern such as "real_*".
 
     Raises:
         ConfigError: the mapping has none for it.
     """
     if isinstance(p["seeds"], list):
         return p["seeds"]
-    for name in (*names, "others"):
-        if name in p["seeds"]:
-            return p["seeds"][name]
+    for pattern, seeds in p["seeds"].items():
+        if any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            return seeds
+    if "others" in p["seeds"]:
+        return p["seeds"]["others"]
     raise ConfigError(f"parameter seeds names none for {names[0]}; add it, or others: [...]")
 
 
@@ -275,6 +278,10 @@ def _check_mappings(p: dict[str, Any], tier: str, planned: list[Planned]) -> Non
         others = [*prepared(tier), *(PAPER_DATA if tier == "paper" else ())]
         here = [each.dataset for each in planned]
         _check_names("dataset in models", p["models"], [*p["datasets"], *here, *others])
+    if isinstance(p["seeds"], dict):
+        known = [*p["datasets"], *(each.dataset for each in planned), "others", *prepared(tier)]
+        unmatched = [name for name in p["seeds"] if not fnmatch.filter(known, name)]
+        _check_names("dataset in seeds", unmatched, known)
 
 
 def _check_names(what: str, names: Iterable[str], known: list[str]) -> None:

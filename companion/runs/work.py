@@ -136,7 +136,7 @@ def _learner(run: StoredRun, network: RestorableLearner, seed_set_fit: dict) -> 
         # there a fit also leaves the momentum that the next one starts with
         learner = SharedSeedSet(network, run.config.protocol.seed_set_size, seed_set_fit)
     if run.config.probe:
-        from alpt_lib.probes import Probed
+        from companion.runs.probes import Probed
 
         learner = Probed(learner, run.data, run.config)
     return learner
