@@ -1,4 +1,4 @@
-"""Features in files, one row an example: npy, npz or a parquet's column of lists; checked by row."""
+"""Features in files, one row an example: npy, npz, a parquet's column of lists; checked by row."""
 
 from pathlib import Path
 from typing import Any
