@@ -45,7 +45,7 @@ def _from_numpy(file: Path, name: str | None) -> np.ndarray:
     except DataError:
         raise
     except Exception as error:  # a damaged zip raises whatever it likes
-        is_object = "allow_pickle" in str(error)
+        is_object = "object" in str(error).lower()
         remedy = "it holds Python objects: save np.stack(rows) as floats" if is_object else error
         raise DataError(f"{file} cannot be read as an array of numbers: {remedy}") from error
 
