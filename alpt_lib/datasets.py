@@ -375,7 +375,7 @@ def read_manifest(folder: Path) -> pd.DataFrame:
 
 def _read_table_as_written(file: Path) -> pd.DataFrame:
     if file.suffix == ".csv":
-        manifest = read_table(file)
+        manifest = read_table(file, is_guarded=False)
         for note in manifest.attrs["notes"]:
             # which of the two is meant is not ours to choose
             if "appears twice" in note:

@@ -158,7 +158,8 @@ def prepare(
             f"the seed set is drawn at random, for the pool has {counts.loc[POOL, rarest]} of "
             f"class {rarest!r}, the rarest of {len(counts.columns)}"
         )
-    frame = _write(out, frame, description, source)
+    _write(out, frame, description, source)
+    frame = frame.drop(columns=ROW, errors="ignore")
     return Prepared(frame, description, counts)
 
 
@@ -192,10 +193,7 @@ def _check_model(modality: str, model: str) -> None:
         raise DataError(f"--model {model} does not read {what}")
 
 
-def _write(
-    out: Path, frame: pd.DataFrame, description: dict[str, Any], source: Source
-) -> pd.DataFrame:
-    """Write the folder; the manifest as it is without the paths' start."""
+def _write(out: Path, frame: pd.DataFrame, description: dict[str, Any], source: Source) -> None:
     root = source.root
     described = out / "dataset.yaml"
     is_ours = described.exists() and OURS in described.read_text(encoding="utf-8")
@@ -210,10 +208,10 @@ def _write(
         frame = frame.assign(path=paths)
         root = None
     if source.features is not None:
-        rows = frame.pop(ROW).to_numpy()
+        rows = frame[ROW].to_numpy()
+        frame = frame.drop(columns=ROW)
         _write_features(out / "features", description["default_model"], source.features, rows)
     write_dataset(out, frame, description, root)
-    return frame
 
 
 def _write_features(folder: Path, name: str, features: np.ndarray, rows: np.ndarray) -> None:

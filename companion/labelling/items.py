@@ -18,6 +18,7 @@ import pandas as pd
 from alpt_lib.datasets import POOL, Dataset, Description
 from alpt_lib.errors import DataError, LabelError
 from alpt_lib.files import cache_folder, hash_files, one_line_errors, whole_file
+from alpt_lib.pictures import open_picture
 from companion.labelling.matching import Finder
 
 # the split of the check set, so that an exported table has it as its validation split
@@ -228,9 +229,6 @@ def _first_of(ids: Iterable[str], contents: Iterable[str]) -> dict[str, str]:
 
 def _scaled(file: Path) -> tuple[bytes, str]:
     """No longer than SHOWN px; png where the original is small, so that no pixel blurs."""
-    # opening a session takes no seconds for torch
-    from alpt_lib.inputs import open_picture
-
     # a large jpeg is decoded at a fraction of its size, ten times as fast
     image = open_picture(file, draft=SHOWN)
     stream = io.BytesIO()

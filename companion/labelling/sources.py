@@ -6,6 +6,7 @@ there), a text by the column `id` or, without one, by its content.
 
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from PIL import Image
 
 from alpt_lib.datasets import Description
 from alpt_lib.embeddings import named_rows, odd_rows, read_embeddings, require_rows
-from alpt_lib.errors import LabelError, unknown
+from alpt_lib.errors import DataError, LabelError, unknown
+from alpt_lib.pictures import ASSUMED, assumptions, open_picture
 from alpt_lib.tables import files_below, find_file, read_table, with_names
 from companion.labelling.items import Collection, content_id, text_hash
 from companion.labelling.matching import Finder
@@ -25,6 +27,9 @@ IMAGES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
     *(".avif", ".jp2", ".heic", ".heif"),
 )
+# formats that hold float or 32-bit greys, and how many of them are looked at on opening
+MAYBE_FLOAT = (".tif", ".tiff", ".ppm", ".pgm")
+LOOKED_AT = 20
 PATH_COLUMNS = ("path", "image", "file", "filename", "file_name")
 TEXT_COLUMNS = ("text", "sentence", "review")
 
@@ -78,6 +83,7 @@ def read_collection(
     collection.notes += attrs["notes"]
     collection.unreadable |= {ascii(id_): why for id_, why in odd.items()}
     collection.unreadable |= _without_decoder(collection)
+    collection.notes += _assumed_greys(collection)
     return collection
 
 
@@ -142,6 +148,21 @@ def _without_decoder(collection: Collection) -> dict[str, str]:
         if suffix in IMAGES and suffix not in readable:
             reasons[id_] = f"Pillow has no decoder for {suffix} here: pip install pillow-heif"
     return reasons
+
+
+def _assumed_greys(collection: Collection) -> list[str]:
+    """What is taken for black and white in float and 32-bit greys, by the first of them."""
+    if collection.is_text:
+        return []
+    files = [Path(path) for path in collection.content.values()]
+    first = [file for file in files if file.suffix.lower() in MAYBE_FLOAT][:LOOKED_AT]
+    assumed = []
+    for file in first:
+        # what cannot be read is said elsewhere
+        with suppress(DataError):
+            assumed.append(open_picture(collection.folder / file).info.get(ASSUMED, ""))
+    said = assumptions(assumed)
+    return [f"{said}, of the first {len(first)} looked at"] if said else []
 
 
 def _items_of(file: Path, column: str | None) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 from PIL import Image, ImageOps
 
 from alpt_lib.datasets import POOL, Dataset
-from alpt_lib.inputs import decode
+from alpt_lib.pictures import decode
 from companion.report.plotting import HIGHLIGHT, WIDTH, name
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import shutil
+import sys
 import time
 from dataclasses import asdict
 
@@ -15,11 +16,15 @@ from PIL import Image
 
 from alpt_lib import datasets, inputs
 from alpt_lib.errors import CompanionError, LabelError
+from alpt_lib.files import REPOSITORY
 from alpt_lib.heads import LinearHead
 from companion import labelling
 from companion.labelling import CANNOT_TELL, SKIPPED, UNDONE, screen
 from companion.runs.execute import execute
 from companion.runs.plan import plan_runs
+
+sys.path.insert(0, str(REPOSITORY / "data_prep"))
+import your_dataset
 
 pytest_plugins = ["label_fixtures"]
 
@@ -329,6 +334,19 @@ def test_a_name_that_is_no_text_is_left_out(start, pictures):
     session = start()
     assert len(session.collection.ids) == 12
     assert "its name is no valid UTF-8" in session.notes[0]
+
+
+def test_what_is_assumed_of_float_greys_is_said_on_opening_and_when_preparing(
+    start, tmp_path, capsys
+):
+    for i, most in enumerate([0.5, 1, 900, 0.7]):
+        grey = np.linspace(0, most, 64, dtype=np.float32).reshape(8, 8)
+        (tmp_path / "grey" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(grey).save(tmp_path / "grey" / "ab"[i % 2] / f"{i}.tif")
+    said = "float or 32-bit greys (4) do not say what black and white are; taken as black to white:"
+    assert f"{said} 0 to 1 (3), 0 to 65535 (1)" in start(source=tmp_path / "grey").notes[0]
+    your_dataset.main(["--images", str(tmp_path / "grey"), "--out", str(tmp_path / "out")])
+    assert f"note: {said} 0 to 1 (3), 0 to 65535 (1)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
