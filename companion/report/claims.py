@@ -451,3 +451,9 @@ def gains_in_words(study: Study, table: pd.DataFrame) -> str:
         values = f"{row.gain:+.3f}, from {row.random:.3f} to {row.own:.3f}, {row.n_seeds} seeds"
         lines.append(f"{title}: {name(row.acquisition)} is {words} ({values})")
     return "\n".join(lines)
+
+
+# at the end, for it takes Claim from here
+from companion.report.later_learning_claims import LATER_CLAIMS  # noqa: E402
+
+CLAIMS |= LATER_CLAIMS

@@ -139,15 +139,15 @@ def crossed(study: Study) -> pd.DataFrame:
         chooser = RANDOM if run.columns["acquisition"] == RANDOM else model
         sets.setdefault(start, {}).setdefault(chooser, run)
         learners.setdefault(start, {}).setdefault(model, run.head)
-    tables = []
+    records = []
     for start, heads in learners.items():
         for (model, head), (chooser, run) in product(heads.items(), sets[start].items()):
             head.fit(run.rows_after[-1], None)
             number = len(run.paid) - 1
-            table = pd.DataFrame(head.evaluate(number))
             columns = {**run.columns, "model": model, "acquisition": chooser}
-            tables.append(table.assign(**columns, round=number, n_labels=run.paid[-1]))
-    return pd.concat(tables, ignore_index=True)
+            columns |= {"round": number, "n_labels": run.paid[-1]}
+            records += [{**columns, **row} for row in head.evaluate(number)]
+    return pd.DataFrame(records)
 
 
 def treated(study: Study, every: int) -> pd.DataFrame:
@@ -164,14 +164,14 @@ def treated(study: Study, every: int) -> pd.DataFrame:
         columns of `Study.metrics` and `head`; further metrics are calibration_error (15 bins),
         overconfidence, brier_score.
     """
-    tables = []
+    records = []
     for run in acquired(study):
         for number in run.rounds(every):
             columns = {**run.columns, "round": number, "n_labels": run.paid[number]}
             for name, predict in _treatments(run.head, run.rows_after[number]):
-                table = pd.DataFrame(_measured(run.head.data, predict))
-                tables.append(table.assign(**columns, head=name))
-    return pd.concat(tables, ignore_index=True)
+                rows = _measured(run.head.data, predict)
+                records += [{**columns, "head": name, **row} for row in rows]
+    return pd.DataFrame(records)
 
 
 def _treatments(head: LinearHead, rows: np.ndarray) -> Iterator[tuple[str, Predict]]:
