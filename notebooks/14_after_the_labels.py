@@ -40,6 +40,8 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
+import pandas as pd
+
 from companion.report import claims, estimates, heads_after, plotting
 from companion.report.study import run_study
 
@@ -47,7 +49,9 @@ plotting.house_style()
 
 # %%
 study = run_study("14_after_the_labels", globals())
-study.metrics = heads_after.treated(study, every=40)
+heads = heads_after.treated(study, every=40)
+others = heads_after.under_other_l2(study, strengths=[0.1, 0.001, 0.0001])
+study.metrics = pd.concat([heads, others], ignore_index=True)
 
 # %% [markdown]
 # ## What each treatment changes, on the same labels
@@ -59,6 +63,8 @@ by = ["dataset", "model", "asked_by", "metric"]
 overall = study.main[study.main.subgroup == "all"]
 shown = ["accuracy", "accuracy_worst_group", "calibration_error", "overconfidence", "brier_score"]
 overall = overall[overall.metric.isin(shown)]
+others = overall[overall["head"].isin(["plain", "another L2"])]
+overall = overall[overall["head"] != "another L2"]
 treatments = overall.rename(columns={"acquisition": "asked_by", "head": "acquisition"})
 table = estimates.paired_gains(treatments, by, baseline="plain")
 table = table.rename(columns={"acquisition": "head", "gain": "change"})
@@ -98,8 +104,30 @@ for pair, metric in zip(axes, rows, strict=True):
             lines = lines[lines["head"] != "temperature"]
         title = f"{plotting.name(arm)}: {plotting.name(metric)}"
         plotting.curve(ax, lines, by="head", colours=plotting.HEAD_COLOURS, title=title)
+for ax in axes[-1]:
+    ax.set_xlabel("labels")
 plotting.note_seeds(figure, study.runs)
 study.save(figure, "after_the_labels")
+
+# %% [markdown]
+# ## Does the answer hang on L2?
+# The same final sets, plain heads. The questions were asked by heads with the recipe's L2.
+#
+# **Figure.** After the last round, against the strength of L2: confidence minus accuracy (above 0:
+# over-confident), calibration error, worst-group accuracy and Brier score of plain heads, on random
+# labels (grey) and on asked ones (blue). Lines are means over seeds, bands their 95% intervals.
+
+# %%
+others = estimates.last_rounds(others).sort_values("l2")
+by = ["dataset", "model", "acquisition", "metric", "l2"]
+study.save_table(estimates.seed_means(others, by, student=True), "heads_by_l2")
+figure, axes = plotting.panels(len(rows))
+for ax, metric in zip(axes, rows, strict=True):
+    lines = others[others.metric == metric]
+    ax.set_xscale("log")
+    plotting.curve(ax, lines, x="l2", title=plotting.name(metric), xlabel="L2")
+plotting.note_seeds(figure, study.runs)
+study.save(figure, "under_other_l2")
 
 # %% [markdown]
 # ## The paper's claims beside ours
@@ -117,7 +145,8 @@ claims.show_claims(claims.check_claims("14_after_the_labels", study))
 # labels that are harder, and more mixed, than the data it is then used on. The third row shows on
 # which side of 0 that leaves it. A temperature fitted on the asked labels sees them only, so it
 # moves the head towards what is right for hard examples; the second row says how far that helps on
-# others. Another L2, or a network that is fine-tuned, may give another sign.
+# others. Read the signs with the second figure: how confident a head is hangs on its L2 as much as
+# on its labels, and a network that is fine-tuned may behave differently again.
 #
 # **What would have counted against it.** Group-balanced lines that end at the same height left and
 # right: then groups, not questions, would be what matters. Lines of calibration that run alike

@@ -6,7 +6,7 @@ that a stored run had labelled after some round. Only runs of heads on frozen ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from alpt_lib.acquisition import POOL
-from alpt_lib.config import stream
+from alpt_lib.config import override, stream
 from alpt_lib.files import runs_folder
 from alpt_lib.heads import LinearHead
 from alpt_lib.metrics import brier_score, expected_calibration_error, overconfidence, stops_at
@@ -161,17 +161,36 @@ def treated(study: Study, every: int) -> pd.DataFrame:
     Args:
         every: acquired labels between two rounds that are looked at.
     Returns:
-        columns of `Study.metrics` and `head`; further metrics are calibration_error (15 bins),
-        overconfidence, brier_score.
+        columns of `Study.metrics`, `head` and `l2`; further metrics are calibration_error (15
+        bins), overconfidence, brier_score.
     """
     records = []
     for run in acquired(study):
         for number in run.rounds(every):
-            columns = {**run.columns, "round": number, "n_labels": run.paid[number]}
             for name, predict in _treatments(run.head, run.rows_after[number]):
-                rows = _measured(run.head.data, predict)
-                records += [{**columns, "head": name, **row} for row in rows]
+                records += _records(run, number, name, run.head, predict)
     return pd.DataFrame(records)
+
+
+def under_other_l2(study: Study, strengths: Sequence[float]) -> pd.DataFrame:
+    """Plain heads on the final sets under other strengths of L2, as rows of `treated`."""
+    records = []
+    for run in acquired(study):
+        for l2 in strengths:
+            recipe = override(run.head.config.recipe, {"l2": l2}, "recipe")
+            head = LinearHead(run.head.data, override(run.head.config, {"recipe": recipe}, "run"))
+            head.fit(run.rows_after[-1], None)
+            records += _records(run, len(run.paid) - 1, "another L2", head, head.predict_probs)
+    return pd.DataFrame(records)
+
+
+def _records(
+    run: Acquired, number: int, name: str, head: LinearHead, predict: Predict
+) -> list[dict[str, Any]]:
+    """The metric rows of a head after a round."""
+    columns = {**run.columns, "round": number, "n_labels": run.paid[number], "head": name}
+    columns["l2"] = head.config.recipe.l2
+    return [{**columns, **row} for row in _measured(head.data, predict)]
 
 
 def _treatments(head: LinearHead, rows: np.ndarray) -> Iterator[tuple[str, Predict]]:
