@@ -123,9 +123,10 @@ by = ["dataset", "model", "acquisition", "metric", "l2"]
 study.save_table(estimates.seed_means(others, by, student=True), "heads_by_l2")
 figure, axes = plotting.panels(len(rows))
 for ax, metric in zip(axes, rows, strict=True):
-    lines = others[others.metric == metric]
-    ax.set_xscale("log")
-    plotting.curve(ax, lines, x="l2", title=plotting.name(metric), xlabel="L2")
+    plotting.curve(ax, others[others.metric == metric], x="l2", title=plotting.name(metric))
+    ax.set(xscale="log", xlabel="L2")
+    ax.set_xticks(others.l2.unique(), [f"{l2:g}" for l2 in others.l2.unique()])
+    ax.minorticks_off()
 plotting.note_seeds(figure, study.runs)
 study.save(figure, "under_other_l2")
 
