@@ -75,11 +75,17 @@ class LinearHead:
         self.coefficients, self.intercepts = weights
 
     @one_thread
-    def fit(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+    def fit(
+        self,
+        rows: np.ndarray,
+        rng: np.random.Generator | None,
+        importance: np.ndarray | None = None,
+    ) -> dict[str, Any]:
         """Train the head on these pool rows to convergence.
 
         Args:
             rows: (n_labelled,) int rows of the pool. rng: not needed, nothing is drawn.
+            importance: (n_labelled,) float of mean 1, how much each row counts; None: all alike.
         Returns:
             n_steps of the solver, first_loss, last_loss (mean cross-entropy), stopped_by.
         """
@@ -98,7 +104,7 @@ class LinearHead:
             solver=_solver(features.shape[1], len(present)),
             tol=TOLERANCE,
             max_iter=MAX_STEPS,
-        ).fit(features, labels)
+        ).fit(features, labels, importance)
         self._take(solver, present)
         n_steps = int(np.max(solver.n_iter_))
         probs = self._probs(features)

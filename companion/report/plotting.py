@@ -54,6 +54,13 @@ MODEL_COLOURS = {
     "lite0-3-np": "#5f5f5f",
 }
 
+HEAD_COLOURS = {
+    "plain": "#0072b2",
+    "class-balanced": "#e69f00",
+    "group-balanced": "#009e73",
+    "temperature": "#cc79a7",
+}
+
 SUBGROUP_COLOURS = [
     "#0072b2",
     "#e69f00",
@@ -84,6 +91,9 @@ NAMES = {
     "accuracy_worst_group": "worst-group accuracy",
     "accuracy_class_balanced": "class-balanced accuracy",
     "accuracy_train_weighted": "accuracy, weighted as the pool",
+    "calibration_error": "calibration error",
+    "overconfidence": "confidence minus accuracy",
+    "brier_score": "Brier score",
 }
 
 STYLE = {
@@ -379,6 +389,41 @@ def curve_grid(study: Study, curves: pd.DataFrame) -> Figure:
             title = f"{study.title(dataset, model)}\n{name(metric)}"
             curve(ax, of_panel, title=title, xlabel="labels", ylabel="validation accuracy")
     return figure
+
+
+def gain_matrix(ax: Axes, gains: pd.DataFrame, models: list[str], **labels: Any) -> None:
+    """Who chose (rows) x who learns (columns): the gain over a random set and half its interval.
+
+    Gains whose interval lies on one side of 0 are bold; below them what random sets give.
+
+    Args:
+        gains: as `paired_gains`: acquisition (the model that chose), model, random, gain, ci_low,
+            ci_high. models: in the order of rows and columns.
+        labels: as for `curve`.
+    """
+    table = gains.set_index(["acquisition", "model"])
+    square = table["gain"].unstack().reindex(index=models, columns=models)
+    limit = np.nanmax(np.abs(square.to_numpy()), initial=0.01)
+    ax.imshow(square, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+    for (chooser, model), row in table.iterrows():
+        place = (models.index(model), models.index(chooser))
+        is_dark = abs(row["gain"]) > 0.6 * limit
+        weight = "bold" if row["ci_low"] > 0 or row["ci_high"] < 0 else "normal"
+        style: dict[str, Any] = {"ha": "center", "color": "white" if is_dark else "black"}
+        ax.annotate(f"{row['gain']:+.2f}", place, va="bottom", weight=weight, **style)
+        half = (row["ci_high"] - row["ci_low"]) / 2
+        ax.annotate(f"±{half:.2f}", place, va="top", fontsize="small", **style)
+    drawn = table["random"].groupby("model").first()
+    for column, model in enumerate(models):
+        words = f"{drawn[model]:.2f}" if model in drawn else ""
+        ax.annotate(words, (column, len(models)), ha="center", va="center", color="#555555")
+    words = [textwrap.fill(name(model), 13, break_on_hyphens=False) for model in models]
+    ax.set_xticks(range(len(models)), words, rotation=50, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(models) + 1), [*words, "random sets"])
+    ax.set_ylim(len(models) + 0.5, -0.5)
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    ax.set(**labels)
 
 
 def upsampling_grid(study: Study, counts: pd.DataFrame) -> Figure:

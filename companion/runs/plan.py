@@ -28,7 +28,7 @@ from alpt_lib.datasets import Dataset, Description, is_path, locate, prepared, r
 from alpt_lib.errors import CompanionError, ConfigError, DataError, ModelError, one_line, unknown
 from alpt_lib.files import REPOSITORY, home, locked
 from alpt_lib.progress import Progress
-from alpt_lib.registry import FEATURES, ROLES, resolve, split_name
+from alpt_lib.registry import FEATURES, NOT_PRETRAINED, ROLES, resolve, split_name
 from companion.runs.parameters import PRESETS, check_parameters
 from companion.runs.store import StoredRun, start_fingerprint
 
@@ -179,14 +179,11 @@ def _plan_dataset(
     is_frozen = holds_features or recipe.backbone == "frozen"
     if is_frozen:
         recipe = frozen_recipe(recipe)
-    models = p["models"]
-    if isinstance(models, dict):
-        models = models.get(name, models.get(d.name, []))
     # a head has no stopping rule to choose
     rules = [recipe.stopping] if is_frozen else p["stopping"] or [recipe.stopping]
     planned = []
     for model, rule, acquisition, seed in product(
-        models or [d.default_model], rules, p["acquisitions"], _seeds(p, name, d.name)
+        _models(p, name, data), rules, p["acquisitions"], _seeds(p, name, d.name)
     ):
         config = RunConfig(
             dataset=str(data.folder),
@@ -202,6 +199,17 @@ def _plan_dataset(
         run = shelf.run(config, data) if can_identify else StoredRun(config, data)
         planned.append(Planned(run, d.name, model))
     return planned
+
+
+def _models(p: dict[str, Any], name: str, data: Dataset) -> list[str]:
+    """The models of a dataset, which a mapping may name; of features, "all" are those it holds."""
+    models = p["models"]
+    if isinstance(models, dict):
+        models = models.get(name, models.get(data.name, []))
+    if models == ["all"] and data.description.modality == "features":
+        # the pretrained ones first
+        return sorted(data.feature_names(), key=lambda model: model.endswith(NOT_PRETRAINED))
+    return models or [data.description.default_model]
 
 
 def _feature_model(data: Dataset, model: str) -> str:
