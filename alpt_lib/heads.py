@@ -94,7 +94,7 @@ class LinearHead:
         ).fit(features, labels)
         self._take(solver, present)
         n_steps = int(np.max(solver.n_iter_))
-        probs = self._probs(features)
+        probs = self.probs_of_features(features)
         loss = float(-np.log(probs[np.arange(len(rows)), labels]).mean())
         reason = "max_steps" if n_steps >= MAX_STEPS else "convergence"
         return _described(n_steps, first_loss, loss, reason)
@@ -125,9 +125,10 @@ class LinearHead:
             rows = np.arange(len(self.data.rows(split)))
         starts = range(0, max(len(rows), 1), ROWS_AT_ONCE)
         parts = [rows[start : start + ROWS_AT_ONCE] for start in starts]
-        return np.concatenate([self._probs(self.features(split, part)) for part in parts])
+        return np.concatenate([self.probs_of_features(self.features(split, p)) for p in parts])
 
-    def _probs(self, features_ND: np.ndarray) -> np.ndarray:
+    def probs_of_features(self, features_ND: np.ndarray) -> np.ndarray:
+        """(n, n_classes) float64 what the head says to (n, n_features) centred, scaled features."""
         logits_NC = features_ND @ self.coefficients.T + self.intercepts
         exponents_NC = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
         return exponents_NC / exponents_NC.sum(axis=1, keepdims=True)
