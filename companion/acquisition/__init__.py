@@ -7,6 +7,7 @@ each looks at and costs: docs/acquisition.md.
 from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, BATCH_FUNCTIONS, CHEATING, Chooser, Scorer
 from companion.acquisition.controls import cheating_class_balance, cheating_group_balance
 from companion.acquisition.diversity import core_set, prob_cover, typi_clust
+from companion.acquisition.geometry import one_thread
 from companion.acquisition.hybrids import badge, cluster_margin, drop_query
 from companion.acquisition.uncertainty import bald, power_least_confidence
 
@@ -24,5 +25,5 @@ CHOOSERS: dict[str, Chooser] = {
 }
 
 ACQUISITION_FUNCTIONS.update(SCORERS)
-BATCH_FUNCTIONS.update(CHOOSERS)
+BATCH_FUNCTIONS.update({name: one_thread(choose) for name, choose in CHOOSERS.items()})
 CHEATING.update(name for name in CHOOSERS if name.startswith("cheating"))

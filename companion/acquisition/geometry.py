@@ -4,9 +4,12 @@ import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from threadpoolctl import ThreadpoolController, threadpool_limits
 
 from alpt_lib.acquisition import CHUNK
 
+# the same sums, so the same rows, whatever the number of workers
+one_thread = ThreadpoolController().wrap(limits=1)
 # beyond so many clusters, k-means starts at random points and takes ten steps
 FEW_CLUSTERS = 50
 
@@ -80,8 +83,9 @@ def k_means(
         n_init=1,
         random_state=int(rng.integers(2**31)),
     )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(limits=1):
         # of duplicates there may be fewer than k kinds
         warnings.simplefilter("ignore", ConvergenceWarning)
-        solver.fit(features_ND)
+        # ten steps in single precision end where they do in double
+        solver.fit(features_ND if few else features_ND.astype(np.float32))
     return solver.labels_, solver.cluster_centers_
