@@ -174,7 +174,8 @@ def newton(
 
     weights_E = np.zeros(n_features + 1)
     lowest = loss(weights_E)
-    for n_steps in range(MAX_STEPS):
+    n_steps = 0
+    while n_steps < MAX_STEPS:
         p_N = expit(design_NE @ weights_E)
         slope_E = design_NE.T @ (shares_N * (p_N - is_second_N)) + strength_E * weights_E
         if abs(slope_E).max() <= TOLERANCE / 100:
@@ -186,6 +187,7 @@ def newton(
             step_E /= 2
         weights_E = weights_E - step_E
         lowest = now
+        n_steps += 1
     return weights_E[None, :-1], weights_E[-1:], n_steps
 
 

@@ -26,7 +26,15 @@ from alpt_lib.files import REPOSITORY, home
 from alpt_lib.registry import FEATURES, NOT_PRETRAINED, ROLES, split_name, title
 from companion.runs.execute import missing
 from companion.runs.parameters import PRESETS
-from companion.runs.plan import PAPER_DATA, Expected, Shelf, has_weights, not_generated, plan_runs
+from companion.runs.plan import (
+    PAPER_DATA,
+    Expected,
+    Shelf,
+    has_weights,
+    named_datasets,
+    not_generated,
+    plan_runs,
+)
 from companion.runs.store import StoredRun
 
 ROUND_BYTES = 14 * 1024  # of a stored round, the mean over the runs of the mini preset
@@ -86,7 +94,7 @@ def absent(parameters: Iterable[dict[str, Any]]) -> dict[str, Expected]:
         CompanionError: a script that cannot say what it makes.
     """
     folder = home() / "data" / "paper"
-    named = {n for p in parameters if PRESETS[p["preset"]] == "paper" for n in p["datasets"]}
+    named = {n for p in parameters if PRESETS[p["preset"]] == "paper" for n in named_datasets(p)}
     wanted = {n for n in named if not is_path(n) and not (folder / n / "dataset.yaml").exists()}
     scripts = {PAPER_DATA[name] for name in wanted if name in PAPER_DATA}
     described: dict[str, Expected] = {}
