@@ -208,7 +208,7 @@ class Dataset:
 
     def pool(self) -> Pool:
         """The pool, with nothing in it labelled yet."""
-        return Pool(self.labels(POOL), len(self.classes))
+        return Pool(self.labels(POOL), len(self.classes), self.subgroup(POOL))
 
     def subgroup(self, split: str) -> np.ndarray:
         """(n,) str subgroup names such as `landbird/water`; "all" where no columns are named."""

@@ -9,12 +9,14 @@ class Pool:
     Args:
         labels: (n_pool,) int, the oracle's class of each row, read only for rows that are acquired;
             -1 where it cannot tell: asking costs a label, and nothing is learned from the row.
-        n_classes: how many classes there are.
+        n_classes: how many classes there are. subgroups: (n_pool,) str, read only by controls that
+            cheat; None: one for all.
     """
 
-    def __init__(self, labels: np.ndarray, n_classes: int):
+    def __init__(self, labels: np.ndarray, n_classes: int, subgroups: np.ndarray | None = None):
         self.labels = np.asarray(labels)
         self.n_classes = n_classes
+        self.subgroups = np.full(len(self.labels), "all") if subgroups is None else subgroups
         self.is_labelled = np.zeros(len(self.labels), dtype=bool)
         self._order: list[int] = []
 

@@ -24,12 +24,24 @@ if TYPE_CHECKING:
 
     from companion.report.study import Study
 
-# one colour per acquisition function; told apart with every colour blindness (Okabe and Ito)
+# one colour per acquisition function: of the paper's, told apart with every colour blindness
+# (Okabe and Ito); of the others by family, in blue what looks at predictions, in green at both, in
+# orange at features, in black what cheats
 COLOURS = {
     "random": "#6b6b6b",
     "least_confidence": "#0072b2",
     "entropy": "#009e73",
     "margin": "#cc79a7",
+    "power_least_confidence": "#56b4e9",
+    "bald": "#3a4cc0",
+    "badge": "#00735c",
+    "cluster_margin": "#5aae61",
+    "drop_query": "#a6d96a",
+    "core_set": "#d55e00",
+    "typi_clust": "#e69f00",
+    "prob_cover": "#a6761d",
+    "cheating_class_balance": "#333333",
+    "cheating_group_balance": "#000000",
 }
 
 # points of a curve that are marked one by one
@@ -86,6 +98,15 @@ NAMES = {
     "least_confidence": "least confidence",
     "entropy": "entropy",
     "margin": "margin",
+    "power_least_confidence": "power least confidence",
+    "bald": "BALD",
+    "badge": "BADGE",
+    "drop_query": "DropQuery",
+    "core_set": "CoreSet",
+    "typi_clust": "TypiClust",
+    "prob_cover": "ProbCover",
+    "cheating_class_balance": "classes balanced (cheats)",
+    "cheating_group_balance": "groups balanced (cheats)",
     "accuracy": "accuracy",
     "accuracy_minority": "accuracy, disambiguating examples",
     "accuracy_worst_group": "worst-group accuracy",
