@@ -22,7 +22,7 @@
 # gain on the average that the disambiguating examples do not share.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = [  # names, or folders that hold a manifest
     "real_waterbirds",
     "waterbirds",

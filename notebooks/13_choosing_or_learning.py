@@ -17,7 +17,7 @@
 # network without pretraining that gains from a pretrained one's set: then learning would need none.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = ["real_waterbirds"]  # names, or folders that hold a manifest
 models = ["all"]  # names; [all] takes every network whose features a dataset holds
 acquisitions = ["random", "least_confidence"]  # random and the function whose sets are compared
