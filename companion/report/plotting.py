@@ -117,6 +117,15 @@ NAMES = {
     "brier_score": "Brier score",
 }
 
+# columns whose names say too little at the head of a table
+HEADINGS = {
+    "own": "asking",
+    "value_of": "value",
+    "ci_low": "95% from",
+    "ci_high": "to",
+    "n_seeds": "seeds",
+}
+
 STYLE = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -217,7 +226,7 @@ def show_table(table: pd.DataFrame) -> Styler:
 
 def reading_style(table: pd.DataFrame) -> Styler:
     """Numbers with three decimals; what users named is shown as text, never run as html."""
-    words = table.rename(columns=lambda column: str(column).replace("_", " "))
+    words = table.rename(columns=lambda column: HEADINGS.get(column, str(column).replace("_", " ")))
     shown = words.style.hide(axis="index")
     shown = shown.format(precision=3, na_rep="–", escape="html")
     return shown.format_index(escape="html", axis="columns")
