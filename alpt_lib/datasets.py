@@ -29,6 +29,8 @@ from alpt_lib.pool import Pool
 from alpt_lib.tables import read_table
 
 MANIFESTS = ("manifest.parquet", "manifest.csv")
+# the label of a pool example of which the oracle, once asked, cannot tell the class
+CANNOT_TELL = "can't tell"
 
 
 @checked_dataclass(DataError)
@@ -168,9 +170,9 @@ class Dataset:
         return [self.folder / path for path in self.rows(split)["path"]]
 
     def labels(self, split: str) -> np.ndarray:
-        """(n,) int64 class numbers."""
+        """(n,) int64 class numbers; -1 where the oracle cannot tell (in the pool alone)."""
         if split not in self._labels:
-            codes = pd.Categorical(self.rows(split)["label"], categories=self.classes).codes
+            codes = pd.Index(self.classes).get_indexer(self.rows(split)["label"])
             self._labels[split] = codes.astype(np.int64)
         return self._labels[split]
 
@@ -206,7 +208,7 @@ class Dataset:
 
     def pool(self) -> Pool:
         """The pool, with nothing in it labelled yet."""
-        return Pool(self.labels(POOL), len(self.classes))
+        return Pool(self.labels(POOL), len(self.classes), self.subgroup(POOL))
 
     def subgroup(self, split: str) -> np.ndarray:
         """(n,) str subgroup names such as `landbird/water`; "all" where no columns are named."""
@@ -415,7 +417,8 @@ def _check_values(name: str, manifest: pd.DataFrame, d: Description) -> None:
                 f"{name}: {is_odd.sum()} row(s) without a {column}, first {values.iloc[row]!r} "
                 f"in row {row}"
             )
-    outside = manifest[~manifest["label"].isin(d.classes)]
+    cannot_tell = (manifest["label"] == CANNOT_TELL) & (manifest["split"] == POOL)
+    outside = manifest[~manifest["label"].isin(d.classes) & ~cannot_tell]
     if len(outside):
         raise DataError(
             f"{name}: {len(outside)} label(s) outside the classes {d.classes}, "

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from alpt_lib.acquisition import POOL
 from alpt_lib.checkpoints import weights_fingerprint
@@ -31,8 +31,9 @@ EMBEDDED_AT_ONCE = {"cpu": 256, "cuda": 1024}
 # examples scored at once: their features stay in the processor's cache
 SCORED_AT_ONCE = 1024
 
-# the same sums, so the same tables, whatever the number of workers
-one_thread = threadpool_limits.wrap(limits=1)
+# the same sums, so the same tables, whatever the number of workers; looking for the libraries takes
+# 3 ms, as long as a round
+one_thread = ThreadpoolController().wrap(limits=1)
 
 
 class LinearHead:
@@ -75,11 +76,17 @@ class LinearHead:
         self.coefficients, self.intercepts = weights
 
     @one_thread
-    def fit(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+    def fit(
+        self,
+        rows: np.ndarray,
+        rng: np.random.Generator | None,
+        importance: np.ndarray | None = None,
+    ) -> dict[str, Any]:
         """Train the head on these pool rows to convergence.
 
         Args:
             rows: (n_labelled,) int rows of the pool. rng: not needed, nothing is drawn.
+            importance: (n_labelled,) float of mean 1, how much each row counts; None: all alike.
         Returns:
             n_steps of the solver, first_loss, last_loss (mean cross-entropy), stopped_by.
         """
@@ -98,18 +105,16 @@ class LinearHead:
             solver=_solver(features.shape[1], len(present)),
             tol=TOLERANCE,
             max_iter=MAX_STEPS,
-        ).fit(features, labels)
-        self._take(solver, present)
+        ).fit(features, labels, importance)
+        self._take(solver.coef_, solver.intercept_, present)
         n_steps = int(np.max(solver.n_iter_))
-        probs = self._probs(features)
+        probs = self.probs_of_features(features)
         loss = float(-np.log(probs[np.arange(len(rows)), labels]).mean())
         reason = "max_steps" if n_steps >= MAX_STEPS else "convergence"
         return _described(n_steps, first_loss, loss, reason)
 
-    def _take(self, solver: LogisticRegression, present: np.ndarray) -> None:
+    def _take(self, coefficients: np.ndarray, intercepts: np.ndarray, present: np.ndarray) -> None:
         """The solver's weights; a class that no label has met gets probability 0."""
-        coefficients = solver.coef_
-        intercepts = solver.intercept_
         if len(present) == 2:
             # one row of weights for the second class against the first
             coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
@@ -143,7 +148,8 @@ class LinearHead:
             logits_NC[part] = raw[rows[part]].astype(np.float64) @ weights_DC + offsets_C
         return _softmax(logits_NC)
 
-    def _probs(self, features_ND: np.ndarray) -> np.ndarray:
+    def probs_of_features(self, features_ND: np.ndarray) -> np.ndarray:
+        """(n, n_classes) float64 what the head says to (n, n_features) centred, scaled features."""
         return _softmax(features_ND @ self.coefficients.T + self.intercepts)
 
     def evaluate(self, number: int) -> list[dict[str, Any]]:

@@ -47,6 +47,16 @@ class ImageClassifier(nn.Module):
             feature_maps = self.network.forward_features(self._normalise(images))
             return self.network.forward_head(feature_maps, pre_logits=True)
 
+    def logits_of_features(self, features: torch.Tensor) -> torch.Tensor:
+        """(n, n_classes) what the head says to (n, n_features) activations."""
+        logits = []
+        for head in classifiers(self.network):
+            is_convolution = isinstance(head, nn.Conv2d)
+            given = features[:, :, None, None] if is_convolution else features
+            logits.append(head(given).flatten(1))
+        # of two heads the network takes the mean
+        return torch.stack(logits).mean(dim=0)
+
     @contextmanager
     def _size_errors(self, size: int) -> Iterator[None]:
         try:

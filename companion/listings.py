@@ -14,7 +14,13 @@ from alpt_lib.files import home, runs_folder
 from companion import notebook_text
 from companion.runs import upkeep
 from companion.runs.parameters import PRESETS
-from companion.runs.plan import PAPER_DATA, Planned, check_protocol, plan_runs
+from companion.runs.plan import (
+    PAPER_DATA,
+    Planned,
+    check_protocol,
+    named_datasets,
+    plan_runs,
+)
 from companion.runs.store import StoredRun, run_folders
 
 KINDS = {"image": "images", "text": "texts", "features": "features"}
@@ -24,7 +30,7 @@ def list_datasets() -> pd.DataFrame:
     """Every dataset that a notebook names or that data/ holds; what it holds, or how to get it."""
     named = set()
     for notebook in notebook_text.notebook_names():
-        named.update(notebook_text.tagged_literals(notebook)["datasets"])
+        named.update(named_datasets(notebook_text.tagged_literals(notebook)))
     rows = []
     for tier, known in (("mini", named), ("paper", set(PAPER_DATA))):
         presets = ", ".join(preset for preset, of in PRESETS.items() if of == tier)
@@ -307,7 +313,7 @@ def claims_text(comparison: pd.DataFrame, in_colour: bool) -> str:
     Args:
         comparison: as `reference.compare` gives it.
     """
-    from companion.report.claims import VERDICTS
+    from companion.report.verdicts import VERDICTS, verdict_in_words
 
     beside = f" {'reference, 95% interval':>23} {'':7}"
     if not (comparison["compared"] != "").any():
@@ -322,9 +328,9 @@ def claims_text(comparison: pd.DataFrame, in_colour: bool) -> str:
         if beside:
             theirs = _estimate(row.reference, row.reference_low, row.reference_high)
             beside = f" {theirs:>23} {row.compared:7}"
-        verdict = row.verdict
+        verdict = verdict_in_words(row.verdict, row.seeds_needed)
         if in_colour:
-            verdict = f"\033[{VERDICTS[verdict].ansi}m{verdict}\033[0m"
+            verdict = f"\033[{VERDICTS[row.verdict].ansi}m{verdict}\033[0m"
         lines.append(f"{claim:{width}} {paper:>7} {ours:>23}{beside} {verdict}")
     return "\n".join(lines)
 

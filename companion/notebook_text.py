@@ -17,6 +17,9 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 CAPTION = "**Figure.**"
 CLAIM = "**The claim.**"
 
+# ends the file of a figure's variant for phones
+NARROW = ".narrow.png"
+
 # the part of the paper that a claim names: "(paper, section 5.1, Fig. 2)"
 SOURCE = re.compile(r"\((?:paper, )?((?:section|Fig|Appendix)[^)]*)\)")
 
@@ -135,7 +138,8 @@ def overrides(names: list[str], preset: str, changes: dict[str, Any]) -> dict[st
 
 
 def _changed(before: Any, change: Any) -> Any:
-    if isinstance(before, dict) and isinstance(change, dict):
+    # {} takes everything back
+    if isinstance(before, dict) and isinstance(change, dict) and change:
         return {**before, **change}
     return change
 

@@ -39,7 +39,7 @@ workers = 0  # processes; 0 takes one per core
 # %%
 import seaborn as sns
 
-from companion.report import claims, estimates, plotting
+from companion.report import claims, estimates, plotting, readings
 from companion.report.study import run_study
 
 plotting.house_style()
@@ -66,7 +66,7 @@ is_frozen = rows.dataset.map(lambda name: study.datasets[name].description.modal
 rows = rows[~is_frozen | (rows["round"] == -1)]
 
 # %%
-table = estimates.seed_means(rows, ["dataset", "model", "group", "stage"], student=True)
+table = estimates.seed_means(rows, ["dataset", "model", "group", "stage"])
 study.save_table(table.replace({"stage": {"\n": " "}}, regex=True), "probe_accuracy")
 shape = {"index": ["dataset", "model", "group"], "columns": "stage", "sort": False}
 plotting.show_table(table.pivot_table(values="mean", **shape).reset_index())
@@ -103,16 +103,24 @@ study.save(figure, "linear_probes")
 # weighted as the pool.
 
 # %%
-claims.show_claims(claims.check_claims("05_linear_probes", study))
+checked = claims.check_claims("05_linear_probes", study)
+claims.show_claims(checked)
 
 # %% [markdown]
 # ## What we read from it
-# A pretrained column far above its twin says that both features, the intended and the spurious one,
-# are there to be read before the first label. The network can then notice that a picture combines
-# them unusually, and be unsure about it. Where fine-tuning on a few labels lowers the probe, the
-# network gives up what its labels did not ask for; that loss is bounded, because every round starts
-# again from the pretrained weights.
+
+# %%
+readings.reading(study, checked)
+
+# %% [markdown]
+# Where bird and background can be read before the first label, a network can notice that a picture
+# combines them unusually, and be unsure about it. Where fine-tuning on a few labels lowers the
+# probe, the network gives up what its labels did not ask for; that loss is bounded, because every
+# round starts again from the initial weights. A frozen network gives up nothing: its features stay.
 #
-# **What would have counted against it.** Two panels of the same blue, or one that is darker only
-# before fine-tuning: the features would then not explain why only the pretrained network knows what
-# to ask.
+# <details><summary>What would have counted against it</summary>
+#
+# Panels of the same blue, or one that is darker only before fine-tuning: the features would then
+# not explain why only the pretrained network knows what to ask.
+#
+# </details>

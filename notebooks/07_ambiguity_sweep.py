@@ -46,7 +46,7 @@ workers = 0  # processes; 0 takes one per core
 import pandas as pd
 
 from alpt_lib import registry
-from companion.report import claims, estimates, plotting
+from companion.report import claims, estimates, plotting, readings
 from companion.report.study import run_study
 
 plotting.house_style()
@@ -114,15 +114,24 @@ study.save(figure, "ambiguity_sweep")
 # each seed.
 
 # %%
-claims.show_claims(claims.check_claims("07_ambiguity_sweep", study))
+checked = claims.check_claims("07_ambiguity_sweep", study)
+claims.show_claims(checked)
 
 # %% [markdown]
 # ## What we read from it
-# At the left end the labels already say what the task is, and the two lines of the first panel
-# should run close together. Towards the right random sampling falls, because it hardly meets the
-# examples that settle the task, and least confidence falls less where it finds them. If the gain
-# grows while the ratio does not, something other than the hunt for mismatched pictures must explain
-# it; the paper's account needs both to rise together.
+
+# %%
+readings.reading(study, checked)
+
+# %% [markdown]
+# The paper's account needs gain and upsampling to rise together: at the left end the labels already
+# say what the task is, and towards the right random sampling hardly meets the examples that settle
+# it. A gain that grows while the upsampling does not would need another explanation than the hunt
+# for disambiguating examples.
 #
-# **What would have counted against it.** A gain, or a ratio, that is as large at the left end as at
-# the right: its slope's interval would include 0.
+# <details><summary>What would have counted against it</summary>
+#
+# A gain, or a ratio, that is as large at the left end as at the right: its slope's interval would
+# hold 0, or lie below it.
+#
+# </details>

@@ -41,7 +41,7 @@ workers = 0  # processes; 0 takes one per core
 # %%
 import pandas as pd
 
-from companion.report import claims, estimates, plotting
+from companion.report import claims, estimates, plotting, readings
 from companion.report.study import run_study
 
 plotting.house_style()
@@ -67,7 +67,7 @@ probes = study.main.query("metric == 'probe_accuracy' and subgroup == 'all'")
 first = probes[probes["round"] == -1].assign(when="before any label")
 last = estimates.last_rounds(probes).assign(when="after the last round")
 ends = pd.concat([first, last])
-probe_table = estimates.seed_means(ends, ["dataset", "model", "acquisition", "when"], student=True)
+probe_table = estimates.seed_means(ends, ["dataset", "model", "acquisition", "when"])
 study.save_table(probe_table, "probe_accuracy")
 plotting.show_table(probe_table)
 
@@ -100,17 +100,22 @@ study.save_table(estimates.seed_means(curves, [*by, "acquisition", "n_labels"]),
 # ## The paper's claims beside ours
 
 # %%
-claims.show_claims(claims.check_claims("08_failure_cases", study))
+checked = claims.check_claims("08_failure_cases", study)
+claims.show_claims(checked)
 
 # %% [markdown]
 # ## What we read from it
-# A gain whose interval includes 0 agrees with the paper. The probe tells why: if, before
-# fine-tuning, the class is hardly easier to read from pretrained features than from random ones,
-# pretraining has nothing to offer here, and a network that cannot see the difference cannot know
-# what it does not know. If the probe of the pretrained network stands well above its twin, the
-# miniature is not as far from pretraining as intended.
+
+# %%
+readings.reading(study, checked, readings.unclaimed(study, table))
+
+# %% [markdown]
+# The probe tells why: if, before fine-tuning, the class is hardly easier to read from pretrained
+# features than from random ones, pretraining has nothing to offer, and a network that cannot see
+# the difference cannot know what it does not know. If the probe of the pretrained network stands
+# well above its twin, the data are not as far from pretraining as intended.
 #
-# Two things to hold against this miniature. The rule that makes tissue a tumour was *chosen*, among
+# Two things to hold against the miniature. The rule that makes tissue a tumour was *chosen*, among
 # several that we drew, because probes of the pretrained features could not read it: the distance
 # from pretraining is built in, only its effect on asking is found. And where both curves stay at
 # the level of a guess, the failure is starker than the paper's, whose models did learn Camelyon17.
@@ -118,6 +123,10 @@ claims.show_claims(claims.check_claims("08_failure_cases", study))
 # `data_prep/mini_vision.py`) tells the classes apart almost without error, and a test holds it to
 # that.
 #
-# **What would have counted against it.** A gain whose interval lies above 0; or no gain beside a
-# probe of the pretrained features that reads the class well before fine-tuning, which would need
-# another reason than the distance from pretraining.
+# <details><summary>What would have counted against it</summary>
+#
+# A gain whose interval lies above the margin; or no gain beside a probe of the pretrained features
+# that reads the class well before fine-tuning, which would need another reason than the distance
+# from pretraining.
+#
+# </details>

@@ -41,7 +41,7 @@ from pyarrow import parquet
 from sklearn.datasets import load_digits
 
 from alpt_lib import files
-from companion.report import claims, contact_sheets, estimates, plotting
+from companion.report import contact_sheets, estimates, plotting, readings
 from companion.report.study import run_study
 
 # %%
@@ -221,7 +221,7 @@ for dataset, data in study.datasets.items():
 mix = pd.concat(mix, ignore_index=True).rename(columns={"label": "class"})
 mix = mix.assign(value=mix.share_acquired)
 by_class = ["dataset", "model", "class", "share_pool", "acquisition"]
-study.save_table(estimates.seed_means(mix, by_class, student=True), "class_mix")
+study.save_table(estimates.seed_means(mix, by_class), "class_mix")
 
 # %%
 panels = list(mix.groupby(["dataset", "model"], sort=False))
@@ -280,7 +280,7 @@ if counts:
 # %%
 if len(counts):
     by_subgroup = ["dataset", "model", "subgroup", "share_pool", "acquisition"]
-    ratios = estimates.seed_means(counts.assign(value=counts.ratio), by_subgroup, student=True)
+    ratios = estimates.seed_means(counts.assign(value=counts.ratio), by_subgroup)
     ratios = ratios.rename(columns={"mean": "times_the_pool_share"})
     study.save_table(ratios, "subgroup_upsampling")
     display(plotting.show_table(ratios))
@@ -291,15 +291,18 @@ else:
 # ## What we read from it
 
 # %%
-print(claims.gains_in_words(study, table))
+readings.reading(study, gains=table)
 
 # %% [markdown]
-# *Above random*: asking pays on these data with this model; `times fewer labels` says what it is
-# worth. *Not separated*: more seeds narrow the interval, if it is worth knowing. Where asking gains
+# An interval above 0: asking pays on these data with this model; `times fewer labels` says what it
+# is worth. One that holds 0: more seeds narrow it, if it is worth knowing. Where asking gains
 # nothing, notebook 08 tells one reason, data far from what pretraining saw, and a look at the
 # contact sheet another: wrong labels and broken pictures are what a model is least sure of, and
 # they are asked for first. That is worth finding out too.
 #
-# **What would have counted against it.** On your data: a line that reads *not separated* or *below
-# random*, class shares that stay on the pool's lines, and a right side of the contact sheet that
-# looks like the left.
+# <details><summary>What would have counted against it</summary>
+#
+# On your data: an interval that holds 0 or lies below it, class shares that stay on the pool's
+# lines, and a right side of the contact sheet that looks like the left.
+#
+# </details>

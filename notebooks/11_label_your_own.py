@@ -161,8 +161,8 @@ plotting.show_table(table)
 # %% [markdown]
 # **Figure.** Left: the session's accuracy (squares) beside the stored run's (dotted), on the curves
 # over all seeds with their 95% bands. Right: what the person was asked, one row a round, most
-# wanted first; round 0 is the seed set. Orange frames mark the minority subgroups, of which nobody
-# was told.
+# wanted first; round 0 is the seed set. Orange frames mark the disambiguating examples, of which
+# nobody was told.
 
 # %%
 figure, axes = plt.subplots(1, 1 + (not data.is_text), figsize=(9.5, 3.4), squeeze=False)
@@ -233,6 +233,9 @@ print(f"accuracies differ by at most {largest:.3f}.")
 # a report. A person is slower than a look-up and is sometimes wrong. What a wrong label costs, and
 # whether questions that a model finds hard are hard for people too, this notebook cannot say.
 #
-# **What would have counted against it.** With least confidence and the whole pool scored, fewer
-# questions in common than were asked; or an accuracy that differs from the stored run's, though the
-# labels told were the same.
+# <details><summary>What would have counted against it</summary>
+#
+# With least confidence and the whole pool scored, fewer questions in common than were asked; or an
+# accuracy that differs from the stored run's, though the labels told were the same.
+#
+# </details>

@@ -55,6 +55,9 @@ class Fitted:
     def features(self, split: str, rows: np.ndarray) -> np.ndarray:
         raise NotImplementedError("a session keeps probabilities only")
 
+    def probs_of_features(self, features: np.ndarray) -> np.ndarray:
+        raise NotImplementedError("a session keeps probabilities only")
+
 
 # chance asks nothing of a model
 NOBODY = Fitted(0, 0, 0, 0.0, None, np.empty(0, dtype=np.int64), np.empty((0, 0)))

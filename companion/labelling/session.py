@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, BATCH_FUNCTIONS
+from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, BATCH_FUNCTIONS, CHEATING
 from alpt_lib.checkpoints import local_weights
 from alpt_lib.config import FROZEN_SETTINGS, Protocol, Recipe, RunConfig, frozen_recipe, override
 from alpt_lib.errors import LabelError, unknown
@@ -129,6 +129,11 @@ def _config(collection: Collection, settings: dict[str, Any]) -> RunConfig:
         holds = f"{collection.source.name} holds {collection.description.modality}s"
         raise LabelError(f"model {given} reads {reads}; {holds}")
     acquisition = settings.get("acquisition", "least_confidence")
+    if acquisition in CHEATING:
+        raise LabelError(
+            f"{acquisition} needs every answer before it asks, and here nobody knows them; take "
+            f"one of {', '.join(ACQUISITION_FUNCTIONS)}"
+        )
     if acquisition in BATCH_FUNCTIONS:
         raise LabelError(
             f"{acquisition} chooses a batch together, but people are asked for one item after the "

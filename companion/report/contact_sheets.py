@@ -39,7 +39,7 @@ LETTERS = 48
 PICTURE_HEIGHT = 0.54
 TEXT_HEIGHT = 1.25
 
-# frame of an example that is no minority; unframed where no subgroups are known
+# frame of an example that does not disambiguate; unframed where no subgroups are known
 OTHERS = "#b4b4b4"
 UNKNOWN = "#ffffff"
 
@@ -47,7 +47,7 @@ UNKNOWN = "#ffffff"
 def contact_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, n_rows: int = 1) -> None:
     """What was asked for, round below round, most wanted first: pictures, or beginnings of texts.
 
-    Disambiguating (minority) examples have a vermilion frame, or bar before their text, all others
+    Disambiguating examples have a vermilion frame, or bar before their text, all others
     a grey one. Pictures are upright and resized to a square, which is what the model gets.
 
     Args:
@@ -64,7 +64,7 @@ def contact_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, n_rows: int =
     for example in shown.itertuples():
         row, column = divmod(example.rank, COLUMNS)
         top = rounds.index(example.round) * height + row * CELL
-        tile = ImageOps.expand(_picture(data, example.index), FRAME, _frame(data, example.subgroup))
+        tile = ImageOps.expand(picture(data, example.index), FRAME, _frame(data, example.subgroup))
         sheet.paste(tile, (column * CELL + 1, top + 1))
     ax.imshow(np.asarray(sheet), interpolation="none")
     _name_rounds(ax, rounds, height)
@@ -75,7 +75,7 @@ def has_pictures(data: Dataset, acquired: pd.DataFrame) -> bool:
     return all(data.picture(POOL, row) for row in acquired["index"].unique())
 
 
-def _picture(data: Dataset, row: int) -> Image.Image:
+def picture(data: Dataset, row: int) -> Image.Image:
     """A pool picture as the model gets it, small ones with their pixels showing."""
     size = data.description.image_size
     file = data.folder / data.rows(POOL)["path"][row]
@@ -151,7 +151,7 @@ def sheets(
         words = f"{title}{name(arm)}"
         if is_marked:
             share = asked["subgroup"].isin(data.minority).mean()
-            words += f"\nminority: {share:.0%} of the whole batches"
+            words += f"\ndisambiguating: {share:.0%} of the whole batches"
         ax.set_title(words, fontsize="small")
     if is_marked:
         figure.legend(handles=_legend(data), loc="outside lower center", ncols=2, handlelength=1)
@@ -181,6 +181,6 @@ def _legend(data: Dataset) -> list[Patch]:
     names = textwrap.shorten(", ".join(data.minority), 70, placeholder=" ...")
     what = " x ".join(data.description.subgroups)
     return [
-        Patch(color=HIGHLIGHT, label=f"minority ({what}): {names}"),
+        Patch(color=HIGHLIGHT, label=f"disambiguating ({what}): {names}"),
         Patch(color=OTHERS, label="others"),
     ]

@@ -4,7 +4,7 @@ import fnmatch
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
@@ -28,8 +28,8 @@ from alpt_lib.datasets import Dataset, Description, is_path, locate, prepared, r
 from alpt_lib.errors import CompanionError, ConfigError, DataError, ModelError, one_line, unknown
 from alpt_lib.files import REPOSITORY, home, locked
 from alpt_lib.progress import Progress
-from alpt_lib.registry import FEATURES, ROLES, resolve, split_name
-from companion.runs.parameters import PRESETS, check_parameters
+from alpt_lib.registry import FEATURES, NOT_PRETRAINED, ROLES, resolve, split_name
+from companion.runs.parameters import PRESETS, check_parameters, each_setting
 from companion.runs.store import StoredRun, start_fingerprint
 
 # dataset at the paper tier -> the script in data_prep/ that makes it
@@ -93,6 +93,8 @@ class Planned:
     run: StoredRun
     dataset: str
     model: str
+    # "" as the parameters are, or the one of `settings` that asks for it
+    setting: str = ""
 
     @property
     def config(self) -> RunConfig:
@@ -137,7 +139,8 @@ def plan_runs(
 ) -> list[Planned]:
     """Every run that these parameters name.
 
-    Datasets x models x stopping rules x acquisition functions x seeds.
+    Datasets x models x stopping rules x acquisition functions x seeds, then those of each of the
+    settings.
 
     Args:
         expected: datasets that are planned for though they are not here (dry runs).
@@ -145,9 +148,18 @@ def plan_runs(
     Raises:
         ConfigError, DataError, ModelError: anything unknown or unfitting.
     """
-    p = check_parameters(parameters)
-    tier = PRESETS[p["preset"]]
     shelf = shelf or Shelf()
+    planned = []
+    for setting, p in each_setting(check_parameters(parameters)).items():
+        of_setting = _plan_setting(p, expected, shelf)
+        planned += [replace(each, setting=setting) for each in of_setting]
+    return planned
+
+
+def _plan_setting(
+    p: dict[str, Any], expected: Mapping[str, Expected], shelf: Shelf
+) -> list[Planned]:
+    tier = PRESETS[p["preset"]]
     planned = []
     folders: dict[str, Path] = {}
     for name in p["datasets"]:
@@ -179,14 +191,11 @@ def _plan_dataset(
     is_frozen = holds_features or recipe.backbone == "frozen"
     if is_frozen:
         recipe = frozen_recipe(recipe)
-    models = p["models"]
-    if isinstance(models, dict):
-        models = models.get(name, models.get(d.name, []))
     # a head has no stopping rule to choose
     rules = [recipe.stopping] if is_frozen else p["stopping"] or [recipe.stopping]
     planned = []
     for model, rule, acquisition, seed in product(
-        models or [d.default_model], rules, p["acquisitions"], _seeds(p, name, d.name)
+        _models(p, name, data), rules, p["acquisitions"], _seeds(p, name, d.name)
     ):
         config = RunConfig(
             dataset=str(data.folder),
@@ -202,6 +211,17 @@ def _plan_dataset(
         run = shelf.run(config, data) if can_identify else StoredRun(config, data)
         planned.append(Planned(run, d.name, model))
     return planned
+
+
+def _models(p: dict[str, Any], name: str, data: Dataset) -> list[str]:
+    """The models of a dataset, which a mapping may name; of features, "all" are those it holds."""
+    models = p["models"]
+    if isinstance(models, dict):
+        models = models.get(name, models.get(data.name, []))
+    if models == ["all"] and data.description.modality == "features":
+        # the pretrained ones first
+        return sorted(data.feature_names(), key=lambda model: model.endswith(NOT_PRETRAINED))
+    return models or [data.description.default_model]
 
 
 def _feature_model(data: Dataset, model: str) -> str:
@@ -338,8 +358,15 @@ def not_generated(parameters: dict[str, Any]) -> bool:
     if PRESETS.get(parameters.get("preset", "mini")) != "mini":
         return False
     target = home() / "data" / "mini"
-    named = [name for name in parameters["datasets"] if not is_path(name)]
+    named = [name for name in named_datasets(parameters) if not is_path(name)]
     return not all((target / name / "dataset.yaml").exists() for name in named)
+
+
+def named_datasets(parameters: dict[str, Any]) -> list[str]:
+    """The datasets that parameters and their settings name, each once."""
+    changes = parameters.get("settings", {}).values()
+    lists = [parameters["datasets"], *(change.get("datasets", []) for change in changes)]
+    return list(dict.fromkeys(name for names in lists for name in names))
 
 
 def prepare_datasets(parameters: dict[str, Any]) -> None:

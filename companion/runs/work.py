@@ -47,15 +47,21 @@ def is_settled(run: StoredRun, since: float) -> bool:
 
 
 def groups(runs: list[StoredRun]) -> list[list[StoredRun]]:
-    """Runs that share a seed-set fit stay together; the longest first, to finish together."""
+    """Runs that share a seed-set fit stay together, in the order of their first."""
     by_seed_set: dict[RunConfig, list[StoredRun]] = {}
     for run in runs:
         by_seed_set.setdefault(before_queries(run.config), []).append(run)
+    return list(by_seed_set.values())
+
+
+def longest_first(runs: list[StoredRun]) -> list[StoredRun]:
+    """The same runs, the groups that take longest first: workers then finish together."""
 
     def length(group: list[StoredRun]) -> int:
         return sum(r.lines_left() * r.config.recipe.max_steps for r in group)
 
-    return sorted(by_seed_set.values(), key=length, reverse=True)
+    by_length = sorted(groups(runs), key=length, reverse=True)
+    return [run for group in by_length for run in group]
 
 
 def before_queries(config: RunConfig) -> RunConfig:
@@ -158,6 +164,7 @@ class SharedSeedSet:
         self.replay = network.replay
         self.predict_probs = network.predict_probs
         self.features = network.features
+        self.probs_of_features = network.probs_of_features
 
     def fit(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
         if len(rows) != self.size:

@@ -58,6 +58,18 @@ def test_its_probabilities_are_those_of_scikit_learn_on_the_same_features(folder
     np.testing.assert_allclose(head.predict_probs("val"), expected, atol=1e-6)
 
 
+def test_a_row_that_counts_twice_counts_as_two(folder):
+    data = read_dataset(folder)
+    rows = np.arange(20)
+    twice = data.labels("pool")[rows] == 1
+    head = LinearHead(data, config(folder))
+    importance = np.where(twice, 2.0, 1.0)
+    head.fit(rows, None, importance / importance.mean())
+    weighted = head.predict_probs("val")
+    head.fit(np.concatenate([rows, rows[twice]]), None)
+    np.testing.assert_allclose(weighted, head.predict_probs("val"), atol=1e-6)
+
+
 def test_with_one_class_labelled_it_expects_nothing_else(folder):
     data = read_dataset(folder)
     head = LinearHead(data, config(folder))

@@ -40,6 +40,7 @@ def test_logits_and_features_are_those_of_timm_on_images_normalised_by_hand(bird
         nn.init.zeros_(model.network.classifier.bias)
         logits = model(torch.from_numpy(IMAGES))
         assert torch.allclose(logits, expected.sum(dim=1, keepdim=True).expand(3, 2), rtol=1e-4)
+        assert torch.allclose(model.logits_of_features(expected), logits, rtol=1e-4)
 
 
 def test_mean_and_std_follow_the_name_else_timm(birds):

@@ -140,6 +140,11 @@ def test_what_cannot_be_told_is_one_line_and_nothing_is_written(start, id_, told
         ({"source": "nowhere"}, "nowhere does not exist; give a folder of images"),
         ({"model": "roberta-m"}, "model roberta-m reads texts; pictures holds images"),
         ({"acquisition": "margn"}, r"unknown acquisition.*did you mean 'margin'"),
+        ({"acquisition": "badge"}, r"badge chooses a batch together, but people are asked for one"),
+        (
+            {"acquisition": "cheating_class_balance"},
+            r"every answer before it asks, and here nobody",
+        ),
         ({"modle": "bit-m"}, r"unknown setting 'modle' \(did you mean 'model'\?\)"),
         ({"recipe": {"lr": 0.1}}, "has no lr: leave that out, or add backbone: fine-tuned"),
         ({"protocol": {"budgets": 1}}, "unknown protocol setting 'budgets'"),
