@@ -146,6 +146,8 @@ def _text_table(file: Path, notes: list[str]) -> pd.DataFrame:
         else:
             notes += said
             return frame
+    if first.startswith("#"):
+        raise DataError("its first line is a comment: delete what stands above the header")
     raise faults[0]
 
 

@@ -309,7 +309,9 @@ def new_session(folder):
 
 def told(session) -> dict[str, str]:
     content = session.collection.content
-    return {content[id_]: row.label for id_, row in session.labels.current.items() if row.label}
+    decisions = session.labels.current.items()
+    # an id that was damaged is no item's
+    return {content.get(id_, id_): row.label for id_, row in decisions if row.label}
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -381,7 +383,8 @@ def test_an_export_gives_the_labels_that_it_holds_or_none(block, tmp_path):
         n_new = outcome(session.import_labels, file)
         if n_new is REFUSED:
             assert told(session) == before, i
-        wrong = {t: label for t, label in told(session).items() if label != truth(t)}
+        known = {text: (truth(text), labelling.CANNOT_TELL) for text in texts}
+        wrong = {t: label for t, label in told(session).items() if label not in known[t]}
         assert not wrong, (i, file.read_bytes())
         for id_ in list(session.labels.current):
             session.tell(id_, labelling.UNDONE)
