@@ -44,7 +44,7 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-from companion.report import claims, estimates, plotting
+from companion.report import claims, estimates, heads_after, plotting
 from companion.report.study import run_study
 
 plotting.house_style()
@@ -77,13 +77,28 @@ plotting.show_table(table)
 #
 # **Figure.** Accuracy on validation data against the number of labels, seed set included: least
 # confidence in blue, random sampling in grey. A row a dataset; left what the paper averages over,
-# right the rare part. Lines are means over seeds, bands their 95% intervals.
+# right the rare part. Lines are means over seeds, bands their 95% intervals. Triangles: where a
+# rule that needs no labels would have ended each run of a head (below).
 
 # %%
-figure = plotting.curve_grid(study, curves)
+stops = heads_after.stopping_points(study)
+figure = plotting.curve_grid(study, curves, stops)
 plotting.note_seeds(figure, study.runs)
 study.save(figure, "accuracy_curves")
 study.save_table(estimates.seed_means(curves, [*by, "acquisition", "n_labels"]), "accuracy_curves")
+
+# %% [markdown]
+# ## When could one have stopped asking?
+# Predictions that no longer move (Bloodgood and Vijay-Shanker 2009) say so without a label: the
+# rule ends a run once the models of successive rounds agree on 2,000 pool examples, with a mean
+# kappa of at least 0.99 over three rounds. It is applied to heads on frozen networks, whose rounds
+# can be fitted again. `labels` is the median over the runs that it ends; `still gained`, what the
+# rest of the budget would have added.
+
+# %%
+table_of_stops = heads_after.stopping_table(curves, stops)
+study.save_table(table_of_stops, "stopping")
+plotting.show_table(table_of_stops)
 
 # %% [markdown]
 # ## The paper's claims beside ours
