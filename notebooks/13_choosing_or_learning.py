@@ -58,12 +58,12 @@ plotting.show_table(table)
 
 # %% [markdown]
 # ## Who chose, who learns
-# From here on `model` is the network that learns, and `acquisition` the one that chose its set.
 
 # %%
 study.metrics = heads_after.crossed(study)
 gains = estimates.paired_gains(study.headline, ["dataset", "model", "metric"])
-study.save_table(gains, "gains_by_chooser")
+table = gains.rename(columns={"acquisition": "chosen_by", "model": "learner"})
+study.save_table(table, "gains_by_chooser")
 models = list(dict.fromkeys(study.runs.model))
 
 # %% [markdown]
