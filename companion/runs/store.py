@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alpt_lib.acquisition import POOL
 from alpt_lib.checkpoints import weights_fingerprint
 from alpt_lib.config import RunConfig
 from alpt_lib.datasets import Dataset
