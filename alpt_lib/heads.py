@@ -24,6 +24,8 @@ NEWTON_LIMIT = 256
 TOLERANCE = 1e-8
 MAX_STEPS = 5000
 ROWS_AT_ONCE = 65_536
+# numbers of a split's features that are kept in double precision: halves are slow to read
+KEPT = 2**23
 
 # the same sums, so the same tables, whatever the number of workers; looking for the libraries takes
 # 3 ms, as long as a round
@@ -119,7 +121,9 @@ class LinearHead:
     def features(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:
         """(n, n_features) float64 features of these rows (None: all), as the head reads them."""
         if split not in self._features:
-            self._features[split] = frozen_features(self.data, self.config, split)
+            stored = frozen_features(self.data, self.config, split)
+            is_small = stored.size <= KEPT
+            self._features[split] = np.asarray(stored, dtype=np.float64) if is_small else stored
         chosen = self._features[split] if rows is None else self._features[split][rows]
         return (np.asarray(chosen, dtype=np.float64) - self.centre) / self.scale
 
