@@ -4,10 +4,10 @@ The paper fine-tunes the whole network. This learner keeps it as pretrained and 
 layer alone, to convergence, in milliseconds.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
@@ -17,6 +17,7 @@ from alpt_lib.config import RunConfig, input_size
 from alpt_lib.datasets import Dataset
 from alpt_lib.files import cache_folder, hashed, made_once, new_array
 from alpt_lib.loop import Round
+from alpt_lib.progress import Progress
 from alpt_lib.registry import FEATURES, NOT_PRETRAINED
 
 # Newton's method inverts a matrix of this side at most; beyond it, and for more classes, L-BFGS
@@ -26,6 +27,11 @@ MAX_STEPS = 5000
 ROWS_AT_ONCE = 65_536
 # numbers of a split's features that are kept in double precision: halves are slow to read
 KEPT = 2**23
+# examples between two reports of how far the features are: the largest scoring batch of a CPU, and
+# on a GPU enough to keep it busy
+EMBEDDED_AT_ONCE = {"cpu": 256, "cuda": 1024}
+# examples scored at once: their features stay in the processor's cache
+SCORED_AT_ONCE = 1024
 
 # the same sums, so the same tables, whatever the number of workers; looking for the libraries takes
 # 3 ms, as long as a round
@@ -120,27 +126,34 @@ class LinearHead:
 
     def features(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:
         """(n, n_features) float64 features of these rows (None: all), as the head reads them."""
+        chosen = self._raw(split) if rows is None else self._raw(split)[rows]
+        return (np.asarray(chosen, dtype=np.float64) - self.centre) / self.scale
+
+    def _raw(self, split: str) -> np.ndarray:
         if split not in self._features:
             stored = frozen_features(self.data, self.config, split)
             is_small = stored.size <= KEPT
             self._features[split] = np.asarray(stored, dtype=np.float64) if is_small else stored
-        chosen = self._features[split] if rows is None else self._features[split][rows]
-        return (np.asarray(chosen, dtype=np.float64) - self.centre) / self.scale
+        return self._features[split]
 
     @one_thread
     def predict_probs(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:
         """(n, n_classes) float64 probabilities of these rows (None: all) of a split."""
+        raw = self._raw(split)
         if rows is None:
-            rows = np.arange(len(self.data.rows(split)))
-        starts = range(0, max(len(rows), 1), ROWS_AT_ONCE)
-        parts = [rows[start : start + ROWS_AT_ONCE] for start in starts]
-        return np.concatenate([self.probs_of_features(self.features(split, p)) for p in parts])
+            rows = np.arange(len(raw))
+        # centring and scaling are part of the weights, or they would take most of the time
+        weights_DC = self.coefficients.T / self.scale
+        offsets_C = self.intercepts - self.centre @ weights_DC
+        logits_NC = np.empty((len(rows), len(offsets_C)))
+        for start in range(0, len(rows), SCORED_AT_ONCE):
+            part = slice(start, start + SCORED_AT_ONCE)
+            logits_NC[part] = raw[rows[part]].astype(np.float64) @ weights_DC + offsets_C
+        return _softmax(logits_NC)
 
     def probs_of_features(self, features_ND: np.ndarray) -> np.ndarray:
         """(n, n_classes) float64 what the head says to (n, n_features) centred, scaled features."""
-        logits_NC = features_ND @ self.coefficients.T + self.intercepts
-        exponents_NC = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
-        return exponents_NC / exponents_NC.sum(axis=1, keepdims=True)
+        return _softmax(features_ND @ self.coefficients.T + self.intercepts)
 
     def evaluate(self, number: int) -> list[dict[str, Any]]:
         """All accuracies on all evaluation splits; none before the first label (round -1)."""
@@ -205,6 +218,11 @@ def _lbfgs(
     return solver.coef_, solver.intercept_, int(np.max(solver.n_iter_))
 
 
+def _softmax(logits_NC: np.ndarray) -> np.ndarray:
+    exponents_NC = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
+    return exponents_NC / exponents_NC.sum(axis=1, keepdims=True)
+
+
 def _described(n_steps: int, first: float, last: float, reason: str) -> dict[str, Any]:
     return {"n_steps": n_steps, "first_loss": first, "last_loss": last, "stopped_by": reason}
 
@@ -223,7 +241,7 @@ def frozen_features(data: Dataset, config: RunConfig, split: str) -> np.ndarray:
 
     Of a network they are kept in the cache, for all processes and arms.
     """
-    if data.description.modality == "features":
+    if config.model.startswith(FEATURES):
         return data.features(config.model.removeprefix(FEATURES), split)
     identity = {
         "data": data.fingerprint,
@@ -240,13 +258,35 @@ def frozen_features(data: Dataset, config: RunConfig, split: str) -> np.ndarray:
     }
     target = cache_folder() / f"{data.name}_frozen_{hashed(identity)}.npy"
 
-    def compute() -> None:
-        from alpt_lib.fast_layers import keep_freed_memory
-        from alpt_lib.scoring import ScoringNetwork
+    return made_once(target, lambda: _compute_features(data, config, split, target))
 
-        keep_freed_memory()
-        features = ScoringNetwork(data, config).features(split)
-        with new_array(target, features.shape, np.float32) as array:
-            array[:] = features
 
-    return made_once(target, compute)
+def _compute_features(data: Dataset, config: RunConfig, split: str, target: Path) -> None:
+    import torch
+
+    from alpt_lib.fast_layers import keep_freed_memory
+    from alpt_lib.scoring import ScoringNetwork
+
+    keep_freed_memory()
+    network = ScoringNetwork(data, config)
+    network.prepare()
+    rows = np.arange(len(data.rows(split)))
+    progress = Progress(len(rows), f"features of {data.name} {split}", "example")
+
+    def features(part: np.ndarray) -> np.ndarray:
+        kind = network.device.type
+        is_mixed = config.recipe.mixed_precision and kind == "cuda"
+        with torch.autocast(kind, torch.bfloat16, enabled=is_mixed):
+            computed = network.features(split, part)
+        progress.add(len(part))
+        data.working("computing features", progress.done, len(rows))
+        return computed
+
+    n_at_once = EMBEDDED_AT_ONCE[network.device.type]
+    first = features(rows[:n_at_once])
+    with new_array(target, (len(rows), first.shape[1]), np.float32) as array:
+        array[: len(first)] = first
+        for start in range(len(first), len(rows), n_at_once):
+            part = rows[start : start + n_at_once]
+            array[part] = features(part)
+    progress.close()

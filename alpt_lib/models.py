@@ -89,6 +89,11 @@ def create_model(
     """
     base, suffix = split_name(name)
     is_text = reads_texts(base)
+    if data.description.modality == "features":
+        raise ModelError(
+            f"model {name} reads {'texts' if is_text else 'images'}; dataset {data.name} holds "
+            f"features of {', '.join(data.feature_names())}: take one of these as its model"
+        )
     if is_text != (data.description.modality == "text"):
         reads = "texts" if is_text else "images"
         raise ModelError(

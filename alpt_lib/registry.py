@@ -34,6 +34,7 @@ TITLES = {
     "mobilenet-imagenet": "MobileNet, ImageNet",
     "mobilenet-birds": "MobileNet, birds",
     "mobilenet-insects": "MobileNet, insects",
+    "lite0-np": "Lite0, not pretrained",
     "lite0-1-np": "Lite0, not pretrained",
     "lite0-2-np": "Lite0, not pretrained (2)",
     "lite0-3-np": "Lite0, not pretrained (3)",

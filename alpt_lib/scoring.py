@@ -68,9 +68,16 @@ class ScoringNetwork:
         return self._inputs[key]
 
     def prepare(self) -> None:
-        """Decode or tokenise every split, for all processes."""
+        """Decode or tokenise every split, for all processes; then look at one example.
+
+        Raises:
+            ModelError: a network for images of another size.
+        """
         for split in (POOL, *self.data.eval_splits):
             self.inputs(split)
+        self.model.eval()
+        with torch.inference_mode():
+            self.model(self.inputs(POOL).batch(np.arange(1), self.device))
 
     def _read_inputs(self, split: str, is_augmented: bool) -> Inputs:
         if isinstance(self.model, TextClassifier):

@@ -30,8 +30,10 @@ def run(options: argparse.Namespace) -> int:
         return 0
     plans = _plans(parameters)
     _say_plan(options, plans, given)
-    faults = _execute(options, plans)
-    page, not_rendered = _draw(options, plans, given, are_done=not faults)
+    faults, page, not_rendered = _do_and_draw(options, plans, given)
+    from companion.runs.steps import write_steps
+
+    write_steps(_runs(plans), page.parent)
     if not options.quiet:
         _say_claims(options.preset, page.parent)
     minutes = (time.monotonic() - started) / 60
@@ -43,29 +45,46 @@ def run(options: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _execute(options: argparse.Namespace, plans: dict[str, list]) -> list[str]:
-    """Do the runs that are missing; returns what went wrong."""
-    from companion.runs.execute import RunsFailed, execute
+def _do_and_draw(
+    options: argparse.Namespace, plans: dict[str, list], given: dict[str, dict]
+) -> tuple[list[str], Path, dict[str, str]]:
+    """Do the runs that are missing, notebook by notebook, and draw each as soon as it can be.
 
-    try:
-        execute(_runs(plans), options.workers, executor=options.executor)
-    except RunsFailed as error:
-        return [str(error)]
-    return []
-
-
-def _draw(
-    options: argparse.Namespace, plans: dict[str, list], given: dict[str, dict], are_done: bool
-) -> tuple[Path, dict[str, str]]:
-    """Render what has changed; as `draw` returns."""
-    from companion.report.draw import Notebook, draw
+    Returns:
+        what went wrong with runs; the page; of each notebook that failed, what went wrong.
+    """
+    from companion.report.draw import Meanwhile, Notebook, draw
 
     output = home() / "figures" / ("custom" if options.set else options.preset)
     notebooks = {}
     for name, plan in plans.items():
         notebooks[name] = Notebook(given[name], [each.run.run_id for each in plan])
+
+    def are_done(name: str) -> bool:
+        return not any(each.run.lines_left() for each in plans[name])
+
+    def begun(page: Path) -> None:
+        _announce(f"the first figures are there, the others follow: open {page}")
+
+    with Meanwhile(notebooks, options.preset, output, are_done, begun):
+        faults = _execute(options, plans)
     workers = options.workers or os.cpu_count() or 1
-    return draw(notebooks, options.preset, output, workers, are_done)
+    return faults, *draw(notebooks, options.preset, output, workers, not faults)
+
+
+def _execute(options: argparse.Namespace, plans: dict[str, list]) -> list[str]:
+    """Do the runs that are missing; returns what went wrong."""
+    from companion.runs.execute import RunsFailed, execute
+    from companion.runs.work import longest_first
+
+    runs = []
+    for plan in plans.values():
+        runs += longest_first([each.run for each in plan])
+    try:
+        execute(runs, options.workers, executor=options.executor, in_order=True)
+    except RunsFailed as error:
+        return [str(error)]
+    return []
 
 
 def execute_runs(options: argparse.Namespace) -> int:
@@ -188,7 +207,12 @@ def _parameters(options: argparse.Namespace) -> tuple[dict[str, dict], dict[str,
     from companion.runs.parameters import check_parameters
 
     check_executor(options.executor)
-    given = notebook_text.overrides(notebook_text.select(options.only), options.preset, options.set)
+    names = notebook_text.select(options.only)
+    if not options.only and options.set.get("recipe", {}).get("backbone") == "frozen":
+        without = [name for name in names if "stopping" in notebook_text.tagged_literals(name)]
+        names = [name for name in names if name not in without]
+        _say(f"left out, for a linear head has no stopping rule: {', '.join(without)}")
+    given = notebook_text.overrides(names, options.preset, options.set)
     parameters = {}
     for name, changes in given.items():
         own = notebook_text.tagged_literals(name)

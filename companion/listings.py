@@ -313,7 +313,7 @@ def claims_text(comparison: pd.DataFrame, in_colour: bool) -> str:
     Args:
         comparison: as `reference.compare` gives it.
     """
-    from companion.report.claims import VERDICTS
+    from companion.report.verdicts import VERDICTS, verdict_in_words
 
     beside = f" {'reference, 95% interval':>23} {'':7}"
     if not (comparison["compared"] != "").any():
@@ -328,9 +328,9 @@ def claims_text(comparison: pd.DataFrame, in_colour: bool) -> str:
         if beside:
             theirs = _estimate(row.reference, row.reference_low, row.reference_high)
             beside = f" {theirs:>23} {row.compared:7}"
-        verdict = row.verdict
+        verdict = verdict_in_words(row.verdict, row.seeds_needed)
         if in_colour:
-            verdict = f"\033[{VERDICTS[verdict].ansi}m{verdict}\033[0m"
+            verdict = f"\033[{VERDICTS[row.verdict].ansi}m{verdict}\033[0m"
         lines.append(f"{claim:{width}} {paper:>7} {ours:>23}{beside} {verdict}")
     return "\n".join(lines)
 

@@ -17,6 +17,9 @@ NOTEBOOKS = REPOSITORY / "notebooks"
 CAPTION = "**Figure.**"
 CLAIM = "**The claim.**"
 
+# ends the file of a figure's variant for phones
+NARROW = ".narrow.png"
+
 # the part of the paper that a claim names: "(paper, section 5.1, Fig. 2)"
 SOURCE = re.compile(r"\((?:paper, )?((?:section|Fig|Appendix)[^)]*)\)")
 

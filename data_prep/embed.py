@@ -7,13 +7,19 @@ components, fitted on the pool alone, in half precision; else all features, in s
 
     python data_prep/embed.py FOLDER --model timm:NAME|hf:NAME [--weights FILE] --name NAME
         --out FOLDER [--dims 64] [--size 224] [--seed 1]
+    python data_prep/embed.py FOLDER --like data_prep/embedded/real_waterbirds --weights FOLDER
+        --out FOLDER
 
 FOLDER is a dataset folder or the name of an embedded dataset. -np after the model's name takes its
-network without pretraining, initialised from --seed.
+network without pretraining, initialised from --seed. --like makes the features of another folder
+again, by the same networks (--weights holds NAME.safetensors for those that are pretrained), and
+says how far they are from the ones there.
 """
 
 import argparse
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +31,8 @@ from sklearn.decomposition import PCA
 from alpt_lib.acquisition import POOL
 from alpt_lib.checkpoints import local_weights, weights_fingerprint
 from alpt_lib.config import Recipe, RunConfig, frozen_recipe
-from alpt_lib.datasets import Dataset, locate, read_dataset, write_dataset
-from alpt_lib.errors import CompanionError, DataError
+from alpt_lib.datasets import Dataset, locate, read_dataset, read_manifest, write_dataset
+from alpt_lib.errors import CompanionError, DataError, ModelError
 from alpt_lib.files import whole_file, write_whole
 from alpt_lib.heads import frozen_features
 from alpt_lib.registry import resolve
@@ -63,6 +69,19 @@ def embed(data: Dataset, config: RunConfig, name: str, out: Path, dims: int = 0)
     splits = [POOL, *data.eval_splits]
     manifest = pd.concat([data.rows(split) for split in splits], ignore_index=True)
     description = _description(data, out, manifest, name)
+    features, provenance = computed(data, config, splits, dims)
+    _write_features(out, name, features)
+    if not (out / "dataset.yaml").exists():
+        write_dataset(out, manifest, description)
+    description["generator"][name] = provenance
+    _write_description(out, description)
+    return provenance
+
+
+def computed(
+    data: Dataset, config: RunConfig, splits: list[str], dims: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """(n, n_features) features of these splits, one after the other, and where they come from."""
     parts = [np.asarray(frozen_features(data, config, split)) for split in splits]
     provenance = {
         "model": config.model,
@@ -75,16 +94,75 @@ def embed(data: Dataset, config: RunConfig, name: str, out: Path, dims: int = 0)
     if dims:
         parts, share = reduce(parts, dims)
         provenance |= {"components": dims, "explained_variance": round(share, 4)}
-    features = np.concatenate(parts)
-    file = out / "features" / f"{name}.npy"
-    with whole_file(file) as stream:
+    return np.concatenate(parts), provenance
+
+
+def _write_features(folder: Path, name: str, features: np.ndarray) -> None:
+    with whole_file(folder / "features" / f"{name}.npy") as stream:
         np.save(stream, features, allow_pickle=False)
-    if not (out / "dataset.yaml").exists():
-        write_dataset(out, manifest, description)
-    description["generator"][name] = provenance
+
+
+def _write_description(folder: Path, description: dict[str, Any]) -> None:
     written = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)
-    write_whole(out / "dataset.yaml", written)
-    return provenance
+    write_whole(folder / "dataset.yaml", written)
+
+
+def embed_like(data: Dataset, like: Path, weights: Path, out: Path) -> dict[str, float]:
+    """Make a folder of features again, from the pictures that it was made of, and link these.
+
+    Args:
+        like: a dataset folder of features. weights: folder of NAME.safetensors, one for each
+            network that is pretrained.
+    Returns:
+        of each network the largest difference of a feature, as a share of the largest feature.
+    Raises:
+        DataError: not the same examples. ModelError: weights that are missing or others.
+    """
+    there = read_dataset(like)
+    manifest = read_manifest(like)
+    description = yaml.safe_load((like / "dataset.yaml").read_text(encoding="utf-8"))
+    splits = list(dict.fromkeys(manifest["split"]))
+    every_split = replace(data.description, eval_splits=splits[1:])
+    data = Dataset(data.folder, every_split, read_manifest(data.folder))
+    _check_same_examples(data, manifest)
+    differences = {}
+    for name, made in there.description.generator.items():
+        config = _config_like(data, weights / f"{name}.safetensors", made)
+        features, provenance = computed(data, config, splits, made.get("components", 0))
+        old = np.load(there.feature_file(name)).astype(np.float64)
+        differences[name] = float(np.abs(features - old).max() / np.abs(old).max())
+        _write_features(out, name, features)
+        description["generator"][name] = provenance
+    write_dataset(out, manifest, description, images=data.folder / "images")
+    return differences
+
+
+def _config_like(data: Dataset, file: Path, made: dict[str, Any]) -> RunConfig:
+    weights = str(file) if made["weights"] else None
+    found = weights_fingerprint(made["model"], weights)
+    if found != made["weights"]:
+        raise ModelError(
+            f"{file} holds other weights ({found}) than the features were made with "
+            f"({made['weights']})"
+        )
+    return RunConfig(
+        dataset=str(data.folder),
+        model=made["model"],
+        acquisition="random",
+        seed=made["seed"],
+        weights=weights,
+        recipe=frozen_recipe(Recipe(resize=made["size"])),
+    )
+
+
+def _check_same_examples(data: Dataset, manifest: pd.DataFrame) -> None:
+    for split, rows in manifest.groupby("split", sort=False):
+        own = data.rows(split)["path"].str.removeprefix("images/").tolist()
+        if own != rows["path"].tolist():
+            raise DataError(
+                f"{data.folder} does not hold the same examples in {split}; prepare it anew from "
+                "the original release"
+            )
 
 
 def reduce(parts: list[np.ndarray], dims: int) -> tuple[list[np.ndarray], float]:
@@ -127,9 +205,11 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", help="a dataset folder, or the name of an embedded dataset")
-    parser.add_argument("--model", required=True, help="timm:NAME, hf:NAME or a role such as bit-m")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", help="timm:NAME, hf:NAME or a role such as bit-m")
+    what.add_argument("--like", type=Path, help="a dataset folder of features to make again")
     parser.add_argument("--weights", help="a local file or folder of weights")
-    parser.add_argument("--name", required=True, help="what the features are called")
+    parser.add_argument("--name", help="what the features are called (default: the model's name)")
     parser.add_argument("--out", type=Path, required=True, help="the dataset folder of features")
     parser.add_argument("--dims", type=int, default=0, help="principal components (default: all)")
     parser.add_argument("--size", type=int, default=0, help="px (default: the dataset's)")
@@ -137,22 +217,32 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         data = read_dataset(locate(options.folder))
-        config = RunConfig(
-            dataset=str(data.folder),
-            model=resolve(options.model),
-            acquisition="random",
-            seed=options.seed,
-            weights=local_weights(options.model, "mini", options.weights),
-            recipe=frozen_recipe(Recipe(resize=options.size)),
-        )
-        provenance = embed(data, config, options.name, options.out, options.dims)
+        if options.like:
+            differences = embed_like(data, options.like, Path(options.weights or "."), options.out)
+            for name, difference in differences.items():
+                print(f"{options.out}: features {name}, at most {difference:.1e} from those there")
+        else:
+            _embed_one(data, options)
     except CompanionError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _embed_one(data: Dataset, options: argparse.Namespace) -> None:
+    config = RunConfig(
+        dataset=str(data.folder),
+        model=resolve(options.model),
+        acquisition="random",
+        seed=options.seed,
+        weights=local_weights(options.model, "mini", options.weights),
+        recipe=frozen_recipe(Recipe(resize=options.size)),
+    )
+    name = options.name or re.sub(r"\W+", "-", options.model.rpartition(":")[2])
+    provenance = embed(data, config, name, options.out, options.dims)
     held = provenance.get("explained_variance")
     share = f", {held:.1%} of the pool's variance" if held else ""
-    print(f"{options.out}: features {options.name} of {options.model}{share}")
-    return 0
+    print(f"{options.out}: features {name} of {options.model}{share}")
 
 
 if __name__ == "__main__":

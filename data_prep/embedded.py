@@ -2,7 +2,8 @@
 
 data_prep/embedded/NAME is a dataset folder of features (`embed.py` made it; its CARD.md says from
 what, by which networks, on whose terms). Pictures are not part of it: with those of the release at
-hand, `data_prep/waterbirds.py --root FOLDER` prepares them.
+hand, `data_prep/waterbirds.py --root FOLDER` prepares them. Beside it goes what `resampled.py`
+makes of it: other pools of the same rows.
 
     python data_prep/embedded.py [--out data/mini]
 """
@@ -12,6 +13,9 @@ import shutil
 import sys
 from pathlib import Path
 
+import yaml
+from resampled import write_variants
+
 from alpt_lib.datasets import read_dataset
 from alpt_lib.errors import CompanionError
 from alpt_lib.files import home, write_whole
@@ -20,16 +24,27 @@ EMBEDDED = Path(__file__).resolve().parent / "embedded"
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a dataset folder of features; dataset.yaml comes last: who has it is complete."""
+    """Copy a dataset folder of features; dataset.yaml comes last: who has it is complete.
+
+    One that was made here from the pictures (`--embed`), by the same networks, is left as it is.
+    """
     described = (source / "dataset.yaml").read_text(encoding="utf-8")
     there = target / "dataset.yaml"
-    if there.exists() and there.read_text(encoding="utf-8") == described:
-        return
+    if there.exists():
+        own = there.read_text(encoding="utf-8")
+        if own == described or (
+            (target / "images").exists() and _networks(own) == _networks(described)
+        ):
+            return
     (target / "features").mkdir(parents=True, exist_ok=True)
     there.unlink(missing_ok=True)
     for file in [source / "manifest.parquet", *sorted(source.glob("features/*.npy"))]:
         shutil.copyfile(file, target / file.relative_to(source))
     write_whole(there, described)
+
+
+def _networks(description: str) -> set[str]:
+    return set(yaml.safe_load(description)["generator"])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,9 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for source in sorted(EMBEDDED.glob("*/")):
             copy(source, options.out / source.name)
-            data = read_dataset(options.out / source.name)
-            sizes = {split: len(data.rows(split)) for split in ("pool", *data.eval_splits)}
-            print(f"{data.name}: {sizes}, features of {', '.join(data.feature_names())}")
+            for folder in (options.out / source.name, *write_variants(options.out / source.name)):
+                data = read_dataset(folder)
+                sizes = {split: len(data.rows(split)) for split in ("pool", *data.eval_splits)}
+                print(f"{data.name}: {sizes}, features of {', '.join(data.feature_names())}")
     except (CompanionError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

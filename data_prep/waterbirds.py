@@ -13,7 +13,10 @@ water):
     test  2255 2255  642  642     5,794, likewise; the paper and its released code report val
 
     python data_prep/waterbirds.py --root FOLDER | --download [--out data/paper/waterbirds]
-        [--allow-different]
+        [--allow-different] [--embed FOLDER_OF_WEIGHTS]
+
+--embed makes the features of data_prep/embedded/real_waterbirds again (its CARD.md says with which
+weights), says how far they are from the embedded ones, and shows the pictures in contact sheets.
 """
 
 from pathlib import Path
@@ -135,4 +138,11 @@ def prepare(
 
 
 if __name__ == "__main__":
-    command("waterbirds", __doc__, prepare, ARCHIVES, expected=[(DESCRIPTION, PUBLISHED)])
+    command(
+        "waterbirds",
+        __doc__,
+        prepare,
+        ARCHIVES,
+        expected=[(DESCRIPTION, PUBLISHED)],
+        embedded="real_waterbirds",
+    )

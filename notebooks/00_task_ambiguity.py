@@ -27,7 +27,7 @@ workers = 0  # processes; 0 takes one per core
 # %%
 import matplotlib.pyplot as plt
 
-from companion.report import claims, contact_sheets, estimates, plotting
+from companion.report import claims, contact_sheets, diagram, estimates, plotting, readings
 from companion.report.study import run_study
 
 plotting.house_style()
@@ -35,6 +35,33 @@ plotting.house_style()
 # %%
 study = run_study("00_task_ambiguity", globals())
 name, data = next(iter(study.datasets.items()))
+
+# %% [markdown]
+# ## The loop, and equation 1
+# Section 2 of the paper, with the numbers of the drawing:
+#
+# 1. A small *seed set* is labelled: as many examples of each class, drawn at random.
+# 2. Train: fine-tune the model M on all labels so far, each time from its initial weights.
+# 3. Score every example x of the unlabelled pool. *Least confidence* (equation 1):
+#    a(x; M) = −max<sub>y</sub> p(y | x; M), minus the probability of the most likely class.
+#    *Margin*: minus the lead of the most likely class over the second. *Entropy*:
+#    −Σ<sub>y</sub> p(y | x; M) log p(y | x; M). *Random*: a number drawn at random.
+# 4. Ask for the labels of the examples with the highest scores, the *query batch*.
+# 5. The answers join the labels; again from 2, until the *budget* is spent.
+#
+# **Figure.** The loop of section 2. Numbers are those of the steps; blue arrows lead from one to
+# the next, from the seed set until the budget is spent.
+
+# %%
+figure = diagram.loop_diagram()
+study.save(figure, "loop")
+
+# %% [markdown]
+# The same steps are these lines of `alpt_lib/loop.py`, shown from the file itself: `learner.fit` is
+# step 2, `choose` steps 3 and 4, `pool.acquire` step 5; round -1 asks for the seed set.
+
+# %%
+diagram.loop_lines()
 
 # %% [markdown]
 # ## What the pool holds, and what was asked for
@@ -56,8 +83,8 @@ plotting.show_table(table)
 #
 # **Figure.** What random sampling and least confidence asked for in the first rounds of one seed, a
 # row a round, most wanted first. Pictures are shown as the model gets them, resized to a square.
-# Blue squares and red circles, the minority that settles the task, have an orange frame, the others
-# a grey one; above, their share of all that was asked for in these rounds.
+# Blue squares and red circles, the disambiguating examples, have an orange frame, the others a grey
+# one; above, their share of all that was asked for in these rounds.
 
 # %%
 arms = study.parameters["acquisitions"]
@@ -94,18 +121,25 @@ study.save_table(estimates.seed_means(groups, ["acquisition", "subgroup"]), "fin
 # ## The paper's claims beside ours
 
 # %%
-claims.show_claims(claims.check_claims("00_task_ambiguity", study))
+checked = claims.check_claims("00_task_ambiguity", study)
+claims.show_claims(checked)
 
 # %% [markdown]
 # ## What we read from it
-# If the framed examples crowd the sheet of least confidence and are scattered through the sheet of
-# random sampling, the model has recognised by itself which examples its labels say nothing about:
-# nobody told it that colour might mislead. The share falls again in later rounds for either of two
-# reasons: the pool has few such examples left, or enough of them have been answered and the model
-# is no longer unsure. Where the accuracy on the disambiguating kinds rises with least confidence,
-# the answers were used: the network reads shape. Notebook 03 repeats the count on the paper's
+
+# %%
+readings.reading(study, checked)
+
+# %% [markdown]
+# Nobody told the model that colour might mislead: it recognises by itself which examples its labels
+# say nothing about. Their share of a batch can fall again for either of two reasons: the pool has
+# few left, or enough of them have been answered. Notebook 03 repeats the count on the paper's
 # datasets.
 #
-# **What would have counted against it.** An orange frame no commoner on the sheet of least
-# confidence than on that of random sampling, or as common as claimed with no gain on blue squares
-# and red circles: the first two lines of the claims table would then read *not reproduced*.
+# <details><summary>What would have counted against it</summary>
+#
+# An orange frame no commoner on the sheet of least confidence than on that of random sampling, or
+# as common as claimed with no gain in accuracy: the two lines of the claims table would then read
+# *contradicted*, or stay *undecided*.
+#
+# </details>

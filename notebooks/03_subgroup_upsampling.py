@@ -1,5 +1,5 @@
 # %% [markdown]
-# # What gets asked: rare subgroups, seen and unseen
+# # What gets asked: disambiguating examples, seen and unseen
 #
 # **The claim.** Uncertainty sampling asks for disambiguating examples far more often than they
 # occur: birds on the wrong background, persons beside trees, reviews with few stars, and even rare
@@ -12,7 +12,7 @@
 # out. The real Waterbirds come first: a linear head on a frozen, ImageNet-pretrained network asks.
 #
 # **What would count against it.** A ratio of the share among queried examples to the share of the
-# pool that is not above 1 for the minority subgroups, or that is no higher than under random
+# pool that is not above 1 for the disambiguating examples, or that is no higher than under random
 # sampling.
 
 # %% tags=["parameters"]
@@ -33,7 +33,10 @@ workers = 0  # processes; 0 takes one per core
 # %%
 import pandas as pd
 
-from companion.report import claims, contact_sheets, estimates, plotting, query_browser
+from alpt_lib.metrics import rare
+from companion.report import claims, contact_sheets, estimates, plotting, readings
+from companion.report.query_browser import browse
+from companion.report.round_slider import round_slider
 from companion.report.study import run_study
 
 plotting.house_style()
@@ -43,9 +46,10 @@ study = run_study("03_subgroup_upsampling", globals())
 
 # %% [markdown]
 # ## Shares among queried examples
-# One line per subgroup, or value of a latent attribute: its share of the pool, its share among what
-# each arm asked for, and the ratio of the two with a 95% interval over seeds (Student's t). Random
-# sampling should stay near 1.
+# One line per subgroup of disambiguating examples, or rare value of a latent attribute: its share
+# of the pool, its share among what each arm asked for, and the ratio of the two with a 95% interval
+# over seeds (Student's t). Random sampling should stay near 1. All subgroups are in
+# `upsampling.csv`.
 
 # %%
 counts = []
@@ -56,16 +60,19 @@ for dataset, data in study.datasets.items():
         pool = estimates.pool_values(data, attribute)
         shares = estimates.upsampling_by_run(asked, attribute, pool)
         shares = shares.rename(columns={attribute: "value_of"}).assign(attribute=attribute)
+        few = data.minority if attribute == first else rare(pool.value_counts(normalize=True))
+        shares["is_rare"] = shares.value_of.isin(few)
         counts.append(shares.sort_values("share_pool", ascending=False, kind="stable"))
 counts = pd.concat(counts, ignore_index=True)
 
 # %%
 by = ["dataset", "model", "attribute", "value_of", "share_pool", "acquisition"]
-table = estimates.seed_means(counts.assign(value=counts.ratio), by, student=True)
+table = estimates.seed_means(counts.assign(value=counts.ratio), by)
 table = table.rename(columns={"mean": "ratio"})
-table.insert(6, "share_acquired", counts.groupby(by, sort=False).share_acquired.mean().to_numpy())
+of_group = counts.groupby(by, sort=False)
+table.insert(6, "share_acquired", of_group.share_acquired.mean().to_numpy())
 study.save_table(table, "upsampling")
-plotting.show_table(table)
+plotting.show_table(table[of_group.is_rare.first().to_numpy()])
 
 # %% [markdown]
 # ## Shares and ratios
@@ -125,9 +132,9 @@ study.save(figure, "acquisition_timeline")
 # common.
 #
 # **Figure.** Contact sheets of the pictures asked for in the first rounds of one seed, most wanted
-# first, as the model gets them, resized to a square. Minority subgroups, the ones that
-# disambiguate, have an orange frame, the others a grey one. Each title says which share of all that
-# was asked for in these rounds, shown or not, is of the minority.
+# first, as the model gets them, resized to a square. Disambiguating examples have an orange
+# frame, the others a grey one. Each title says which share of all that was asked for in these
+# rounds, shown or not, they are.
 
 # %%
 seed = study.runs.seed.min()
@@ -140,7 +147,7 @@ if not is_text.all():
 # %% [markdown]
 # **Figure.** The same in words, for the first rounds of one seed: the three most wanted reviews, or
 # what the three most wanted photographs show (the pictures are not part of this repository).
-# Minority subgroups have an orange bar, the others a grey one.
+# Disambiguating examples have an orange bar, the others a grey one.
 
 # %%
 if is_text.any():
@@ -148,27 +155,44 @@ if is_text.any():
     study.save(figure, "first_questions_texts")
 
 # %% [markdown]
+# ## Round by round, one run
+# Drag, or use the arrow keys: what each arm asked for, and how the accuracy moved once the answers
+# had been trained on.
+
+# %%
+round_slider(study)
+
+# %% [markdown]
 # ## Every question of every run
 # With a running kernel, choose a dataset, model, seed and round; without one, a picture of one
 # batch stands here.
 
 # %%
-query_browser.browse(study)
+browse(study)
 
 # %% [markdown]
 # ## The paper's claims beside ours
 
 # %%
-claims.show_claims(claims.check_claims("03_subgroup_upsampling", study))
+checked = claims.check_claims("03_subgroup_upsampling", study)
+claims.show_claims(checked)
 
 # %% [markdown]
 # ## What we read from it
-# Where a minority subgroup's bar of least confidence rises above its line while random sampling
-# stays on it, the model singled these examples out. Compare minority subgroups with the rarer
-# *class*: if only the class were sought, both of its subgroups would rise alike. A latent attribute
-# is the harder test, because no label speaks of it; where its rare values are oversampled, the
-# representation knows them. Whether the extra labels pay off is the business of notebook 01.
+
+# %%
+readings.reading(study, checked)
+
+# %% [markdown]
+# Compare disambiguating examples with the rarer *class*: if only the class were sought, both of its
+# subgroups would rise alike. A latent attribute is the harder test, because no label speaks of it;
+# where its rare values are asked for more often, the representation knows them. Whether the extra
+# labels pay off is the business of notebook 01.
 #
-# **What would have counted against it.** Blue bars of minority subgroups at the orange line of 1, a
-# timeline of least confidence that keeps to the dashed lines as random sampling does, or contact
-# sheets whose sides could be exchanged.
+# <details><summary>What would have counted against it</summary>
+#
+# Blue bars of disambiguating examples at the orange line of 1, a timeline of least confidence that
+# keeps to the dashed lines as random sampling does, or contact sheets whose sides could be
+# exchanged.
+#
+# </details>

@@ -15,8 +15,8 @@
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
-datasets = ["waterbirds"]  # one name, or a folder that holds a manifest
-models = ["bit-m", "bit-m-np"]  # names or timm:NAME, hf:NAME; "-np" is not pretrained
+datasets = ["real_waterbirds"]  # one name, or a folder that holds a manifest
+models = ["lite0", "lite0-1-np"]  # names or timm:NAME, hf:NAME; "-np" is not pretrained
 acquisitions = ["random", "least_confidence"]  # or entropy, margin; the last one is marked
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm; the map shows the first
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
@@ -32,9 +32,9 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from alpt_lib import probes
-from companion.report import plotting
+from companion.report import plotting, readings
 from companion.report.study import run_study
+from companion.runs import probes
 from companion.runs.plan import plan_runs
 
 plotting.house_style()
@@ -151,21 +151,22 @@ study.save(figure, "tsne_by_round")
 # and carries no interval, so there is no claim to check here.
 
 # %%
+lines = []
 for row in table.itertuples():
-    near, elsewhere = row.same_class_around_acquired, row.same_class_around_others
-    less = "less" if near < elsewhere else "no less"
-    print(
-        f"{plotting.name(row.model)}: {row.same_subgroup:.2f} of the neighbours share the subgroup;"
-    )
-    print(f"    around acquired examples neighbours agree on the class {less} often than elsewhere")
-    print(f"    ({near:.2f} against {elsewhere:.2f})")
+    title = plotting.name(row.model)
+    lines.append(f"{title}: {row.same_subgroup:.0%} of an example's neighbours share its subgroup")
+    near = f"{row.same_class_around_acquired:.0%} of the neighbours share the class"
+    elsewhere = f"around the others {row.same_class_around_others:.0%}"
+    lines.append(f"{title}: around acquired examples {near}, {elsewhere}")
+readings.reading(study, lines=lines)
 
 # %% [markdown]
-# Look for colours that keep together with pretraining and are stirred without, and for circles that
-# gather where colours meet. The map is of the *initial* features, while the examples were chosen by
-# fine-tuned networks, so some circles lie deep inside a region: the network that chose them saw the
-# pool differently by then.
+# The map is of the *initial* features. Fine-tuned networks see the pool differently by the time
+# they choose, so some rings of theirs lie deep inside a region.
 #
-# **What would have counted against it.** Two maps that are stirred alike, with equal numbers in the
-# table, or rings, round by round, that fall on least confidence's map as evenly as on that of
-# random sampling.
+# <details><summary>What would have counted against it</summary>
+#
+# Maps that are stirred alike, with equal numbers in the table, or rings, round by round, that fall
+# on least confidence's map as evenly as on that of random sampling.
+#
+# </details>

@@ -26,7 +26,7 @@ acquisitions = ["random", "least_confidence"]  # random | least_confidence | ...
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm; the session has the first
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, query_batch_size, ...; {} takes each dataset's own
-recipe = {}  # fine-tuning: lr, max_steps, optimizer, ...; {} takes each dataset's own
+recipe = {}  # fine-tuning: lr, max_steps, ...; {}: each dataset's own in runs, a head for you
 output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
@@ -49,9 +49,13 @@ from companion.runs import parameters, plan
 # %% [markdown]
 # ## With your own hands
 # Click into the frame, then use the keys: `1` to `9` for the classes, `0` for "can't tell", `s` to
-# skip, `u` or Backspace to undo. It asks at random until the seed set is full (20 labels, unless
-# `protocol` says otherwise) and every class was met. From then on a model is trained whenever a
-# query batch of 10 was labelled, in the background, while you go on. The line below the buttons
+# skip, `u` or Backspace to undo, `m` for what the model takes the picture for: that is hidden until
+# you ask, so that it does not sway you. It asks at random until the seed set is full (20 labels,
+# unless `protocol` says otherwise) and every class was met. Meanwhile, from your first answer on,
+# the features of all pictures are computed in the background. From then on a linear head on the
+# frozen network is trained after each answer, and the next question is that model's. With
+# `recipe = {"backbone": "fine-tuned"}`, or any other settings of fine-tuning, the whole network is
+# trained whenever a query batch of 10 was labelled, while you go on. The line below the buttons
 # always says what it is doing, and why; also when the model is sure of all that is left.
 #
 # For your own files set `collection` and `classes` at the top. Subfolders are searched, copies are
@@ -72,14 +76,15 @@ same = {name: getattr(run, name) for name in ("model", "acquisition", "seed", "w
 settings = {**same, **parts, **sizes}
 
 # %%
-yours = {name: given[name] for name in ("weights", "protocol", "recipe")}
+yours = {name: given[name] for name in ("weights", "protocol")}
+yours["recipe"] = {"backbone": "fine-tuned", **given["recipe"]} if given["recipe"] else {}
 yours |= {"acquisition": asks, "seed": run.seed, "who": given["who"]}
 yours |= {"model": given["models"][0]} if given["models"] else {}
 if given["collection"]:
     held_out = given["check_set"] or None
     mine = labelling.open_session(given["collection"], given["classes"], check=held_out, **yours)
 else:
-    own = {**settings, "protocol": given["protocol"], "who": given["who"], "check": check}
+    own = {**same, **sizes, **yours, "model": run.model, "weights": run.weights, "check": check}
     mine = labelling.open_session(source, data.classes, folder / "labels", **own)
 n_labels = mine.progress().n_labels
 print(f"labels go to {mine.place}; {n_labels} are there already", *mine.notes, sep="\n")
@@ -156,8 +161,8 @@ plotting.show_table(table)
 # %% [markdown]
 # **Figure.** Left: the session's accuracy (squares) beside the stored run's (dotted), on the curves
 # over all seeds with their 95% bands. Right: what the person was asked, one row a round, most
-# wanted first; round 0 is the seed set. Orange frames mark the minority subgroups, of which nobody
-# was told.
+# wanted first; round 0 is the seed set. Orange frames mark the disambiguating examples, of which
+# nobody was told.
 
 # %%
 figure, axes = plt.subplots(1, 1 + (not data.is_text), figsize=(9.5, 3.4), squeeze=False)
@@ -228,6 +233,9 @@ print(f"accuracies differ by at most {largest:.3f}.")
 # a report. A person is slower than a look-up and is sometimes wrong. What a wrong label costs, and
 # whether questions that a model finds hard are hard for people too, this notebook cannot say.
 #
-# **What would have counted against it.** With least confidence and the whole pool scored, fewer
-# questions in common than were asked; or an accuracy that differs from the stored run's, though the
-# labels told were the same.
+# <details><summary>What would have counted against it</summary>
+#
+# With least confidence and the whole pool scored, fewer questions in common than were asked; or an
+# accuracy that differs from the stored run's, though the labels told were the same.
+#
+# </details>

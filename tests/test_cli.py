@@ -16,6 +16,7 @@ from companion.cli import COMMANDS, main
 from companion.commands import has_colours
 from companion.listings import LISTS, claims_text
 from companion.report import claims, export, reference
+from companion.report.verdicts import VERDICTS
 from companion.runs import upkeep
 from companion.runs.execute import EXECUTORS
 from companion.runs.plan import generate
@@ -99,7 +100,7 @@ def test_a_disk_that_refuses_is_one_line_and_exit_1(monkeypatch, capsys):
 
 def test_a_dry_run_generates_nothing_and_trains_nothing(home, capsys):
     assert main(["run", "--preset", "smoke", "--only", "01,03", "--dry-run"]) == 0
-    assert "not generated yet" in capsys.readouterr().out
+    assert "\nall " in capsys.readouterr().out
     assert not (home / "data" / "mini").exists()
     assert not (home / "runs").exists()
 
@@ -204,8 +205,8 @@ def test_colours_are_for_a_terminal_only_and_not_against_the_users_wish(monkeypa
 
 
 def test_the_claims_stand_beside_the_reference_with_both_intervals():
-    verdicts = list(claims.VERDICTS)
-    rows = [("c", "s", 0.3, 0.1, 0.0, 0.2, 5, verdict) for verdict in verdicts]
+    verdicts = list(VERDICTS)
+    rows = [("c", "s", "above 0", 0.3, 0.1, 0.0, 0.2, 5, "", v, 9.0, "") for v in verdicts]
     table = pd.DataFrame(rows, columns=claims.COLUMNS).assign(notebook="01", claim=verdicts)
     alone = reference.compare(table, pd.DataFrame())
     assert "\033" not in claims_text(alone, in_colour=False)

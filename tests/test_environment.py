@@ -17,6 +17,7 @@ from packaging.specifiers import SpecifierSet
 
 from alpt_lib.files import REPOSITORY
 from companion.cli import COMMANDS
+from companion.report.verdicts import verdict_in_words
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 LOCK = (REPOSITORY / "requirements.lock").read_text().splitlines()
@@ -148,13 +149,14 @@ def test_the_claims_tables_are_those_of_the_reference_run():
 
 def _row(claim) -> str:
     interval = f"{_signed(claim.ci_low)} to {_signed(claim.ci_high)}"
+    verdict = verdict_in_words(claim.verdict, claim.seeds_needed)
     cells = [
         f"{claim.claim} ({claim.source})",
-        _signed(claim.paper),
+        _signed(claim.paper) + (f" (ours {claim.size})" if isinstance(claim.size, str) else ""),
         _signed(claim.ours),
         interval if claim.n_seeds else "–",
         str(claim.n_seeds or "–"),
-        claim.verdict if claim.verdict == "reproduced" else f"**{claim.verdict}**",
+        verdict if claim.verdict == "supported" else f"**{verdict}**",
     ]
     return f"| {' | '.join(cells)} |"
 

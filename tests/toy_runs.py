@@ -77,7 +77,7 @@ def start(home: Path, dataset: Path, setting: str, *moment, workers: int = 1):
         moment: phase, n and s: it kills itself that long after the n-th call of the phase.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["companion.runs.execute", "alpt_lib.probes", "timm"])
+    context.set_forkserver_preload(["companion.runs.execute", "companion.runs.probes", "timm"])
     process = context.Process(target=_sweep, args=(home, dataset, setting, workers, moment))
     process.start()
     return process

@@ -1,21 +1,20 @@
 """The paper's claims with their source, and ours beside them: estimate, interval, verdict.
 
-At the mini preset only the direction of a claim is judged, never its value: the data and models are
-miniatures. At the smoke preset nothing is judged: two seeds and a few gradient steps show that
-everything runs, and no more.
+Direction is judged, never size: networks of ours are not the paper's, so its number stands beside
+ours, and whether our interval holds it. At the smoke preset nothing is judged: two seeds and a few
+gradient steps show that everything runs, and no more.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from companion.report.estimates import Interval
+from companion.report.later_learning_claims import LATER_CLAIMS
 from companion.report.measures import (
-    Measure,
     NotTestable,
     gain,
     gain_difference,
@@ -28,74 +27,21 @@ from companion.report.measures import (
     slope,
     upsampled,
 )
+from companion.report.verdicts import Claim, seeds_needed, size, verdict
 
 if TYPE_CHECKING:
-    from pandas.io.formats.style import Styler
+    from IPython.display import HTML
 
     from companion.report.study import Study
 
-COLUMNS = ["claim", "source", "paper", "ours", "ci_low", "ci_high", "n_seeds", "verdict"]
+COLUMNS = [
+    *("claim", "source", "claimed", "paper", "ours", "ci_low", "ci_high", "n_seeds"),
+    *("size", "verdict", "seeds_needed", "levels"),
+]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A word's sign, its meaning, and its colour on pages and in terminals (an ANSI code)."""
-
-    sign: str
-    meaning: str
-    colour: str
-    ansi: int
-
-
-VERDICTS = {
-    "reproduced": Verdict(
-        "✓",
-        "the whole 95% interval is on the claim's side, or where the claim is no effect, allows "
-        "for none",
-        "var(--good, #1b7837)",
-        32,
-    ),
-    "right direction": Verdict(
-        "↗",
-        "the estimate is on the claim's side, but its interval reaches to no effect",
-        "var(--part, #8a6d00)",
-        33,
-    ),
-    "not reproduced": Verdict(
-        "✗",
-        "the estimate is on the other side, or where the claim is no effect, the interval excludes "
-        "none",
-        "var(--bad, #b2182b)",
-        31,
-    ),
-    "not testable": Verdict(
-        "–",
-        "too few seeds for an interval, or not part of this preset",
-        "var(--soft, #666666)",
-        2,
-    ),
-    "too small to judge": Verdict(
-        "–",
-        "the smoke preset shows that everything runs; its seeds and steps are too few to judge by",
-        "var(--soft, #666666)",
-        2,
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One statement of the paper, or of ours after it."""
-
-    statement: str
-    source: str
-    measure: Measure
-    # the paper's number, where it states one
-    paper: float | None = None
-    # "above" the null value, "not above" it (no benefit), or "equal" to it
-    expect: str = "above"
-    null: float = 0.0
-
+HEAD = "Real Waterbirds, linear head"
+REAL = f"{HEAD} on frozen Lite0"
 
 BALANCED = "accuracy_class_balanced"
 MINORITY = "accuracy_minority"
@@ -111,11 +57,11 @@ TWINS = [
 ]
 
 UPSAMPLED = [
-    ("Real Waterbirds, frozen Lite0", "real_waterbirds", "6.1, Fig. 4a"),
+    (REAL, "real_waterbirds", "6.1, Fig. 4a"),
     ("Waterbirds", "waterbirds", "6.1, Fig. 4a"),
     ("Treeperson", "treeperson", "6.1, Fig. 4b"),
     ("Digits on photographs", "digits", "ours, after Fig. 4"),
-    ("Amazon, rare stars", "amazon", "6.1, Fig. 5a"),
+    ("Amazon (few stars)", "amazon", "6.1, Fig. 5a"),
 ]
 
 # round of the probe, None the last; the paper's accuracies of both networks
@@ -125,7 +71,11 @@ PROBED = [
     (None, "after 20 more labels", 0.424 - 0.340),
 ]
 
+# the model that tells each ambiguity sweep
+SWEEPS = [("Real Waterbirds, frozen Lite0", "lite0"), ("Waterbirds", "bit-m")]
+
 FAR_FROM_PRETRAINING = [
+    ("Satellite images (EuroSAT), frozen Lite0", "eurosat"),
     ("Tissue far from pretraining", "camelyon"),
     ("Camelyon17", "camelyon17"),
     ("FMoW", "fmow"),
@@ -141,26 +91,26 @@ CLAIMS: dict[str, list[Claim]] = {
             null=1.0,
         ),
         Claim(
-            "Which settles the task: accuracy above random's",
+            "Red and blue shapes, all four kinds counted alike: accuracy above random",
             "Fig. 1",
             gain("squares_circles", "accuracy"),
         ),
     ],
     "01_accuracy_curves": [
         Claim(
-            "Real Waterbirds, frozen Lite0: accuracy above random",
+            f"{REAL}: accuracy above random",
             "5.1, Fig. 2a",
             gain("real_waterbirds", "accuracy"),
             paper=0.11,
         ),
         Claim(
-            "Real Waterbirds, frozen Lite0: mismatched groups above random",
+            f"{REAL}: accuracy on disambiguating examples above random",
             "5.1, Fig. 2b",
             gain("real_waterbirds", MINORITY),
             paper=0.25,
         ),
         Claim(
-            "Real Waterbirds, frozen Lite0: times fewer labels",
+            f"{REAL}: times fewer labels",
             "5.1",
             saved_labels("real_waterbirds", "accuracy"),
             paper=5.0,
@@ -173,7 +123,7 @@ CLAIMS: dict[str, list[Claim]] = {
             paper=0.11,
         ),
         Claim(
-            "Waterbirds: mismatched groups above random",
+            "Waterbirds: accuracy on disambiguating examples above random",
             "5.1, Fig. 2b",
             gain("waterbirds", MINORITY),
             paper=0.25,
@@ -192,7 +142,7 @@ CLAIMS: dict[str, list[Claim]] = {
             paper=0.02,
         ),
         Claim(
-            "Treeperson: mismatched groups above random",
+            "Treeperson: accuracy on disambiguating examples above random",
             "Fig. 2d",
             gain("treeperson", MINORITY),
         ),
@@ -246,7 +196,7 @@ CLAIMS: dict[str, list[Claim]] = {
             gain("digits", "accuracy"),
         ),
         Claim(
-            "Digits on photographs: mismatched groups above random",
+            "Digits on photographs: accuracy on disambiguating examples above random",
             "ours, after Fig. 2",
             gain("digits", MINORITY),
         ),
@@ -258,7 +208,7 @@ CLAIMS: dict[str, list[Claim]] = {
                 "5.2, Fig. 3",
                 gain("iwildcam", metric, acquisition=acquisition),
             )
-            for acquisition in ("least_confidence", "entropy", "margin")
+            for acquisition in ("entropy", "margin")
             for metric, words in (("accuracy", "accuracy"), (BALANCED, "class-balanced"))
         ),
         Claim(
@@ -270,7 +220,7 @@ CLAIMS: dict[str, list[Claim]] = {
     "03_subgroup_upsampling": [
         *(
             Claim(
-                f"{name}: minority subgroups oversampled (times the pool's share)",
+                f"{name}: disambiguating examples asked for, times their share",
                 source,
                 upsampled(dataset),
                 null=1.0,
@@ -278,7 +228,7 @@ CLAIMS: dict[str, list[Claim]] = {
             for name, dataset, source in UPSAMPLED
         ),
         Claim(
-            "Amazon, rare product categories: oversampled, though latent",
+            "Amazon, rare product categories: asked for, times their share, though latent",
             "6.1, Fig. 5b",
             upsampled("amazon", "category"),
             null=1.0,
@@ -286,26 +236,26 @@ CLAIMS: dict[str, list[Claim]] = {
     ],
     "04_pretraining": [
         Claim(
-            "Real Waterbirds, frozen Lite0: gain in mismatched groups larger with pretraining",
+            f"{REAL}: gain on disambiguating examples larger with pretraining",
             "6.2, Fig. 6",
             gain_difference("real_waterbirds", MINORITY, "lite0", "lite0-1-np"),
         ),
         Claim(
-            "Real Waterbirds, frozen Lite0: no gain in mismatched groups without pretraining",
+            f"{REAL}: no gain on disambiguating examples without pretraining",
             "6.2, Fig. 6",
             gain("real_waterbirds", MINORITY, "lite0-1-np"),
             expect="not above",
         ),
         *(
             Claim(
-                f"Real Waterbirds, pretrained on {known}: mismatched groups above random",
+                f"{HEAD}, pretrained on {known}: gain on disambiguating examples",
                 "ours, after 6.5",
                 gain("real_waterbirds", MINORITY, f"mobilenet-{known.lower()}"),
             )
             for known in ("birds", "ImageNet", "insects")
         ),
         Claim(
-            "Real Waterbirds: pretrained on birds gains more than on ImageNet, mismatched groups",
+            "Real Waterbirds, disambiguating examples: gain larger with birds than with ImageNet",
             "ours, after 6.5",
             gain_difference("real_waterbirds", MINORITY, "mobilenet-birds", "mobilenet-imagenet"),
         ),
@@ -340,24 +290,36 @@ CLAIMS: dict[str, list[Claim]] = {
     ],
     "05_linear_probes": [
         Claim(
-            f"Probe of label x background: pretrained above not pretrained, {when}",
+            "Real Waterbirds: probe of label x background, Lite0 above Lite0 not pretrained",
             "6.3, Fig. 7",
-            probe_gap(at_round),
-            paper,
-        )
-        for at_round, when, paper in PROBED
+            probe_gap("real_waterbirds", -1),
+            PROBED[0][2],
+        ),
+        *(
+            Claim(
+                f"Probe of label x background: pretrained above not pretrained, {when}",
+                "6.3, Fig. 7",
+                probe_gap("waterbirds", at_round),
+                paper,
+            )
+            for at_round, when, paper in PROBED
+        ),
     ],
     "07_ambiguity_sweep": [
-        Claim(
-            "Gain grows with ambiguity (accuracy per 10 points more matched)",
-            "6.4, Fig. 8",
-            slope(lambda study, dataset: gains(study, dataset, "accuracy")),
-        ),
-        Claim(
-            "Upsampling of mismatched examples grows with ambiguity (ratio per 10 points)",
-            "6.4, Fig. 9",
-            slope(ratios),
-        ),
+        claim
+        for name, model in SWEEPS
+        for claim in (
+            Claim(
+                f"{name}: gain grows with ambiguity (accuracy per 10 points more matched)",
+                "6.4, Fig. 8",
+                slope(lambda study, dataset: gains(study, dataset, "accuracy"), model),
+            ),
+            Claim(
+                f"{name}: upsampling grows with ambiguity (ratio per 10 points)",
+                "6.4, Fig. 9",
+                slope(ratios, model),
+            ),
+        )
     ],
     "08_failure_cases": [
         Claim(
@@ -376,78 +338,74 @@ CLAIMS: dict[str, list[Claim]] = {
             expect="equal",
         ),
     ],
+} | LATER_CLAIMS
+
+
+# the claims that the page of a run answers first, in words with room for their numbers
+HEADLINES: dict[str, dict[str, str]] = {
+    "real": {
+        f"{REAL}: accuracy on disambiguating examples above random": (
+            "asking for what it is least sure of scores {} against random sampling on "
+            "disambiguating examples, in which bird and background disagree"
+        ),
+        f"{REAL}: accuracy above random": "{} over all",
+        f"{REAL}: disambiguating examples asked for, times their share": (
+            "it asks for disambiguating examples {} as often as the pool holds them"
+        ),
+        f"{REAL}: no gain on disambiguating examples without pretraining": (
+            "without pretraining asking scores {}"
+        ),
+    },
+    "mini": {
+        "Waterbirds: accuracy on disambiguating examples above random": (
+            "asking scores {} against random sampling on the disambiguating examples of Waterbirds"
+        ),
+        "Waterbirds: accuracy above random": "{} over all",
+        "Waterbirds: times fewer labels": "for random sampling's accuracy it needs {} fewer labels",
+    },
 }
-
-
-def verdict(claim: Claim, ours: Interval, preset: str) -> str:
-    """One of VERDICTS: what the interval says of the claim at this preset."""
-    if not np.isfinite(ours.low) or not np.isfinite(ours.high):
-        return "not testable"
-    if preset == "smoke":
-        return "too small to judge"
-    if _holds(claim, ours, preset):
-        return "reproduced"
-    is_above = claim.expect == "above" and ours.estimate > claim.null
-    return "right direction" if is_above else "not reproduced"
-
-
-def _holds(claim: Claim, ours: Interval, preset: str) -> bool:
-    if claim.expect == "not above":
-        return ours.low <= claim.null
-    if claim.expect == "equal":
-        return ours.low <= claim.null <= ours.high
-    if preset == "paper" and claim.paper is not None and not ours.low <= claim.paper <= ours.high:
-        return False
-    return ours.low > claim.null
 
 
 def check_claims(notebook: str, study: Study) -> pd.DataFrame:
     """The notebook's part of the claims table, saved as claims.csv beside its figure: COLUMNS."""
-    rows = []
-    for claim in CLAIMS[notebook]:
-        try:
-            ours = claim.measure(study)
-        except NotTestable:
-            ours = Interval(np.nan, np.nan, np.nan, 0)
-        rows.append(
-            {
-                "claim": claim.statement,
-                "source": claim.source,
-                "paper": claim.paper,
-                "ours": ours.estimate,
-                "ci_low": ours.low,
-                "ci_high": ours.high,
-                "n_seeds": ours.n,
-                "verdict": verdict(claim, ours, study.parameters["preset"]),
-            }
-        )
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    preset = study.parameters["preset"]
+    table = pd.DataFrame([_checked(c, study, preset) for c in CLAIMS[notebook]], columns=COLUMNS)
     study.save_table(table, "claims")
     return table
 
 
-def show_claims(table: pd.DataFrame) -> Styler:
-    """The claims table for reading: numbers rounded, verdicts in the page's colours."""
-    from companion.report.plotting import reading_style
-
-    def colour(verdict: str) -> str:
-        return f"color: {VERDICTS[verdict].colour}; font-weight: 600"
-
-    return reading_style(table).map(colour, subset=["verdict"])
+def _checked(claim: Claim, study: Study, preset: str) -> dict[str, Any]:
+    try:
+        ours = claim.measure(study)
+    except NotTestable:
+        ours = Interval(np.nan, np.nan, np.nan, 0)
+    return judged(claim, ours, preset)
 
 
-def gains_in_words(study: Study, table: pd.DataFrame) -> str:
-    """A line for each row of `paired_gains`: whether asking beat random sampling, by how much."""
-    from companion.report.plotting import name
+def judged(claim: Claim, ours: Interval, preset: str) -> dict[str, Any]:
+    """A row of the claims table: COLUMNS."""
+    word = verdict(claim, ours, preset)
+    is_open = word == "undecided"
+    return {
+        "claim": claim.statement,
+        "source": claim.source,
+        "claimed": claim.in_words,
+        "paper": claim.paper,
+        "ours": ours.estimate,
+        "ci_low": ours.low,
+        "ci_high": ours.high,
+        "n_seeds": ours.n,
+        "size": size(claim, ours),
+        "verdict": word,
+        "seeds_needed": seeds_needed(claim, ours) if is_open else np.nan,
+        "levels": ours.levels,
+    }
 
-    lines = []
-    for row in table.itertuples():
-        words = "not separated from random"
-        if row.ci_low > 0:
-            words = "above random"
-        elif row.ci_high < 0:
-            words = "below random"
-        title = f"{study.title(row.dataset, row.model)}, {name(row.metric)}"
-        values = f"{row.gain:+.3f}, from {row.random:.3f} to {row.own:.3f}, {row.n_seeds} seeds"
-        lines.append(f"{title}: {name(row.acquisition)} is {words} ({values})")
-    return "\n".join(lines)
+
+def show_claims(table: pd.DataFrame) -> HTML:
+    """The claims table for reading, as the page of all figures shows it."""
+    from IPython.display import HTML
+
+    from companion.report.pages import claims_table
+
+    return HTML(claims_table(table.to_dict("records")))

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 from PIL import Image, ImageOps
 
 from alpt_lib.datasets import POOL, Dataset
-from alpt_lib.inputs import decode
+from alpt_lib.pictures import decode
 from companion.report.plotting import HIGHLIGHT, WIDTH, name
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ LETTERS = 48
 PICTURE_HEIGHT = 0.54
 TEXT_HEIGHT = 1.25
 
-# frame of an example that is no minority; unframed where no subgroups are known
+# frame of an example that does not disambiguate; unframed where no subgroups are known
 OTHERS = "#b4b4b4"
 UNKNOWN = "#ffffff"
 
@@ -47,7 +47,7 @@ UNKNOWN = "#ffffff"
 def contact_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, n_rows: int = 1) -> None:
     """What was asked for, round below round, most wanted first: pictures, or beginnings of texts.
 
-    Disambiguating (minority) examples have a vermilion frame, or bar before their text, all others
+    Disambiguating examples have a vermilion frame, or bar before their text, all others
     a grey one. Pictures are upright and resized to a square, which is what the model gets.
 
     Args:
@@ -55,24 +55,31 @@ def contact_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, n_rows: int =
         n_rows: rows of pictures a round.
     """
     rounds = sorted(acquired["round"].unique())
-    if not data.is_image:
+    shown = acquired[acquired["rank"] < COLUMNS * n_rows]
+    if not has_pictures(data, shown):
         _text_sheet(ax, data, acquired[acquired["rank"] < TEXTS], rounds)
         return
     height = n_rows * CELL
     sheet = Image.new("RGB", (COLUMNS * CELL, len(rounds) * height), "white")
-    for example in acquired[acquired["rank"] < COLUMNS * n_rows].itertuples():
+    for example in shown.itertuples():
         row, column = divmod(example.rank, COLUMNS)
         top = rounds.index(example.round) * height + row * CELL
-        tile = ImageOps.expand(_picture(data, example.index), FRAME, _frame(data, example.subgroup))
+        tile = ImageOps.expand(picture(data, example.index), FRAME, _frame(data, example.subgroup))
         sheet.paste(tile, (column * CELL + 1, top + 1))
     ax.imshow(np.asarray(sheet), interpolation="none")
     _name_rounds(ax, rounds, height)
 
 
-def _picture(data: Dataset, row: int) -> Image.Image:
+def has_pictures(data: Dataset, acquired: pd.DataFrame) -> bool:
+    """Whether all these examples can be shown as pictures; of features, where the files are."""
+    return all(data.picture(POOL, row) for row in acquired["index"].unique())
+
+
+def picture(data: Dataset, row: int) -> Image.Image:
     """A pool picture as the model gets it, small ones with their pixels showing."""
     size = data.description.image_size
-    picture = Image.fromarray(decode(data.folder / data.rows(POOL)["path"][row], size))
+    file = data.folder / data.rows(POOL)["path"][row]
+    picture = Image.fromarray(decode(file, size))
     how = Image.Resampling.NEAREST if size < PICTURE else Image.Resampling.BICUBIC
     return picture.resize((PICTURE, PICTURE), how)
 
@@ -84,10 +91,11 @@ def _frame(data: Dataset, subgroup: str) -> str:
 
 
 def words_of(data: Dataset) -> pd.Series:
-    """(n_pool,) what a person reads of each example: its text, or of features their attributes."""
-    if data.is_text:
-        return data.rows(POOL)["text"]
-    attributes = data.attributes(POOL).astype(str)
+    """(n_pool,) what a person reads of each example: its text, or its name and attributes."""
+    rows = data.rows(POOL)
+    if "text" in rows:
+        return rows["text"]
+    attributes = rows.drop(columns="split").astype(str)
     named = [f"{column}: " + attributes[column] for column in attributes]
     return named[0].str.cat(named[1:], sep=", ")
 
@@ -143,7 +151,7 @@ def sheets(
         words = f"{title}{name(arm)}"
         if is_marked:
             share = asked["subgroup"].isin(data.minority).mean()
-            words += f"\nminority: {share:.0%} of the whole batches"
+            words += f"\ndisambiguating: {share:.0%} of the whole batches"
         ax.set_title(words, fontsize="small")
     if is_marked:
         figure.legend(handles=_legend(data), loc="outside lower center", ncols=2, handlelength=1)
@@ -158,7 +166,8 @@ def sheet_grid(study: Study, acquired: pd.DataFrame) -> Figure:
     groups = list(acquired.groupby(["dataset", "model"], sort=False))
     heights = []
     for (dataset, _), rows in groups:
-        height = PICTURE_HEIGHT if study.datasets[dataset].is_image else TEXT_HEIGHT
+        are_pictures = has_pictures(study.datasets[dataset], rows[rows["rank"] < COLUMNS])
+        height = PICTURE_HEIGHT if are_pictures else TEXT_HEIGHT
         heights.append(0.85 + height * rows["round"].nunique())
     figure = plt.figure(figsize=(WIDTH, sum(heights)))
     parts = figure.subfigures(len(groups), squeeze=False, height_ratios=heights).flat
@@ -172,6 +181,6 @@ def _legend(data: Dataset) -> list[Patch]:
     names = textwrap.shorten(", ".join(data.minority), 70, placeholder=" ...")
     what = " x ".join(data.description.subgroups)
     return [
-        Patch(color=HIGHLIGHT, label=f"minority ({what}): {names}"),
+        Patch(color=HIGHLIGHT, label=f"disambiguating ({what}): {names}"),
         Patch(color=OTHERS, label="others"),
     ]

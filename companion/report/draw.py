@@ -1,10 +1,15 @@
-"""Draw a run: render the notebooks that have changed since, then write the page of all figures."""
+"""Draw a run: render the notebooks that have changed since; the page of all figures grows along."""
 
 import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
+from alpt_lib.errors import CompanionError
 from alpt_lib.files import REPOSITORY, locked
 from companion import notebook_text
 from companion.report.gallery import write_gallery
@@ -12,6 +17,9 @@ from companion.report.render import render
 
 # files of the library that decide what a notebook or its page looks like
 SOURCES = (".py", ".html", ".css", ".csv", ".js")
+
+# s between two looks at which runs are done
+LOOK = 2.0
 
 
 @dataclass(frozen=True)
@@ -23,15 +31,24 @@ class Notebook:
 
 
 def draw(
-    notebooks: dict[str, Notebook], preset: str, output: Path, workers: int, are_done: bool
+    notebooks: dict[str, Notebook],
+    preset: str,
+    output: Path,
+    workers: int,
+    are_done: bool,
+    names: Sequence[str] = (),
+    to_come: Sequence[str] = (),
 ) -> tuple[Path, dict[str, str]]:
     """Draw into a folder, one process at a time: a second one then finds everything rendered.
 
     Args:
         are_done: all runs are; otherwise the notebooks are rendered again the next time.
+        names: of all that the page shows; () for these. to_come: those whose runs are still being
+            done, which it names.
     Returns:
         the page; of each notebook that failed, what went wrong.
     """
+    names = names or list(notebooks)
     with locked(output.parent / f".{output.name}.lock"):
         library = _library()
         stamps = {name: _stamp(name, notebook, library) for name, notebook in notebooks.items()}
@@ -40,14 +57,69 @@ def draw(
             for name, notebook in notebooks.items()
             if not _is_rendered(name, output, stamps[name])
         }
-        faults = render(stale, output, workers) if stale else {}
+        left = [*stale, *to_come]
+
+        def grow(name: str) -> None:
+            left.remove(name)
+            write_gallery(names, preset, output, output.name, left)
+
+        faults = render(stale, output, workers, grow, bool(to_come)) if stale else {}
         for name in stale:
             if are_done and name not in faults:
                 file = _stamp_file(name, output)
                 file.parent.mkdir(exist_ok=True)
                 file.write_text(stamps[name])
-        page = write_gallery(list(notebooks), preset, output, reference=output.name)
+        page = write_gallery(names, preset, output, output.name, to_come)
     return page, faults
+
+
+class Meanwhile:
+    """While runs are being done, draws each notebook whose runs all are, one at a time.
+
+    Args:
+        notebooks: all of them, in order. are_done: whether the runs of one are. begun: told of the
+            page, once.
+    """
+
+    def __init__(
+        self,
+        notebooks: dict[str, Notebook],
+        preset: str,
+        output: Path,
+        are_done: Callable[[str], bool],
+        begun: Callable[[Path], None],
+    ):
+        self.notebooks = notebooks
+        self.where = (preset, output)
+        self.are_done = are_done
+        self.begun = begun
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(
+        self, kind: type | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.ended.set()
+        # who stops the runs does not wait for a figure
+        if kind is None:
+            self.thread.join()
+
+    def _watch(self) -> None:
+        waiting = list(self.notebooks)
+        # what stops a figure here is said when all are drawn
+        with suppress(CompanionError, OSError):
+            while waiting and not self.ended.wait(LOOK):
+                name = next(filter(self.are_done, waiting), None)
+                if name is None:
+                    continue
+                waiting.remove(name)
+                one = {name: self.notebooks[name]}
+                page, _ = draw(one, *self.where, 1, True, list(self.notebooks), waiting)
+                self.begun(page)
+                self.begun = lambda page: None
 
 
 def _library() -> bytes:

@@ -1,7 +1,7 @@
 """Estimates with their intervals over seeds: a tidy frame in, a tidy frame out.
 
-Wherever this repository states an interval it is made here. Tables and claims use Student's t; the
-bands of figures use the Gaussian approximation, as the paper's figures do.
+Wherever this repository states an interval, in tables, claims and figures, it is made here: a 95%
+Student t interval. The paper's figures use the Gaussian approximation, too narrow for few seeds.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ RUN = ["dataset", "model", "acquisition", "seed"]
 
 RANDOM = "random"
 
+# more are out of reach, whatever they would show
+MOST_SEEDS = 1000
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -32,44 +35,61 @@ class Interval:
     low: float
     high: float
     n: int
+    # what the estimate compares, such as "least confidence ends at 0.82, random at 0.79"
+    levels: str = ""
 
 
-def half_width(sd: Any, n: Any, student: bool) -> Any:
-    """Half of the 95% confidence interval of a mean.
+def half_width(sd: Any, n: Any) -> Any:
+    """Half of the 95% Student t interval of a mean.
 
     Args:
         sd: standard deviation, with n - 1 in its denominator. n: values that the mean is of.
-        student: Student's t, which few seeds call for; otherwise the Gaussian approximation.
     Returns:
         of the shape of sd and n; NaN for a single value.
     """
-    factor = stdtrit(np.maximum(n - 1, 1), 0.975) if student else 1.96
-    return factor * sd / np.sqrt(n)
+    return stdtrit(np.maximum(n - 1, 1), 0.975) * sd / np.sqrt(n)
 
 
-def t_interval(values: pd.Series) -> Interval:
-    """Mean and 95% Student t interval over seeds; no interval from fewer than two."""
+def t_interval(values: pd.Series, levels: str = "") -> Interval:
+    """Mean and 95% Student t interval over seeds; no interval from fewer than two.
+
+    Args:
+        values: one a seed; NaN counts as none. levels: as of `Interval`.
+    """
     values = values.dropna()
     mean = values.mean()
     n = len(values)
     if n < 2:
-        return Interval(mean, np.nan, np.nan, n)
-    half = half_width(values.std(ddof=1), n, student=True)
-    return Interval(mean, mean - half, mean + half, n)
+        return Interval(mean, np.nan, np.nan, n, levels)
+    half = half_width(values.std(ddof=1), n)
+    return Interval(mean, mean - half, mean + half, n, levels)
 
 
-def seed_means(rows: pd.DataFrame, by: list[str], student: bool = False) -> pd.DataFrame:
-    """Mean over seeds and its 95% confidence interval.
+def seeds_for(half: float, n: int, wanted: float) -> float:
+    """About how many seeds would make the half-width of an interval `wanted`, at the same spread.
+
+    Args:
+        half: half-width over n seeds, which are 2 or more.
+    Returns:
+        a whole number of seeds; infinity beyond MOST_SEEDS.
+    """
+    spread = half * np.sqrt(n) / stdtrit(n - 1, 0.975)
+    seeds = np.arange(2, MOST_SEEDS + 1)
+    enough = half_width(spread, seeds) < wanted
+    return float(seeds[enough][0]) if enough.any() else np.inf
+
+
+def seed_means(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Mean over seeds and its 95% Student t interval.
 
     Args:
         rows: columns `by` and value, one row a seed.
-        student: as for `half_width`.
     Returns:
         columns `by`, mean, ci_low, ci_high (NaN for a single seed), n_seeds.
     """
     values = rows.groupby(by, sort=False)["value"]
     table = values.agg(mean="mean", sd="std", n_seeds="count").reset_index()
-    half = half_width(table["sd"], table["n_seeds"], student)
+    half = half_width(table["sd"], table["n_seeds"])
     table = table.assign(ci_low=table["mean"] - half, ci_high=table["mean"] + half)
     return table[[*by, "mean", "ci_low", "ci_high", "n_seeds"]]
 
@@ -108,8 +128,8 @@ def paired_gains(rows: pd.DataFrame, by: list[str], baseline: str = RANDOM) -> p
     Args:
         rows: as for `gains_by_seed`.
     Returns:
-        columns `by`, acquisition, baseline's and its own final mean, gain, ci_low, ci_high
-        (Student's t), n_seeds; no rows where the baseline is missing.
+        columns `by`, acquisition, baseline's and its own final mean, gain, ci_low, ci_high,
+        n_seeds; no rows where the baseline is missing.
     """
     paired = gains_by_seed(rows, by, baseline)
     arms = [*by, "acquisition"]
@@ -117,7 +137,7 @@ def paired_gains(rows: pd.DataFrame, by: list[str], baseline: str = RANDOM) -> p
     if paired.empty:
         return pd.DataFrame(columns=columns)
     means = paired.groupby(arms, sort=False)[["own", baseline]].mean()
-    gains = seed_means(paired, arms, student=True).rename(columns={"mean": "gain"})
+    gains = seed_means(paired, arms).rename(columns={"mean": "gain"})
     return gains.join(means, on=arms)[columns]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from alpt_lib.metrics import rare
+from alpt_lib.registry import title
 from companion.report.estimates import (
     RANDOM,
     Interval,
@@ -40,16 +41,24 @@ def gain(
     dataset: str, metric: str, model: str = "", acquisition: str = LEAST_CONFIDENCE
 ) -> Measure:
     """What an acquisition function ends with above random sampling (paper, section 5.1)."""
-    return lambda study: t_interval(gains(study, dataset, metric, model, acquisition))
+
+    def measure(study: Study) -> Interval:
+        paired = _paired(study, dataset, metric, model, acquisition)
+        ends = {_words(acquisition): paired["own"].mean(), RANDOM: paired[RANDOM].mean()}
+        return t_interval(paired["value"], _levels("ends at {:.2f}", ends))
+
+    return measure
 
 
 def gain_difference(dataset: str, metric: str, model: str, other: str) -> Measure:
     """Gain of one model minus the gain of another, paired by seed (paper, section 6.2)."""
 
     def measure(study: Study) -> Interval:
-        return t_interval(
-            gains(study, dataset, metric, model) - gains(study, dataset, metric, other)
-        )
+        both = [gains(study, dataset, metric, each) for each in (model, other)]
+        means = {
+            title(each): values.mean() for each, values in zip((model, other), both, strict=True)
+        }
+        return t_interval(both[0] - both[1], _levels("gains {:+.3f}", means))
 
     return measure
 
@@ -58,15 +67,23 @@ def lead(dataset: str, metric: str, acquisition: str, other: str) -> Measure:
     """Gain of one acquisition function minus the gain of another (paper, section 5.2)."""
 
     def measure(study: Study) -> Interval:
-        ahead = gains(study, dataset, metric, acquisition=acquisition)
-        return t_interval(ahead - gains(study, dataset, metric, acquisition=other))
+        arms = (acquisition, other)
+        both = [gains(study, dataset, metric, acquisition=each) for each in arms]
+        means = {_words(each): values.mean() for each, values in zip(arms, both, strict=True)}
+        return t_interval(both[0] - both[1], _levels("gains {:+.3f}", means))
 
     return measure
 
 
 def upsampled(dataset: str, column: str = "subgroup") -> Measure:
     """How many times its share of the pool the minority is asked for (paper, Figs. 4, 5)."""
-    return lambda study: t_interval(ratios(study, dataset, column))
+
+    def measure(study: Study) -> Interval:
+        of_runs = _asked(study, dataset, column)
+        asked, pool = of_runs["share_acquired"].mean(), of_runs["share_pool"].mean()
+        return t_interval(of_runs["ratio"], f"{asked:.0%} of the questions, {pool:.0%} of the pool")
+
+    return measure
 
 
 def saved_labels(dataset: str, metric: str) -> Measure:
@@ -102,35 +119,48 @@ def _percentiles(resampled: np.ndarray) -> tuple[float, float]:
     return (min(low, 1.0) if missed.mean() > 0.025 else low), high
 
 
-def probe_gap(at_round: int | None = None) -> Measure:
-    """Linear-probe accuracy, pretrained minus not (paper, Fig. 7); None takes the last round."""
+def probe_gap(dataset: str, at_round: int | None = None) -> Measure:
+    """Linear-probe accuracy, pretrained minus not (paper, Fig. 7); None takes the last round.
+
+    Of several networks that are not pretrained the mean is taken, seed by seed.
+    """
 
     def measure(study: Study) -> Interval:
-        dataset = next(iter(study.datasets))
-        untrained = [m for m in study.metrics["model"].unique() if m.endswith("-np")]
+        usual = _usual_model(study, dataset)
+        models = study.metrics.loc[study.metrics["dataset"] == dataset, "model"].unique()
+        untrained = [model for model in models if model.endswith("-np")]
         if not untrained:
             raise NotTestable("no model that is not pretrained")
         where = {} if at_round is None else {"round": at_round}
-        accuracy = []
-        for model in (_usual_model(study, dataset), untrained[0]):
-            rows = _select(study, "probe_accuracy_train_weighted", model=model, **where)
-            accuracy.append(_final_by_seed(rows))
-        return t_interval(accuracy[0] - accuracy[1])
+        accuracy = {}
+        for model in (usual, *untrained):
+            rows = _select(
+                study, "probe_accuracy_train_weighted", dataset=dataset, model=model, **where
+            )
+            accuracy[model] = _final_by_seed(rows)
+        pretrained = accuracy.pop(usual)
+        others = pd.DataFrame(accuracy).mean(axis=1)
+        return _difference({title(usual): pretrained, "not pretrained": others}, "{:.2f}")
 
     return measure
 
 
-def slope(quantity: Callable[[Study, str], pd.Series]) -> Measure:
-    """Change per 10 points of matched share (paper, section 6.4): a line fitted for each seed."""
+def slope(quantity: Callable[[Study, str], pd.Series], model: str) -> Measure:
+    """Change per 10 points of matched share (paper, section 6.4): a line fitted for each seed.
+
+    Args:
+        model: datasets that this is the usual model of make up the sweep.
+    """
 
     def measure(study: Study) -> Interval:
-        if len(study.datasets) < 3:
+        sweep = [name for name in study.datasets if _usual_model(study, name) == model]
+        if len(sweep) < 3:
             raise NotTestable("a trend needs at least three datasets")
-        shares = {name: matched_share(data) for name, data in study.datasets.items()}
-        by_dataset = {name: quantity(study, name) for name in study.datasets}
-        x = pd.Series(shares)
-        table = pd.DataFrame(by_dataset).dropna()
-        return t_interval(table.apply(lambda row: np.polyfit(x[row.index], row, 1)[0] / 10, axis=1))
+        x = pd.Series({name: matched_share(study.datasets[name]) for name in sweep})
+        table = pd.DataFrame({name: quantity(study, name) for name in sweep}).dropna()
+        slopes = table.apply(lambda row: np.polyfit(x[row.index], row, 1)[0] / 10, axis=1)
+        ends = {f"{x[each]:.0%} matched": table[each].mean() for each in (x.idxmin(), x.idxmax())}
+        return t_interval(slopes, _levels("{:.3f}", ends))
 
     return measure
 
@@ -138,10 +168,28 @@ def slope(quantity: Callable[[Study, str], pd.Series]) -> Measure:
 def rule_difference(study: Study) -> Interval:
     """Final accuracy under the 0.1% rule minus early stopping, least confidence (Appendix D)."""
     accuracy = {}
-    for rule in ("loss_ratio", "early_stopping"):
+    for rule, words in (("loss_ratio", "the 0.1% rule"), ("early_stopping", "early stopping")):
         rows = _select(study, "accuracy", acquisition=LEAST_CONFIDENCE, stopping=rule)
-        accuracy[rule] = _final_by_seed(rows)
-    return t_interval(accuracy["loss_ratio"] - accuracy["early_stopping"])
+        accuracy[words] = _final_by_seed(rows)
+    return _difference(accuracy, "ends at {:.2f}")
+
+
+def _difference(by_name: dict[str, pd.Series], form: str) -> Interval:
+    """The first of two minus the second, paired by seed."""
+    one, other = by_name.values()
+    return t_interval(one - other, _levels(form, {n: v.mean() for n, v in by_name.items()}))
+
+
+def _levels(form: str, means: dict[str, float]) -> str:
+    """What is compared, in words: "least confidence ends at 0.82, random at 0.79"."""
+    first, *others = means
+    short = form.partition(" ")[2] or form
+    words = [f"{first} {form.format(means[first])}"]
+    return ", ".join(words + [f"{name} {short.format(means[name])}" for name in others])
+
+
+def _words(acquisition: str) -> str:
+    return acquisition.replace("_", " ")
 
 
 def gains(
@@ -152,16 +200,26 @@ def gains(
     acquisition: str = LEAST_CONFIDENCE,
 ) -> pd.Series:
     """Gain over random sampling, indexed by seed; "" takes the dataset's usual model."""
+    return _paired(study, dataset, metric, model, acquisition)["value"]
+
+
+def _paired(study: Study, dataset: str, metric: str, model: str, acquisition: str) -> pd.DataFrame:
+    """An acquisition function's `gains_by_seed` on a dataset, indexed by seed."""
     model = model or _usual_model(study, dataset)
     paired = gains_by_seed(_select(study, metric, dataset=dataset, model=model), ["dataset"])
     paired = paired[paired["acquisition"] == acquisition]
     if paired.empty:
         raise NotTestable(f"{dataset}: random or {acquisition} is missing")
-    return paired.set_index("seed")["value"].dropna()
+    return paired.set_index("seed").dropna(subset="value")
 
 
 def ratios(study: Study, dataset: str, column: str = "subgroup") -> pd.Series:
-    """Share of the minority among acquired examples over its share in the pool, indexed by seed.
+    """Share of the minority among acquired examples over its share in the pool, indexed by seed."""
+    return _asked(study, dataset, column)["ratio"]
+
+
+def _asked(study: Study, dataset: str, column: str) -> pd.DataFrame:
+    """Shares of the minority, `upsampling_by_run` of each least-confidence run, indexed by seed.
 
     Args:
         column: the subgroup, or an attribute whose rare values then are the minority.
@@ -178,7 +236,7 @@ def ratios(study: Study, dataset: str, column: str = "subgroup") -> pd.Series:
         raise NotTestable(f"{dataset} has no minority subgroups or no least-confidence arm")
     asked = asked.assign(wanted=asked[column].isin(minority))
     table = upsampling_by_run(asked, "wanted", pool.isin(minority))
-    return table[table["wanted"]].set_index("seed")["ratio"]
+    return table[table["wanted"]].set_index("seed")
 
 
 def _usual_model(study: Study, dataset: str) -> str:

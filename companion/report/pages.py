@@ -3,10 +3,13 @@
 import html
 import re
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from PIL import Image
 
-from companion.notebook_text import captions, heading, saved_figures
+from companion.notebook_text import CAPTION, NARROW, captions, heading, saved_figures
+from companion.report.verdicts import VERDICTS, verdict_in_words
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -31,25 +34,41 @@ def page(body: str, title: str) -> str:
 
 
 def notebook_page(executed: Path) -> str:
-    """An executed notebook as a page, which `link_neighbours` gives its links."""
-    body = _notebook_body(executed)
-    return page(NAVIGATION + body + NAVIGATION, heading(executed.stem))
+    """An executed notebook as a page, which `link_neighbours` gives its links.
 
-
-def _notebook_body(executed: Path) -> str:
-    """Pictures that are saved beside the notebook are not stored twice, and have their captions."""
+    Its figures are the files beside it, with their captions below; their code is folded.
+    """
     import nbformat
-    from nbconvert import HTMLExporter
 
     notebook = nbformat.read(executed, as_version=4)
     described = captions(executed.stem)
-    for cell in notebook.cells:
-        shown = [out for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
-        saved = dict.fromkeys(saved_figures(cell.source))
-        for name, output in zip(saved, shown, strict=False):
-            file = executed.with_name(f"{name}.png")
-            if file.exists():
-                output.data = {"text/html": _linked_picture(file, described.get(name, name))}
+    folded = []
+    for i, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            cell.source = _without_captions(cell.source)
+        elif saved := saved_figures(cell.source):
+            folded.append(i)
+            _show_files(cell, {name: described.get(name, name) for name in saved}, executed.parent)
+    body = _folded(_as_html(notebook), folded)
+    return page(NAVIGATION + body + NAVIGATION, heading(executed.stem))
+
+
+def _without_captions(markdown: str) -> str:
+    parts = [part for part in markdown.split("\n\n") if not part.startswith(CAPTION)]
+    return "\n\n".join(parts)
+
+
+def _show_files(cell: Any, described: dict[str, str], folder: Path) -> None:
+    """In place of the pictures that a cell shows, the files that it saved."""
+    shown = [out for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
+    for (name, caption), output in zip(described.items(), shown, strict=False):
+        if (folder / f"{name}.png").exists():
+            output.data = {"text/html": figure(folder / name, caption)}
+
+
+def _as_html(notebook: Any) -> str:
+    from nbconvert import HTMLExporter
+
     exporter = HTMLExporter(
         template_name="basic",
         exclude_anchor_links=True,
@@ -59,11 +78,55 @@ def _notebook_body(executed: Path) -> str:
     return exporter.from_notebook_node(notebook)[0]
 
 
-def _linked_picture(file: Path, caption: str) -> str:
-    width, height = picture_size(file)
-    size = f'width="{width}" height="{height}"'
-    picture = f'<img src="{file.name}" alt="{html.escape(plain(caption))}" {size} loading="lazy">'
-    return f'<a href="{file.stem}.svg">{picture}</a>'
+def _folded(body: str, cells: list[int]) -> str:
+    """The code of these cells folds up below what they show; tables can become cards."""
+    from bs4 import BeautifulSoup
+
+    soup = BeautifulSoup(body, "html.parser")
+    for i, cell in enumerate(soup.select("div.cell")):
+        code = cell.select_one("div.input")
+        if i in cells and code:
+            details = soup.new_tag("details", attrs={"class": "code"})
+            summary = soup.new_tag("summary")
+            summary.string = "the code of this figure"
+            details.extend([summary, code.extract()])
+            cell.append(details)
+    for table in soup.select("table"):
+        _name_cells(table)
+    return str(soup)
+
+
+def _name_cells(table: Any) -> None:
+    headings = [cell.get_text().strip() for cell in table.select("thead tr:last-of-type th")]
+    table["class"] = [*table.get("class", []), "cards"]
+    for row in table.select("tbody tr"):
+        cells = row.find_all(["th", "td"], recursive=False)
+        if len(cells) == len(headings):
+            for cell, words in zip(cells, headings, strict=True):
+                cell["data-is"] = words
+
+
+def figure(file: Path, caption: str, folder: str = "") -> str:
+    """A figure with its caption, as html; a phone takes its narrow variant.
+
+    Args:
+        file: without ending. caption: markdown. folder: where the page finds it, such as "01/".
+    """
+    from nbconvert.filters import markdown2html
+
+    variants = {}
+    for screen, ending in (("wide", ".png"), ("narrow", NARROW)):
+        picture = file.with_name(file.name + ending)
+        if picture.exists():
+            variants[screen] = {"name": picture.name, "size": picture_size(picture)}
+    return fill(
+        "figure.html",
+        folder=folder,
+        name=file.name,
+        variants=variants,
+        alt=plain(caption),
+        caption=markdown2html(caption),
+    )
 
 
 def picture_size(file: Path) -> tuple[int, int]:
@@ -102,6 +165,29 @@ def link_neighbours(folder: Path, shorts: dict[str, str]) -> None:
 
 def _neighbour(name: str, relation: str, words: str) -> str:
     return f'<a href="../{name}/{name}.html" rel="{relation}">{html.escape(words)}</a>'
+
+
+def fill(template: str, **values: Any) -> str:
+    """A template of jinja, with whatever is filled in escaped."""
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["number"] = _number
+    environment.filters["verdict"] = lambda row: verdict_in_words(
+        row["verdict"], row["seeds_needed"]
+    )
+    return environment.get_template(template).render(**values, verdicts=VERDICTS)
+
+
+def claims_table(rows: list[dict[str, Any]]) -> str:
+    """Rows of the claims table as html, without headings or a reference."""
+    return fill("claims.html", groups=[{"claims": rows}], is_compared=False)
+
+
+def _number(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.3f}".replace("-", "−")
 
 
 def _style() -> str:

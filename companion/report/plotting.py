@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.ticker import MaxNLocator
 
 from alpt_lib.registry import TITLES, title
@@ -57,7 +59,18 @@ MODEL_COLOURS = {
     "mobilenet-birds": "#009e73",
     "mobilenet-imagenet": "#56b4e9",
     "mobilenet-insects": "#e69f00",
+    "lite2": "#00395a",
+    "lite0-np": "#9a9a9a",
     "lite0-1-np": "#9a9a9a",
+    "lite0-2-np": "#7d7d7d",
+    "lite0-3-np": "#5f5f5f",
+}
+
+HEAD_COLOURS = {
+    "plain": "#0072b2",
+    "class-balanced": "#e69f00",
+    "group-balanced": "#009e73",
+    "temperature": "#cc79a7",
 }
 
 SUBGROUP_COLOURS = [
@@ -73,6 +86,9 @@ SUBGROUP_COLOURS = [
 
 # inches: every figure, so that its text is readable in a column of 640 px, or printed at 9 cm
 WIDTH = 6.4
+
+# inches: the same figure for a phone
+NARROW = 3.7
 
 # frames of disambiguating examples, lines of the pool's share
 HIGHLIGHT = "#d55e00"
@@ -92,10 +108,13 @@ NAMES = {
     "cheating_class_balance": "classes balanced (cheats)",
     "cheating_group_balance": "groups balanced (cheats)",
     "accuracy": "accuracy",
-    "accuracy_minority": "accuracy, minority subgroups",
+    "accuracy_minority": "accuracy, disambiguating examples",
     "accuracy_worst_group": "worst-group accuracy",
     "accuracy_class_balanced": "class-balanced accuracy",
     "accuracy_train_weighted": "accuracy, weighted as the pool",
+    "calibration_error": "calibration error",
+    "overconfidence": "confidence minus accuracy",
+    "brier_score": "Brier score",
 }
 
 STYLE = {
@@ -135,6 +154,42 @@ def name(key: str) -> str:
 def house_style() -> None:
     """Set seaborn's theme and what makes the same figure the same bytes."""
     sns.set_theme(context="paper", style="ticks", font_scale=0.95, rc=STYLE)
+
+
+@contextmanager
+def stacked(figure: Figure) -> Iterator[None]:
+    """Meanwhile the figure is as a phone shows it: NARROW, panels that stood side by side stacked.
+
+    Of four or more panels side by side half as many stay so.
+    """
+    width, height = figure.get_size_inches()
+    places = {ax: ax.get_subplotspec() for ax in figure.axes if ax.get_subplotspec()}
+    has_labels = {ax: ax.yaxis.get_tick_params().get("labelleft", True) for ax in places}
+    columns = max((place.get_gridspec().ncols for place in places.values()), default=1)
+    kept = max(1, columns // 2) if columns > 1 else 1
+    for part in (figure, *figure.subfigs):
+        _restack(part, [ax for ax in places if ax.get_figure(root=False) is part], kept)
+    for ax in places:
+        ax.tick_params(axis="y", labelleft=True)
+    figure.set_size_inches(NARROW, height * columns / kept)
+    try:
+        yield
+    finally:
+        figure.set_size_inches(width, height)
+        for ax, place in places.items():
+            ax.set_subplotspec(place)
+            ax.tick_params(axis="y", labelleft=has_labels[ax])
+
+
+def _restack(part: FigureBase, axes: list[Axes], columns: int) -> None:
+    """Panels in so many columns, in their order; hidden ones take no room."""
+    shown = [ax for ax in axes if ax.get_visible()]
+    cells = part.add_gridspec(-(-len(shown) // columns) or 1, columns)
+    for i, ax in enumerate(shown):
+        ax.set_subplotspec(cells[divmod(i, columns)])
+    for ax in axes:
+        if not ax.get_visible():
+            ax.set_subplotspec(cells[0, 0])
 
 
 def grid(n_rows: int, height: float, columns: int = 2, **options: Any) -> tuple[Figure, np.ndarray]:
@@ -188,7 +243,7 @@ def seed_note(runs: pd.DataFrame) -> str:
     if most < 2:
         return "1 seed: no interval can be drawn"
     number = most if fewest == most else f"{fewest} to {most}"
-    return f"95% CI over {number} seeds (Gaussian approximation)"
+    return f"95% CI over {number} seeds (Student's t)"
 
 
 def curve(
@@ -355,6 +410,41 @@ def curve_grid(study: Study, curves: pd.DataFrame) -> Figure:
             title = f"{study.title(dataset, model)}\n{name(metric)}"
             curve(ax, of_panel, title=title, xlabel="labels", ylabel="validation accuracy")
     return figure
+
+
+def gain_matrix(ax: Axes, gains: pd.DataFrame, models: list[str], **labels: Any) -> None:
+    """Who chose (rows) x who learns (columns): the gain over a random set and half its interval.
+
+    Gains whose interval lies on one side of 0 are bold; below them what random sets give.
+
+    Args:
+        gains: as `paired_gains`: acquisition (the model that chose), model, random, gain, ci_low,
+            ci_high. models: in the order of rows and columns.
+        labels: as for `curve`.
+    """
+    table = gains.set_index(["acquisition", "model"])
+    square = table["gain"].unstack().reindex(index=models, columns=models)
+    limit = np.nanmax(np.abs(square.to_numpy()), initial=0.01)
+    ax.imshow(square, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+    for (chooser, model), row in table.iterrows():
+        place = (models.index(model), models.index(chooser))
+        is_dark = abs(row["gain"]) > 0.6 * limit
+        weight = "bold" if row["ci_low"] > 0 or row["ci_high"] < 0 else "normal"
+        style: dict[str, Any] = {"ha": "center", "color": "white" if is_dark else "black"}
+        ax.annotate(f"{row['gain']:+.2f}", place, va="bottom", weight=weight, **style)
+        half = (row["ci_high"] - row["ci_low"]) / 2
+        ax.annotate(f"±{half:.2f}", place, va="top", fontsize="small", **style)
+    drawn = table["random"].groupby("model").first()
+    for column, model in enumerate(models):
+        words = f"{drawn[model]:.2f}" if model in drawn else ""
+        ax.annotate(words, (column, len(models)), ha="center", va="center", color="#555555")
+    words = [textwrap.fill(name(model), 13, break_on_hyphens=False) for model in models]
+    ax.set_xticks(range(len(models)), words, rotation=50, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(models) + 1), [*words, "random sets"])
+    ax.set_ylim(len(models) + 0.5, -0.5)
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    ax.set(**labels)
 
 
 def upsampling_grid(study: Study, counts: pd.DataFrame) -> Figure:

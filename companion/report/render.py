@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -30,15 +30,21 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 AT_ONCE = 2
 
 
-def render(given: dict[str, dict[str, Any]], output: Path, workers: int) -> dict[str, str]:
+def render(
+    given: dict[str, dict[str, Any]],
+    output: Path,
+    workers: int,
+    report: Callable[[str], None] = lambda name: None,
+    quiet: bool = False,
+) -> dict[str, str]:
     """Execute notebooks into `output`/NN_name/NN_name.ipynb and .html, two at a time.
 
     Args:
-        given: of each notebook, the parameters that papermill sets.
+        given: of each notebook, the parameters that papermill sets. report: told of each, done.
     Returns:
         of each notebook that failed, what went wrong, in one line.
     """
-    progress = Progress(len(given), "rendering", "notebook", every=0)
+    progress = Progress(len(given), "rendering", "notebook", quiet, every=0)
     n_processes = max(1, min(workers, AT_ONCE, len(given)))
     tasks: dict[Future, str] = {}
     with ProcessPoolExecutor(
@@ -49,6 +55,7 @@ def render(given: dict[str, dict[str, Any]], output: Path, workers: int) -> dict
             tasks[processes.submit(_render_one, name, given[name], output)] = name
         for task in as_completed(tasks):
             progress.add(1, tasks[task])
+            report(tasks[task])
     progress.close()
     outcomes = {name: _outcome(task) for task, name in tasks.items()}
     return {name: fault for name, fault in sorted(outcomes.items()) if fault}

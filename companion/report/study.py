@@ -13,6 +13,7 @@ import pandas as pd
 from alpt_lib import registry
 from alpt_lib.datasets import Dataset
 from alpt_lib.files import home
+from companion.notebook_text import NARROW
 from companion.report.export import write_csv
 from companion.runs.execute import RunsFailed, execute
 from companion.runs.parameters import each_setting, read_parameters
@@ -69,8 +70,12 @@ class Study:
         return f"{described}: {registry.title(model)}" if model else described
 
     def save(self, figure: Figure, name: str) -> None:
-        """Write a figure as png and svg."""
+        """Write a figure as png and svg, and as png for a phone, its panels stacked."""
+        from companion.report.plotting import stacked
+
         self.output.mkdir(parents=True, exist_ok=True)
+        with stacked(figure):
+            figure.savefig(self.output / f"{name}{NARROW}", dpi=160, bbox_inches="tight")
         for suffix, options in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
             figure.savefig(self.output / f"{name}.{suffix}", bbox_inches="tight", **options)
 

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -30,16 +31,20 @@ from companion.runs.plan import (
     PAPER_DATA,
     Expected,
     Shelf,
+    generate,
     has_weights,
     named_datasets,
     not_generated,
     plan_runs,
 )
+from companion.runs.steps import Key, key, known_steps
 from companion.runs.store import StoredRun
 
 ROUND_BYTES = 14 * 1024  # of a stored round, the mean over the runs of the mini preset
 PROBE_NUMBERS = 2 * 512 * 512 * 3  # at most so many inputs a batch of a probe on a CPU
 NOTEBOOK_SECONDS = 10  # to execute and render one, measured at the mini preset
+LONG = 24  # hours; then it is said what a GPU would take
+GPU_FLOPS = 2e13  # a second; what large convolutions reach on a data-centre GPU in TF32, about
 Run = tuple[StoredRun, dict[str, int]]  # a run, and how many examples each split holds
 
 
@@ -50,6 +55,7 @@ class Cost:
     training: float  # forward, backward and its share of the optimizer's step
     scoring: float
     machine: str  # what it was measured on
+    flops: float = 0.0  # floating-point operations of scoring it; 0: not counted
 
 
 # a head on stored features: 7 ms a fit, spread over all the steps that a network would take
@@ -62,12 +68,24 @@ def dry_run(parameters: dict[str, dict[str, Any]], workers: int) -> str:
     Args:
         parameters: checked parameters of each notebook.
     """
-    waiting = [name for name, p in parameters.items() if not_generated(p)]
-    if waiting:
-        return (
-            "the embedded datasets are not generated yet (about half a minute, once): run "
-            f"./run_all.sh, or without runs: alpt list datasets; needed by {', '.join(waiting)}"
-        )
+    if not any(not_generated(p) for p in parameters.values()):
+        return _report(parameters, workers)
+    own = home()
+    with tempfile.TemporaryDirectory() as folder:
+        # a home folder for the time being: embedded datasets are generated there to be looked at
+        (Path(folder) / "data").mkdir()
+        for there in (own / "data" / "paper", own / "runs"):
+            if there.exists():
+                (Path(folder) / there.relative_to(own)).symlink_to(there)
+        os.environ["ALPT_HOME"] = folder
+        try:
+            generate(Path(folder) / "data" / "mini")
+            return _report(parameters, workers).replace(folder, str(own))
+        finally:
+            os.environ["ALPT_HOME"] = str(own)
+
+
+def _report(parameters: dict[str, dict[str, Any]], workers: int) -> str:
     expected = absent(parameters.values())
     shelf = Shelf()
     plans = {
@@ -78,12 +96,14 @@ def dry_run(parameters: dict[str, dict[str, Any]], workers: int) -> str:
     todo = _todo(plans, sizes)
     everything = [run for runs in todo.values() for run in runs]
     costs = _measure([run for run, _ in everything])
+    steps = known_steps()
     lines = [f"{'notebook':28} {'runs':>6} {'to do':>6} {'fits':>8} {'hours':>9} {'disk':>9}"]
     for name, runs in todo.items():
-        lines.append(_row(name, len(set(plans[name])), runs, costs))
+        lines.append(_row(name, len(set(plans[name])), _work(runs, steps), costs))
     planned = {run for runs in plans.values() for run in runs}
-    lines.append(_row("all", len(planned), everything, costs))
-    lines += ["", *_summary(everything, costs, workers, len(plans))]
+    work = _work(everything, steps)
+    lines.append(_row("all", len(planned), work, costs))
+    lines += ["", *_summary(work, costs, workers, len(plans)), _disk(everything)]
     return "\n".join([*lines, *_missing_lines(everything, expected)])
 
 
@@ -138,38 +158,80 @@ def _sizes(run: StoredRun) -> dict[str, int]:
     return {split: len(run.data.rows(split)) for split in (POOL, *run.data.eval_splits)}
 
 
-def _row(name: str, n_planned: int, runs: list[Run], costs: dict[tuple, Cost]) -> str:
-    n_fits = sum(fits(run.config) for run, _ in runs)
-    disk = human(n_fits * ROUND_BYTES)
-    hours = _hours(runs, costs)
-    return f"{name:28} {n_planned:6d} {len(runs):6d} {n_fits:8d} {hours:9.2f} {disk:>9}"
+@dataclass(frozen=True)
+class Work:
+    """What a run takes: examples to train on and to score, each as often as it is seen."""
+
+    run: StoredRun
+    trained: float
+    scored: int
 
 
-def _hours(runs: list[Run], costs: dict[tuple, Cost]) -> float:
-    seconds = 0.0
+def _work(runs: list[Run], steps: dict[Key, float]) -> list[Work]:
+    """The work of each run; the features of a frozen network are computed by the first of them."""
+    work = []
+    embedded = set()
     for run, sizes in runs:
-        trained, scored = _examples(run.config, sizes)
-        cost = costs[_kind(run.config)]
-        seconds += trained * cost.training + scored * cost.scoring
+        config = run.config
+        trained, scored = _examples(config, sizes, steps.get(key(config)))
+        if config.recipe.backbone == "frozen" and run.data.description.modality != "features":
+            kind = (_kind(config), config.model)
+            scored = 0 if kind in embedded else sum(sizes.values())
+            trained = 0
+            embedded.add(kind)
+        work.append(Work(run, trained, scored))
+    return work
+
+
+def _row(name: str, n_planned: int, work: list[Work], costs: dict[tuple, Cost]) -> str:
+    n_fits = sum(fits(each.run.config) for each in work)
+    disk = human(n_fits * ROUND_BYTES)
+    hours = _hours(work, costs)
+    return f"{name:28} {n_planned:6d} {len(work):6d} {n_fits:8d} {hours:9.2f} {disk:>9}"
+
+
+def _hours(work: list[Work], costs: dict[tuple, Cost]) -> float:
+    seconds = 0.0
+    for each in work:
+        cost = costs[_kind(each.run.config)]
+        seconds += each.trained * cost.training + each.scored * cost.scoring
     return seconds / 3600
 
 
 def _summary(
-    runs: list[Run], costs: dict[tuple, Cost], workers: int, n_notebooks: int
+    work: list[Work], costs: dict[tuple, Cost], workers: int, n_notebooks: int
 ) -> list[str]:
     processes = workers or os.cpu_count() or 1
     machine = ", ".join(sorted({cost.machine for cost in costs.values()})) or "this machine"
     rendering = n_notebooks * NOTEBOOK_SECONDS / 3600 / min(processes, 2)
-    counts = [_examples(run.config, sizes) for run, sizes in runs]
-    trained = sum(n for n, _ in counts)
-    scored = sum(n for _, n in counts)
-    return [
-        f"hours: of one process on {machine}, if every fit takes all its steps and every text its "
-        f"full length; at most {_duration(_hours(runs, costs) / processes)} with {processes} "
-        f"worker(s), and {_duration(rendering)} to render",
-        f"examples: {trained:,} to train on, {scored:,} to score",
-        f"disk: runs and figures as above; decoded images {human(_cache_bytes(runs))}",
+    hours = _hours(work, costs) / processes
+    lines = [
+        f"hours: of one process on {machine}; fits take the steps that such fits took before, "
+        f"where some are stored or in the reference, else all; about {_duration(hours)} with "
+        f"{processes} worker(s), and {_duration(rendering)} to render",
+        f"examples: {sum(each.trained for each in work):,.0f} to train on, "
+        f"{sum(each.scored for each in work):,} to score",
     ]
+    if hours > LONG:
+        lines.append(_on_a_gpu(work, costs))
+    return lines
+
+
+def _on_a_gpu(work: list[Work], costs: dict[tuple, Cost]) -> str:
+    """Arithmetic, for who plans to rent one."""
+    flops = 0.0
+    for each in work:
+        # backward takes twice what forward takes
+        flops += (3 * each.trained + each.scored) * costs[_kind(each.run.config)].flops
+    hours = flops / GPU_FLOPS / 3600
+    return (
+        f"on a GPU: {flops:.1e} floating-point operations; one that sustains "
+        f"{GPU_FLOPS / 1e12:.0f} TFLOP/s would take {hours:,.0f} hours (arithmetic, not measured)"
+    )
+
+
+def _disk(runs: list[Run]) -> str:
+    return f"disk: runs and figures as above; decoded images {human(_cache_bytes(runs))}"
 
 
 def fits(config: RunConfig) -> int:
@@ -177,8 +239,12 @@ def fits(config: RunConfig) -> int:
     return sum(map(config.trains, range(config.protocol.n_rounds + 1)))
 
 
-def _examples(config: RunConfig, sizes: dict[str, int]) -> tuple[int, int]:
-    """Examples that a run trains on, each as often as it is seen, and that it scores; at most."""
+def _examples(config: RunConfig, sizes: dict[str, int], steps: float | None) -> tuple[float, int]:
+    """Examples that a run trains on, each as often as it is seen, and that it scores.
+
+    Args:
+        steps: a fit, as far as known; None takes as many as there may be.
+    """
     protocol = config.protocol
     recipe = config.recipe
     n_pool = min(protocol.pool_subsample or sizes[POOL], sizes[POOL])
@@ -186,7 +252,7 @@ def _examples(config: RunConfig, sizes: dict[str, int]) -> tuple[int, int]:
     scored = evaluations * (sum(sizes.values()) - sizes[POOL])
     if config.acquisition != "random":
         scored += protocol.n_rounds * n_pool
-    return fits(config) * recipe.max_steps * recipe.train_batch_size, scored
+    return fits(config) * (steps or recipe.max_steps) * recipe.train_batch_size, scored
 
 
 def _kind(config: RunConfig) -> tuple:
@@ -227,6 +293,7 @@ def _shape(run: StoredRun) -> tuple[int, ...]:
 def cost_of_an_example(run: StoredRun) -> Cost:
     """Time forward, and forward with backward, of this architecture on made-up inputs."""
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
     torch.set_num_threads(1)  # as in a worker
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -251,7 +318,10 @@ def cost_of_an_example(run: StoredRun) -> Cost:
             model(inputs).softmax(dim=1).cpu()
 
     machine = torch.cuda.get_device_name() if is_gpu else "this machine's CPU"
-    return Cost(_timed(train, is_gpu) / n, _timed(score, is_gpu) / n, machine)
+    with FlopCounterMode(display=False) as counter:
+        score()
+    flops = counter.get_total_flops() / n
+    return Cost(_timed(train, is_gpu) / n, _timed(score, is_gpu) / n, machine, flops)
 
 
 def _probe_batch(run: StoredRun, is_gpu: bool) -> int:

@@ -8,7 +8,7 @@ from alpt_lib.learners import create_learner
 from alpt_lib.progress import Progress
 from companion.runs.plan import as_planned, check_protocol
 from companion.runs.store import StoredRun
-from companion.runs.work import groups, work
+from companion.runs.work import groups, longest_first, work
 from companion.runs.workers import cores, visible_gpus, work_in_processes
 
 EXECUTORS = ("local", "ray")
@@ -43,6 +43,7 @@ def execute(
     quiet: bool = False,
     executor: str = "local",
     forgives: bool = True,
+    in_order: bool = False,
 ) -> None:
     """Finish every run: stored ones are reused, interrupted ones go on from their last round.
 
@@ -52,6 +53,7 @@ def execute(
         executor: "local", or "ray" for the tasks of a Ray cluster.
         forgives: a person asks, so runs that killed their processes before are tried again; a job
             array leaves them given up.
+        in_order: as they are given; otherwise the longest first, so that workers finish together.
     Raises:
         ConfigError: what was asked for cannot be done here; nothing ran.
         RunsFailed: after all others have finished; names each run that failed and why.
@@ -62,7 +64,7 @@ def execute(
         return
     started = time.time()
     since = started if forgives else 0.0
-    ready = as_planned(todo)
+    ready = as_planned(todo if in_order else longest_first(todo))
     prepare(ready)
     left = sum(run.lines_left() for run in ready)
     progress = Progress(left, f"{len(ready)} runs", "round", quiet)

@@ -26,7 +26,7 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
     "models": (
         Texts | dict[StrictStr, Texts],
         "a list of model names, or a mapping of dataset to such a list; [] takes each dataset's "
-        "own",
+        "own, [all] every network whose features it holds",
     ),
     "acquisitions": (Texts, "a list of acquisition functions"),
     "seeds": (

@@ -1,5 +1,6 @@
 """From parameters to runs: datasets, models and settings, checked before anything is done."""
 
+import fnmatch
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -27,7 +28,7 @@ from alpt_lib.datasets import Dataset, Description, is_path, locate, prepared, r
 from alpt_lib.errors import CompanionError, ConfigError, DataError, ModelError, one_line, unknown
 from alpt_lib.files import REPOSITORY, home, locked
 from alpt_lib.progress import Progress
-from alpt_lib.registry import FEATURES, ROLES, resolve, split_name
+from alpt_lib.registry import FEATURES, NOT_PRETRAINED, ROLES, resolve, split_name
 from companion.runs.parameters import PRESETS, check_parameters, each_setting
 from companion.runs.store import StoredRun, start_fingerprint
 
@@ -190,14 +191,11 @@ def _plan_dataset(
     is_frozen = holds_features or recipe.backbone == "frozen"
     if is_frozen:
         recipe = frozen_recipe(recipe)
-    models = p["models"]
-    if isinstance(models, dict):
-        models = models.get(name, models.get(d.name, []))
     # a head has no stopping rule to choose
     rules = [recipe.stopping] if is_frozen else p["stopping"] or [recipe.stopping]
     planned = []
     for model, rule, acquisition, seed in product(
-        models or [d.default_model], rules, p["acquisitions"], _seeds(p, name, d.name)
+        _models(p, name, data), rules, p["acquisitions"], _seeds(p, name, d.name)
     ):
         config = RunConfig(
             dataset=str(data.folder),
@@ -213,6 +211,17 @@ def _plan_dataset(
         run = shelf.run(config, data) if can_identify else StoredRun(config, data)
         planned.append(Planned(run, d.name, model))
     return planned
+
+
+def _models(p: dict[str, Any], name: str, data: Dataset) -> list[str]:
+    """The models of a dataset, which a mapping may name; of features, "all" are those it holds."""
+    models = p["models"]
+    if isinstance(models, dict):
+        models = models.get(name, models.get(data.name, []))
+    if models == ["all"] and data.description.modality == "features":
+        # the pretrained ones first
+        return sorted(data.feature_names(), key=lambda model: model.endswith(NOT_PRETRAINED))
+    return models or [data.description.default_model]
 
 
 def _feature_model(data: Dataset, model: str) -> str:
@@ -231,16 +240,18 @@ def _feature_model(data: Dataset, model: str) -> str:
 
 
 def _seeds(p: dict[str, Any], *names: str) -> list[int]:
-    """The seeds of a dataset, which a mapping may name.
+    """The seeds of a dataset, which a mapping may name, or cover by a pattern such as "real_*".
 
     Raises:
         ConfigError: the mapping has none for it.
     """
     if isinstance(p["seeds"], list):
         return p["seeds"]
-    for name in (*names, "others"):
-        if name in p["seeds"]:
-            return p["seeds"][name]
+    for pattern, seeds in p["seeds"].items():
+        if any(fnmatch.fnmatchcase(name, pattern) for name in names):
+            return seeds
+    if "others" in p["seeds"]:
+        return p["seeds"]["others"]
     raise ConfigError(f"parameter seeds names none for {names[0]}; add it, or others: [...]")
 
 
@@ -287,6 +298,10 @@ def _check_mappings(p: dict[str, Any], tier: str, planned: list[Planned]) -> Non
         others = [*prepared(tier), *(PAPER_DATA if tier == "paper" else ())]
         here = [each.dataset for each in planned]
         _check_names("dataset in models", p["models"], [*p["datasets"], *here, *others])
+    if isinstance(p["seeds"], dict):
+        known = [*p["datasets"], *(each.dataset for each in planned), "others", *prepared(tier)]
+        unmatched = [name for name in p["seeds"] if not fnmatch.filter(known, name)]
+        _check_names("dataset in seeds", unmatched, known)
 
 
 def _check_names(what: str, names: Iterable[str], known: list[str]) -> None:

@@ -47,15 +47,21 @@ def is_settled(run: StoredRun, since: float) -> bool:
 
 
 def groups(runs: list[StoredRun]) -> list[list[StoredRun]]:
-    """Runs that share a seed-set fit stay together; the longest first, to finish together."""
+    """Runs that share a seed-set fit stay together, in the order of their first."""
     by_seed_set: dict[RunConfig, list[StoredRun]] = {}
     for run in runs:
         by_seed_set.setdefault(before_queries(run.config), []).append(run)
+    return list(by_seed_set.values())
+
+
+def longest_first(runs: list[StoredRun]) -> list[StoredRun]:
+    """The same runs, the groups that take longest first: workers then finish together."""
 
     def length(group: list[StoredRun]) -> int:
         return sum(r.lines_left() * r.config.recipe.max_steps for r in group)
 
-    return sorted(by_seed_set.values(), key=length, reverse=True)
+    by_length = sorted(groups(runs), key=length, reverse=True)
+    return [run for group in by_length for run in group]
 
 
 def before_queries(config: RunConfig) -> RunConfig:
@@ -136,7 +142,7 @@ def _learner(run: StoredRun, network: RestorableLearner, seed_set_fit: dict) -> 
         # there a fit also leaves the momentum that the next one starts with
         learner = SharedSeedSet(network, run.config.protocol.seed_set_size, seed_set_fit)
     if run.config.probe:
-        from alpt_lib.probes import Probed
+        from companion.runs.probes import Probed
 
         learner = Probed(learner, run.data, run.config)
     return learner

@@ -12,7 +12,8 @@ from release.report import note
 
 from alpt_lib.errors import DataError
 from alpt_lib.files import hash_files
-from readers.source import POOL, SPLITS, Source
+from readers.features import content_keys
+from readers.source import POOL, ROW, SPLITS, Source
 
 
 def labelled(source: Source) -> pd.DataFrame:
@@ -65,6 +66,9 @@ def with_content(frame: pd.DataFrame, source: Source) -> tuple[pd.DataFrame, pd.
     Raises:
         DataError: missing or unreadable images (named), images with several labels, empty texts.
     """
+    if source.features is not None:
+        keys = content_keys(source.features, frame[ROW])
+        return frame, pd.Series(keys, index=frame.index)
     if source.root is None:
         empty = frame.index[frame["text"].str.strip() == ""]
         if len(empty):

@@ -43,6 +43,7 @@ def command(
     options: Callable[[argparse.ArgumentParser], None] = lambda parser: None,
     *,
     expected: Sequence[tuple[dict, pd.DataFrame]],
+    embedded: str = "",
 ) -> None:
     """Run a script's command line; what is wrong ends it with one line.
 
@@ -53,8 +54,12 @@ def command(
         options: adds the script's own options; may set other defaults.
         expected: dataset.yaml and published counts (splits, any groups) of each dataset that it
             makes; --describe prints them, so that the cost of runs is known before the data.
+        embedded: folder of data_prep/embedded that holds its features; --embed makes them again.
     """
     parser = _parser(name, doc)
+    if embedded:
+        add = parser.add_argument
+        add("--embed", type=Path, help="make the embedded features again: folder of weights")
     options(parser)
     given = vars(parser.parse_args())
     if given.pop("describe"):
@@ -66,6 +71,7 @@ def command(
         parser.error("give --root FOLDER (a release that you have) or --download")
     root = (root or home() / "data" / "source" / name).expanduser().resolve()
     out = given.pop("out").expanduser()
+    weights = given.pop("embed", None)
     with one_line_exit(name):
         if wants_download:
             fetch(archives(root=root, **given) if callable(archives) else archives, root)
@@ -76,6 +82,23 @@ def command(
     folders = prepared.folders or [out]
     print(disk_report(root, folders, prepared.manifest, prepared.description))
     print(f"wrote {', '.join(map(str, folders))}")
+    if weights:
+        with one_line_exit(name):
+            _embed(out, embedded, weights)
+
+
+def _embed(folder: Path, embedded: str, weights: Path) -> None:
+    """Features of a prepared dataset as they are embedded, with its pictures, for all notebooks."""
+    # imported here: they bring torch, which takes seconds
+    from embed import embed_like
+    from embedded import EMBEDDED
+
+    from alpt_lib.datasets import read_dataset
+
+    target = home() / "data" / "mini" / embedded
+    found = embed_like(read_dataset(folder), EMBEDDED / embedded, weights, target)
+    for name, difference in found.items():
+        print(f"{target}: features {name}, at most {difference:.1e} from the embedded ones")
 
 
 def _parser(name: str, doc: str) -> argparse.ArgumentParser:

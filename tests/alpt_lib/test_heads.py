@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from alpt_lib.config import Protocol, Recipe, RunConfig, frozen_recipe
 from alpt_lib.datasets import read_dataset
 from alpt_lib.errors import DataError
-from alpt_lib.heads import LinearHead, newton
+from alpt_lib.heads import LinearHead
 from alpt_lib.learners import create_learner
 from alpt_lib.loop import active_learning
 from alpt_lib.scoring import ScoringNetwork
@@ -58,19 +58,16 @@ def test_its_probabilities_are_those_of_scikit_learn_on_the_same_features(folder
     np.testing.assert_allclose(head.predict_probs("val"), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("l2", [1e-4, 1.0])
-@pytest.mark.parametrize("is_weighted", [False, True])
-def test_newton_finds_the_minimum_of_scikit_learn(l2, is_weighted):
-    rng = np.random.default_rng(1)
-    features = rng.normal(size=(60, 8))
-    is_second = features[:, 0] + 0.3 * rng.normal(size=60) > 1
-    importance = rng.exponential(size=60) if is_weighted else None
-    coefficients, intercept, n_steps = newton(features, is_second, l2, importance)
-    reference = LogisticRegression(C=1 / (60 * l2), tol=1e-12, max_iter=100_000)
-    reference.fit(features, is_second, importance)
-    np.testing.assert_allclose(coefficients, reference.coef_, rtol=1e-4)
-    np.testing.assert_allclose(intercept, reference.intercept_, rtol=1e-4)
-    assert n_steps < 20
+def test_a_row_that_counts_twice_counts_as_two(folder):
+    data = read_dataset(folder)
+    rows = np.arange(20)
+    twice = data.labels("pool")[rows] == 1
+    head = LinearHead(data, config(folder))
+    importance = np.where(twice, 2.0, 1.0)
+    head.fit(rows, None, importance / importance.mean())
+    weighted = head.predict_probs("val")
+    head.fit(np.concatenate([rows, rows[twice]]), None)
+    np.testing.assert_allclose(weighted, head.predict_probs("val"), atol=1e-6)
 
 
 def test_with_one_class_labelled_it_expects_nothing_else(folder):

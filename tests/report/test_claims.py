@@ -5,11 +5,13 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from alpt_lib.errors import CompanionError
 from companion.report import claims, measures, reference
-from companion.report.claims import CLAIMS, Claim, verdict
-from companion.report.estimates import Interval
+from companion.report.claims import CLAIMS
+from companion.report.estimates import Interval, t_interval
+from companion.report.verdicts import Claim, seeds_needed, size, verdict, verdict_in_words
 
 
 def study(gain: dict[int, float], dataset: str = "waterbirds") -> SimpleNamespace:
@@ -60,30 +62,82 @@ def test_one_seed_gives_no_verdict():
 
 
 NOT_ABOVE = {"expect": "not above"}
-EQUAL = {"expect": "equal"}
+EQUAL = {"expect": "equal", "margin": 0.05}
+
+
+def claim(**settings) -> Claim:
+    return Claim("x", "y", lambda study: None, **settings)
 
 
 @pytest.mark.parametrize(
-    ("claim", "interval", "preset", "expected"),
+    ("settings", "interval", "expected"),
     [
-        ({}, (0.1, 0.05, 0.15), "mini", "reproduced"),
-        ({}, (0.1, -0.05, 0.25), "mini", "right direction"),
-        ({}, (-0.1, -0.2, 0.0), "mini", "not reproduced"),
-        ({}, (-0.1, -0.2, 0.0), "smoke", "too small to judge"),
-        ({}, (0.1, np.nan, np.nan), "mini", "not testable"),
-        (NOT_ABOVE, (-0.1, -0.2, 0.0), "mini", "reproduced"),
-        (NOT_ABOVE, (0.1, -0.05, 0.25), "mini", "reproduced"),
-        (NOT_ABOVE, (0.1, 0.05, 0.15), "mini", "not reproduced"),
-        (EQUAL, (0.1, -0.05, 0.25), "mini", "reproduced"),
-        (EQUAL, (-0.1, -0.2, -0.05), "mini", "not reproduced"),
-        # the paper's value counts at the paper preset only
-        ({"paper": 0.11}, (0.05, 0.03, 0.07), "mini", "reproduced"),
-        ({"paper": 0.11}, (0.05, 0.03, 0.07), "paper", "right direction"),
+        ({}, (0.1, 0.05, 0.15), "supported"),
+        ({}, (0.1, -0.05, 0.25), "undecided"),
+        ({}, (-0.1, -0.2, 0.0), "undecided"),
+        ({}, (-0.1, -0.2, -0.01), "contradicted"),
+        ({}, (0.1, np.nan, np.nan), "not testable"),
+        ({"null": 1.0}, (1.1, 0.9, 1.3), "undecided"),
+        # a loss is no gain; a wide interval shows nothing
+        (NOT_ABOVE, (-0.1, -0.2, 0.0), "supported"),
+        (NOT_ABOVE, (0.0, -0.01, 0.015), "supported"),
+        (NOT_ABOVE, (0.0, -0.1, 0.1), "undecided"),
+        (NOT_ABOVE, (0.1, 0.05, 0.15), "contradicted"),
+        (EQUAL, (0.0, -0.04, 0.04), "supported"),
+        (EQUAL, (0.0, -0.1, 0.1), "undecided"),
+        (EQUAL, (-0.1, -0.2, -0.06), "contradicted"),
     ],
 )
-def test_verdicts(claim, interval, preset, expected):
-    claim = Claim("x", "y", lambda study: None, **claim)
-    assert verdict(claim, Interval(*interval, 5), preset) == expected
+def test_the_interval_alone_gives_the_verdict(settings, interval, expected):
+    ours = Interval(*interval, 5)
+    for preset in ("mini", "paper"):
+        assert verdict(claim(**settings, paper=9.0), ours, preset) == expected
+    smoke = expected if expected == "not testable" else "too small to judge"
+    assert verdict(claim(**settings), ours, "smoke") == smoke
+
+
+@pytest.mark.parametrize(
+    ("settings", "values"),
+    [({}, [0.3, -0.1, 0.2, -0.2]), (NOT_ABOVE, [0.1, -0.1, 0.02]), (EQUAL, [0.1, -0.1, 0.03])],
+)
+def test_an_undecided_claim_says_how_many_seeds_would_settle_it(settings, values):
+    values = pd.Series(values)
+    ours = t_interval(values)
+    needed = seeds_needed(claim(**settings), ours)
+    assert verdict(claim(**settings), ours, "mini") == "undecided"
+    for n, expected in ((needed, True), (needed - 1, False)):
+        scale = values.std() / np.sqrt(n)
+        interval = Interval(ours.estimate, *stats.t.interval(0.95, n - 1, ours.estimate, scale), n)
+        assert (verdict(claim(**settings), interval, "mini") != "undecided") == expected
+    assert verdict_in_words("undecided", needed) == f"undecided (~{needed:.0f} seeds)"
+
+
+def test_what_no_number_of_seeds_settles_says_so():
+    needed = seeds_needed(claim(), Interval(0.0, -0.1, 0.1, 5))
+    assert verdict_in_words("undecided", needed) == "undecided (>1,000 seeds)"
+    assert verdict_in_words("supported", np.nan) == "supported"
+
+
+@pytest.mark.parametrize(
+    ("paper", "expected"),
+    [(0.1, "as the paper's"), (0.3, "smaller"), (0.0, "larger"), (None, "")],
+)
+def test_the_papers_number_is_compared_and_not_judged(paper, expected):
+    assert size(claim(paper=paper), Interval(0.1, 0.05, 0.15, 5)) == expected
+
+
+def test_no_claim_stands_twice():
+    statements = [c.statement for of_notebook in CLAIMS.values() for c in of_notebook]
+    assert len(set(statements)) == len(statements)
+    stored = pd.read_csv(reference.REFERENCE / "mini" / "claims.csv").query("n_seeds > 0")
+    assert not stored.duplicated(["ours", "ci_low", "ci_high"]).any()
+
+
+def test_a_claim_says_what_it_compares():
+    table = claims.check_claims("01_accuracy_curves", study({1: 0.1, 2: 0.3}))
+    row = table.set_index("claim").loc["Waterbirds: accuracy above random"]
+    assert row["levels"] == "least confidence ends at 0.70, random at 0.50"
+    assert (row["claimed"], row["size"]) == ("above 0", "as the paper's")
 
 
 def test_a_claim_without_its_data_is_not_testable():
@@ -139,7 +193,7 @@ def test_a_claim_agrees_with_the_reference_where_the_intervals_overlap():
     ("content", "said"),
     [
         (None, "there is no figures/reference/mini"),
-        ("claim,verdict\na,reproduced\n", "an older version"),
+        ("claim,verdict\na,supported\n", "an older version"),
         ("", "an older version"),
         ("notebook,claim,ours,ci_low,ci_high\n01,other,x,y,z\n", "of other claims"),
     ],

@@ -56,10 +56,10 @@ def test_names_of_lines_that_end_together_stay_about_where_they_end():
     assert alone == 0.9
 
 
-def test_a_curve_is_the_mean_over_seeds_with_a_gaussian_band(ax):
+def test_a_curve_is_the_mean_over_seeds_with_a_students_t_band(ax):
     plotting.curve(ax, rows(2, ("random",)))
     assert ax.lines[0].get_ydata() == pytest.approx([0.515, 0.525])
-    half = 1.96 * stats.sem([0.51, 0.52])
+    half = stats.t.ppf(0.975, 1) * stats.sem([0.51, 0.52])
     band = ax.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == pytest.approx((0.515 - half, 0.525 + half))
 
@@ -176,8 +176,8 @@ def test_sheets_stand_side_by_side_and_say_what_share_of_all_asked_is_minority(b
     asked["subgroup"] = data.subgroup("pool")[asked["index"]]
     contact_sheets.sheets(figure, data, asked, ["random", "margin"], "birds, ")
     assert [ax.get_title(loc="left") for ax in figure.axes] == [
-        "birds, random\nminority: 50% of the whole batches",
-        "birds, margin\nminority: 100% of the whole batches",
+        "birds, random\ndisambiguating: 50% of the whole batches",
+        "birds, margin\ndisambiguating: 100% of the whole batches",
     ]
     (minority, others) = [t.get_text() for t in figure.legends[0].get_texts()]
     assert all(name in minority for name in data.minority)

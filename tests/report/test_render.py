@@ -15,8 +15,8 @@ from PIL import Image
 from alpt_lib.errors import ConfigError
 from companion import notebook_text
 from companion.report import reference, render, shrink
-from companion.report.claims import VERDICTS
 from companion.report.gallery import write_gallery
+from companion.report.verdicts import VERDICTS, verdict_in_words
 
 FAILS = """
 raise ValueError("first line\\nthe line that says it")
@@ -113,7 +113,9 @@ def test_a_notebook_that_a_full_disk_cut_off_is_one_line(tmp_path):
 def write_claims(folder, *rows: tuple) -> None:
     folder.mkdir(parents=True)
     columns = ["claim", "source", "paper", "ours", "ci_low", "ci_high", "n_seeds", "verdict"]
-    pd.DataFrame(rows, columns=columns).to_csv(folder / "claims.csv", index=False)
+    table = pd.DataFrame(rows, columns=columns)
+    table = table.assign(claimed="above 0", size="smaller", seeds_needed=9, levels="")
+    table.to_csv(folder / "claims.csv", index=False)
 
 
 def test_the_gallery_shows_claims_figures_and_links_and_needs_nothing_from_elsewhere(
@@ -121,7 +123,7 @@ def test_the_gallery_shows_claims_figures_and_links_and_needs_nothing_from_elsew
 ):
     output = home / "figures" / "smoke"
     folder = output / "01_works"
-    ours = ("Birds < trees", "Fig. 1", 0.11, 0.123456, 0.1, None, 5, "right direction")
+    ours = ("Birds < trees", "Fig. 1", 0.11, 0.123456, 0.1, None, 5, "undecided")
     write_claims(folder, ours)
     (folder / "01_works.html").write_text("<html></html>")
     plt.figure(figsize=(3, 2)).savefig(folder / "two_words.png", dpi=100)
@@ -130,7 +132,8 @@ def test_the_gallery_shows_claims_figures_and_links_and_needs_nothing_from_elsew
         "Birds &lt; trees",
         "0.123",
         "0.100 to –",
-        "right direction",
+        "undecided (~9 seeds)",
+        "0.110 <small>(ours smaller)</small>",
         "Asking <em>helps</em>",
         'src="01_works/two_words.png"',
         'width="300" height="200"',
@@ -153,7 +156,8 @@ def test_the_page_shows_every_verdict_with_its_sign_and_what_the_reference_says(
     write_claims(output / "01_works", *rows)
     page = write_gallery(["01_works"], "mini", output, "mini").read_text()
     for verdict, shown in VERDICTS.items():
-        assert f'<td class="v {verdict}">{shown.sign} {verdict}</td>' in page
+        words = verdict_in_words(verdict, 9.0)
+        assert f'<td class="v {verdict}">{shown.sign} {words}</td>' in page
     assert "−0.500" in page
     assert "no reference to compare with" in page
     theirs = pd.read_csv(output / "claims.csv").assign(ours=2.5, ci_low=2.0, ci_high=3.0)

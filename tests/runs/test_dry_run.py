@@ -4,7 +4,7 @@ import pytest
 from conftest import write_birds
 
 from companion.cli import main
-from companion.runs import dry_run
+from companion.runs import dry_run, store
 from companion.runs.plan import PAPER_DATA, plan_runs
 
 SMALL = "{recipe: {resize: 32, crop: 32, micro_batch_size: 0}}"
@@ -87,3 +87,37 @@ def test_a_published_dataset_that_is_not_prepared_is_one_line_before_anything_ru
     start = "error: iwildcam is not prepared: run python data_prep/iwildcam.py --root FOLDER"
     assert said.startswith(start)
     assert said.count("\n") == 1
+
+
+def test_fits_take_the_steps_that_stored_ones_took(home, monkeypatch, capsys):
+    folder = write_birds(home / "birds", n_pool=60, n_val=48)
+    cost = dry_run.Cost(training=1.0, scoring=0.0, machine="a stopwatch", flops=1e12)
+    monkeypatch.setattr(dry_run, "cost_of_an_example", lambda run: cost)
+    monkeypatch.setattr(dry_run, "LONG", 0)
+    change = (
+        f"{{datasets: [{folder}], models: [bit-m-np], seeds: %s, acquisitions: [random], "
+        "recipe: {max_steps: 40, loss_ratio: 0.9, train_batch_size: 10}, "
+        "protocol: {seed_set_size: 8, budget: 4, query_batch_size: 4}}"
+    )
+    assert main(["execute", "--quiet", "--only", "01", "--set", change % "[1]"]) == 0
+    stored = store.stored_runs()[0].fits()["n_steps"]
+    assert 0 < stored.mean() < 40
+    capsys.readouterr()
+    assert main([*RUN, "01", "--set", change % "[2]"]) == 0
+    said = capsys.readouterr().out
+    n_examples = 2 * round(stored.mean(), 1) * 10
+    assert f"{n_examples:,.0f} to train on" in said
+    # both rounds are evaluated
+    flops = (3 * n_examples + 2 * 48) * 1e12
+    assert f"on a GPU: {flops:.1e} floating-point operations" in said
+
+
+def test_the_features_of_a_frozen_network_are_computed_once(home, monkeypatch, capsys):
+    folder = write_birds(home / "birds", n_pool=60, n_val=48)
+    cost = dry_run.Cost(training=1.0, scoring=1.0, machine="a stopwatch")
+    monkeypatch.setattr(dry_run, "cost_of_an_example", lambda run: cost)
+    change = (
+        f"{{datasets: [{folder}], models: [bit-m-np], seeds: [1, 2], recipe: {{backbone: frozen}}}}"
+    )
+    assert main([*RUN, "01", "--set", change]) == 0
+    assert "examples: 0 to train on, 108 to score" in capsys.readouterr().out

@@ -15,6 +15,7 @@ from alpt_lib.checkpoints import weights_fingerprint
 from alpt_lib.config import RunConfig, input_size
 from alpt_lib.datasets import Dataset, subgroup_names
 from alpt_lib.files import cache_folder, hashed, made_once, new_array
+from alpt_lib.heads import frozen_features
 from alpt_lib.loop import Learner, Round
 from alpt_lib.metrics import COLUMNS, Groups, accuracy_rows
 
@@ -139,7 +140,9 @@ def tsne(
 
 @one_thread
 def initial_features(data: Dataset, config: RunConfig, rows: np.ndarray) -> np.ndarray:
-    """(n, n_features) float32 features of these pool rows before any training; computed once."""
+    """(n, n_features) float features of these pool rows before any training; computed once."""
+    if data.description.modality == "features":
+        return frozen_features(data, config, POOL)[rows]
     import torch
 
     recipe = config.recipe

@@ -10,7 +10,8 @@ from threadpoolctl import threadpool_limits
 from alpt_lib.config import Protocol, RunConfig
 from alpt_lib.datasets import read_dataset
 from alpt_lib.loop import active_learning
-from alpt_lib.probes import (
+from alpt_lib.scoring import ScoringNetwork
+from companion.runs.probes import (
     Probed,
     balanced_rows,
     initial_features,
@@ -18,7 +19,6 @@ from alpt_lib.probes import (
     neighbour_agreement,
     tsne,
 )
-from alpt_lib.scoring import ScoringNetwork
 
 
 def config(folder, **changes):

@@ -1,0 +1,141 @@
+"""Pools made of a dataset of features: what is drawn, and that features stay with their rows."""
+
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from alpt_lib.datasets import Dataset, read_dataset
+from alpt_lib.errors import DataError
+from alpt_lib.files import REPOSITORY
+
+sys.path.insert(0, str(REPOSITORY / "data_prep"))
+import resampled
+
+SIZE = 100
+
+
+@pytest.fixture
+def source(tmp_path) -> Path:
+    """600 rows, two thirds of the pool's 300 a, a third mismatched; feature = number of row."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for split, shares in (("pool", (150, 50, 50, 50)), ("val", (25,) * 4), ("test", (50,) * 4)):
+        groups = (("a", "red"), ("a", "green"), ("b", "green"), ("b", "red"))
+        for (label, background), n in zip(groups, shares, strict=True):
+            rows += [(label, background, split)] * n
+    frame = pd.DataFrame(rows, columns=["label", "background", "split"])
+    frame = frame.loc[rng.permutation(len(frame))].reset_index(drop=True)
+    frame = frame.assign(path=[f"{row}.jpg" for row in frame.index])
+    folder = tmp_path / "toy"
+    (folder / "features").mkdir(parents=True)
+    np.save(folder / "features" / "net.npy", np.arange(len(frame), dtype=np.float32)[:, None])
+    frame.to_csv(folder / "manifest.csv", index=False)
+    described = {
+        "name": "toy",
+        "classes": ["a", "b"],
+        "subgroups": ["label", "background"],
+        "minority": ["a/green", "b/red"],
+        "eval_splits": ["val"],
+        "modality": "features",
+        "default_model": "net",
+    }
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(described))
+    return folder
+
+
+def made(source: Path, kind: str = "") -> dict[str, Dataset]:
+    """What was made of the source, by what follows its name."""
+    folders = resampled.write_variants(source, size=SIZE)
+    names = {folder.name.removeprefix("toy_"): folder for folder in folders}
+    return {name: read_dataset(f) for name, f in names.items() if name.startswith(kind)}
+
+
+def test_every_pool_has_the_share_it_is_named_by_and_the_source_s_class_shares(source):
+    for name, data in made(source, "matched").items():
+        rows = data.rows("pool")
+        matched = (rows["label"] == "a") == (rows["background"] == "red")
+        by_class = matched.groupby(rows["label"]).agg(["sum", "size"])
+        # 200 of the source's 300 are a
+        assert by_class["size"].tolist() == [67, 33]
+        percent = int(name.removeprefix("matched_"))
+        wanted = [np.floor(percent * n / 100 + 0.5) for n in (67, 33)]
+        assert by_class["sum"].tolist() == wanted
+
+
+def test_rows_are_drawn_once_from_what_is_not_evaluated_and_shares_are_nested(source):
+    drawn = [set(data.rows("pool")["path"]) for data in made(source, "matched").values()]
+    assert {len(paths) for paths in drawn} == {SIZE}
+    evaluated = set(read_dataset(source).rows("val")["path"])
+    assert not any(paths & evaluated for paths in drawn)
+    manifest = pd.read_csv(source / "manifest.csv").set_index("path")
+    matched = (manifest["label"] == "a") == (manifest["background"] == "red")
+    nested = [{path for path in paths if matched[path]} for paths in drawn]
+    assert all(low < high for low, high in pairwise(nested))
+
+
+def test_features_and_evaluation_stay_with_their_rows(source):
+    original = read_dataset(source)
+    for data in made(source).values():
+        for split in ("pool", "val"):
+            numbers = data.rows(split)["path"].str.removesuffix(".jpg").astype(float)
+            assert data.features("net", split)[:, 0].tolist() == numbers.tolist()
+        evaluated = data.rows("val")[["label", "background", "split", "path"]]
+        pd.testing.assert_frame_equal(evaluated, original.rows("val"))
+
+
+@pytest.mark.parametrize(("kind", "given"), [("wrong", {"a": "b", "b": "a"}), ("unsure", None)])
+def test_an_oracle_errs_for_its_share_where_it_should_and_the_truth_is_kept(source, kind, given):
+    truth = read_dataset(source).rows("pool")
+    rare = (truth["label"] == "a") != (truth["background"] == "red")
+    for name, data in made(source, kind).items():
+        rows = data.rows("pool")
+        assert rows["true_label"].tolist() == truth["label"].tolist()
+        errs = rows["label"] != rows["true_label"]
+        liable = rare if "minority" in name else np.ones(len(rows), dtype=bool)
+        assert errs.sum() == int(name.split("_")[-1]) * np.sum(liable) // 100
+        assert not errs[~liable].any()
+        says = truth["label"][errs].map(given) if given else "can't tell"
+        assert (rows["label"][errs] == says).all()
+        assert set(data.subgroup("pool")[rare]) == {"a/green", "b/red"} == set(data.minority)
+    if kind == "wrong":
+        low, high = (made(source)[f"wrong_{p}"].rows("pool") for p in (10, 20))
+        assert (high["label"] != high["true_label"])[low["label"] != low["true_label"]].all()
+
+
+def test_copies_are_of_every_row_alike(source):
+    for name, data in made(source, "copies").items():
+        counts = data.rows("pool")["path"].value_counts()
+        assert set(counts) == {int(name[-1])}
+        assert set(counts.index) == set(read_dataset(source).rows("pool")["path"])
+
+
+def test_what_is_complete_is_left_alone_and_follows_its_source(source):
+    (folder, *_) = resampled.write_variants(source, size=SIZE)
+    before = (folder / "manifest.csv").stat().st_mtime_ns
+    resampled.write_variants(source, size=SIZE)
+    assert (folder / "manifest.csv").stat().st_mtime_ns == before
+    np.save(source / "features" / "net.npy", np.full((600, 1), 7.0))
+    resampled.write_variants(source, size=SIZE)
+    assert read_dataset(folder).features("net", "pool").mean() == 7
+
+
+def test_a_pool_that_cannot_be_filled_is_refused(source, capsys):
+    assert resampled.main([str(source), "--out", str(source.parent), "--pool", "600"]) == 1
+    says = "toy: 50% matched needs 200 rows of a in its minority subgroups; it has 100"
+    assert capsys.readouterr().err == f"error: {says}\n"
+
+
+def test_a_dataset_without_minority_has_no_such_pools(source):
+    file = source / "dataset.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "minority": []}))
+    assert resampled.write_variants(source) == []
+
+
+def test_features_that_the_source_lacks_are_named(source):
+    with pytest.raises(DataError, match="unknown features 'other'; known: net"):
+        resampled.write_variants(source, models=["other"], size=SIZE)
