@@ -96,6 +96,8 @@ curves = estimates.seed_means(overall, by)
 study.save_table(curves, "heads_by_round")
 arms = list(dict.fromkeys(overall.acquisition))
 rows = [metric for metric in shown[1:] if metric in set(overall.metric)]
+
+# %%
 figure, axes = plotting.grid(len(rows), 2.0, columns=len(arms), sharey="row")
 for pair, metric in zip(axes, rows, strict=True):
     for ax, arm in zip(pair, arms, strict=True):

@@ -24,8 +24,15 @@ mpl.use("Agg")
 NAMES = notebook_text.notebook_names()
 every_notebook = pytest.mark.parametrize("name", NAMES)
 
-# a drawing and two tutorials: their miniatures serve every preset
-ALWAYS_MINI = ("00_task_ambiguity", "10_your_dataset", "11_label_your_own")
+# a drawing, two tutorials, and what rests on embedded features: the same at every preset
+ALWAYS_MINI = (
+    "00_task_ambiguity",
+    "10_your_dataset",
+    "11_label_your_own",
+    "13_choosing_or_learning",
+    "14_after_the_labels",
+    "15_imperfect_oracles",
+)
 # what fine-tuning on the photographs themselves has to say something about
 FINE_TUNED = [path.stem for path in (notebook_text.NOTEBOOKS / "presets" / "real").glob("*")]
 
