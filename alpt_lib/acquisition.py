@@ -5,6 +5,7 @@ Both see `Candidates`, which computes probabilities and features only if they ar
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -27,22 +28,39 @@ class Predictor(Protocol):
 
     def features(self, split: str, rows: np.ndarray) -> np.ndarray: ...
 
+    def probs_of_features(self, features: np.ndarray) -> np.ndarray: ...  # what the head says
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the oracle would say of the whole pool: for controls that cheat, and nothing else."""
+
+    labels: np.ndarray  # (n_pool,) int
+    subgroups: np.ndarray  # (n_pool,) str
+
 
 class Candidates:
     """The pool rows that may be asked for, as an acquisition function sees them.
 
     Args:
-        rows: (n_candidates,) int64 pool rows. labelled: (n_labelled,) int64 rows, in the order of
-            acquisition. labels: (n_labelled,) int64 their classes.
+        rows: (n_candidates,) int64 pool rows, kept ascending, so that nothing hangs on their
+            order. labelled: (n_labelled,) int64 rows, in the order of acquisition.
+        labels: (n_labelled,) int64 their classes. answers: for the names in CHEATING.
     """
 
     def __init__(
-        self, learner: Predictor, rows: np.ndarray, labelled: np.ndarray, labels: np.ndarray
+        self,
+        learner: Predictor,
+        rows: np.ndarray,
+        labelled: np.ndarray,
+        labels: np.ndarray,
+        answers: Answers | None = None,
     ):
         self.learner = learner
-        self.rows = rows
+        self.rows = np.sort(rows)
         self.labelled = labelled
         self.labels = labels
+        self._answers = answers
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,11 +80,34 @@ class Candidates:
         """(n_labelled, n_features) float32."""
         return self.learner.features(POOL, self.labelled)
 
+    def probs_of_features(self, features: np.ndarray) -> np.ndarray:
+        """(n, n_classes) what the head says to these features, (n, n_features), made up or not."""
+        return self.learner.probs_of_features(features)
+
+    @cached_property
+    def n_classes(self) -> int:
+        """How many classes there are; costs the prediction of one row."""
+        return self.learner.predict_probs(POOL, self.rows[:1]).shape[1]
+
+    @property
+    def answers(self) -> Answers:
+        """What has not been asked yet.
+
+        Raises:
+            CompanionError: to an acquisition function that is not in CHEATING.
+        """
+        if self._answers is None:
+            raise CompanionError(
+                "an acquisition function asked for answers that nobody has given: only those named "
+                f"in CHEATING get them ({', '.join(sorted(CHEATING))})"
+            )
+        return self._answers
+
     def parts(self) -> Iterator["Candidates"]:
         """The same rows, so many at a time that their probabilities fit in memory."""
         for start in range(0, max(len(self), 1), SCORED_AT_ONCE):
             part = self.rows[start : start + SCORED_AT_ONCE]
-            yield Candidates(self.learner, part, self.labelled, self.labels)
+            yield Candidates(self.learner, part, self.labelled, self.labels, self._answers)
 
 
 Scorer = Callable[[Candidates, np.random.Generator], np.ndarray]
@@ -141,6 +182,8 @@ ACQUISITION_FUNCTIONS: dict[str, Scorer] = {
 }
 # choose a query batch together: positions among the candidates, most wanted first
 BATCH_FUNCTIONS: dict[str, Chooser] = {}
+# controls that see the oracle's answers before they ask; they never look at the model
+CHEATING: set[str] = set()
 
 
 def acquisition_names() -> list[str]:
@@ -154,12 +197,14 @@ def choose(
     """What an acquisition function asks for.
 
     Args:
-        fidelity: "released" breaks ties of scores by position, "paper" by the rng.
+        n: all candidates, where there are fewer. fidelity: "released" breaks ties of scores by
+            position, "paper" by the rng.
     Returns:
         (n,) int64 pool rows, most wanted first, and (n,) float scores (NaN for a batch function).
     Raises:
         CompanionError: a score that is NaN.
     """
+    n = min(n, len(candidates))
     if name in BATCH_FUNCTIONS:
         positions = BATCH_FUNCTIONS[name](candidates, n, rng)
         return candidates.rows[positions], np.full(len(positions), np.nan)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field, Strict, StrictInt, Stric
 from pydantic import ValidationError as PydanticError
 from pydantic.dataclasses import dataclass
 
-from alpt_lib.acquisition import acquisition_names
+from alpt_lib.acquisition import CHEATING, acquisition_names
 from alpt_lib.errors import CompanionError, ConfigError, unknown
 
 Class = TypeVar("Class")
@@ -164,7 +164,8 @@ class RunConfig:
 
     def trains(self, number: int) -> bool:
         """Whether this round fine-tunes: the random arm needs a model for its evaluations only."""
-        needs_model = self.acquisition != "random" or self.recipe.fidelity == "released"
+        is_blind = self.acquisition == "random" or self.acquisition in CHEATING
+        needs_model = not is_blind or self.recipe.fidelity == "released"
         return number >= 0 and (self.protocol.evaluates(number) or needs_model)
 
     def to_dict(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from pydantic import Field
 
 from alpt_lib.acquisition import POOL
 from alpt_lib.config import checked_dataclass
+from alpt_lib.embeddings import named_rows, odd_rows, read_embeddings, require_rows
 from alpt_lib.errors import DataError, unknown
 from alpt_lib.files import hash_files, home, whole_file, write_whole
 from alpt_lib.metrics import COLUMNS, Groups, accuracy_rows, rare
@@ -28,6 +30,8 @@ from alpt_lib.pool import Pool
 from alpt_lib.tables import read_table
 
 MANIFESTS = ("manifest.parquet", "manifest.csv")
+# the label of a pool example of which the oracle, once asked, cannot tell the class
+CANNOT_TELL = "can't tell"
 
 
 @checked_dataclass(DataError)
@@ -139,33 +143,37 @@ class Dataset:
             DataError: another number of rows than the manifest has, no numbers, NaN or infinite.
         """
         file = self.feature_file(name)
-        try:
-            features = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{file} cannot be read as an array of numbers: {error}") from error
-        if features.ndim != 2 or features.dtype.kind != "f" or len(features) != self.n_rows:
+        features = read_embeddings(file)
+        require_rows(features, self.n_rows, file, "the manifest")
+        positions = self._positions[split]
+        chosen = features[positions]
+        odd = odd_rows(chosen)
+        if len(odd):
             raise DataError(
-                f"{file} must hold {self.n_rows} rows of floats, one for each row of the manifest; "
-                f"it is {features.dtype} of shape {features.shape}"
-            )
-        chosen = features[self._positions[split]]
-        is_finite = np.isfinite(chosen).all(axis=1)
-        if not is_finite.all():
-            row = self._positions[split][is_finite.argmin()]
-            raise DataError(
-                f"{file}: {(~is_finite).sum()} rows of {split} hold NaN or infinite values, first "
-                f"row {row} of the manifest"
+                f"{file}: {len(odd)} rows of {split} hold NaN or infinite values, "
+                f"{named_rows(positions[odd])} of the manifest"
             )
         return chosen
+
+    def picture(self, split: str, row: int) -> Path | None:
+        """The file of an example's picture, if it has one that is there and may be read."""
+        rows = self.rows(split)
+        if "path" not in rows:
+            return None
+        file = self.folder / rows["path"][row]
+        if not file.is_file():
+            return None
+        may_read = self.is_image or self.description.allow_outside
+        return file if may_read or not is_outside(self.folder, file) else None
 
     def files(self, split: str) -> list[Path]:
         """The image files of one split."""
         return [self.folder / path for path in self.rows(split)["path"]]
 
     def labels(self, split: str) -> np.ndarray:
-        """(n,) int64 class numbers."""
+        """(n,) int64 class numbers; -1 where the oracle cannot tell (in the pool alone)."""
         if split not in self._labels:
-            codes = pd.Categorical(self.rows(split)["label"], categories=self.classes).codes
+            codes = pd.Index(self.classes).get_indexer(self.rows(split)["label"])
             self._labels[split] = codes.astype(np.int64)
         return self._labels[split]
 
@@ -201,7 +209,7 @@ class Dataset:
 
     def pool(self) -> Pool:
         """The pool, with nothing in it labelled yet."""
-        return Pool(self.labels(POOL), len(self.classes))
+        return Pool(self.labels(POOL), len(self.classes), self.subgroup(POOL))
 
     def subgroup(self, split: str) -> np.ndarray:
         """(n,) str subgroup names such as `landbird/water`; "all" where no columns are named."""
@@ -216,6 +224,12 @@ class Dataset:
     def attributes(self, split: str) -> pd.DataFrame:
         """(n, n_attributes) the label and every column that the model never sees."""
         return self.rows(split).drop(columns=["split", "path", "text"], errors="ignore")
+
+    @cached_property
+    def pool_examples(self) -> dict[str, list[Any]]:
+        """Column -> (n_pool,) what is stored of an example that is asked for."""
+        columns = {str(name): values.tolist() for name, values in self.attributes(POOL).items()}
+        return {**columns, "subgroup": self.subgroup(POOL).tolist()}
 
     @cached_property
     def pool_shares(self) -> pd.Series:
@@ -243,8 +257,8 @@ class Dataset:
         digest.update(repr(meaning).encode())
         return digest.hexdigest()[:16]
 
-    def decoding(self, done: int, total: int) -> None:
-        """Told how many images of a split are decoded so far; nothing to do here."""
+    def working(self, doing: str, done: int, total: int) -> None:
+        """Told how far the reading of a split is, which takes a while; nothing to do here."""
 
     def unreadable_images(self, split: str, reasons: dict[int, str]) -> None:
         """What to do about images that cannot be decoded; row -> why. A dataset refuses them.
@@ -353,6 +367,8 @@ def _class_name(file: Path, name: Any) -> Any:
     """Numbers serve as names; yes, no, on and off are true and false to yaml."""
     if isinstance(name, bool):
         raise DataError(f"{file}: yaml reads a class as {name}: put yes, no, on, off in quotes")
+    if name is None or isinstance(name, date):
+        raise DataError(f"{file}: yaml reads a class as {name}: put its name in quotes")
     return str(name) if isinstance(name, int | float) else name
 
 
@@ -370,7 +386,7 @@ def read_manifest(folder: Path) -> pd.DataFrame:
 
 def _read_table_as_written(file: Path) -> pd.DataFrame:
     if file.suffix == ".csv":
-        manifest = read_table(file)
+        manifest = read_table(file, is_guarded=False)
         for note in manifest.attrs["notes"]:
             # which of the two is meant is not ours to choose
             if "appears twice" in note:
@@ -410,11 +426,13 @@ def _check_values(name: str, manifest: pd.DataFrame, d: Description) -> None:
                 f"{name}: {is_odd.sum()} row(s) without a {column}, first {values.iloc[row]!r} "
                 f"in row {row}"
             )
-    outside = manifest[~manifest["label"].isin(d.classes)]
+    cannot_tell = (manifest["label"] == CANNOT_TELL) & (manifest["split"] == POOL)
+    outside = manifest[~manifest["label"].isin(d.classes) & ~cannot_tell]
     if len(outside):
         raise DataError(
             f"{name}: {len(outside)} label(s) outside the classes {d.classes}, "
-            f"first {outside['label'].iloc[0]!r} in row {outside.index[0]}"
+            f"first {outside['label'].iloc[0]!r} in row {outside.index[0]}; in dataset.yaml, "
+            "classes such as 01 need quotes"
         )
 
 
@@ -449,18 +467,19 @@ def _check_images(data: Dataset) -> None:
         )
 
 
+def is_outside(folder: Path, path: str | Path) -> bool:
+    """Whether a path from a folder leads out of it, links followed."""
+    root = os.path.realpath(folder)
+    real = os.path.realpath(os.path.join(root, path))
+    return os.path.commonpath([root, real]) != root
+
+
 def _refuse_outside(folder: Path, paths: pd.Series) -> None:
     """No path, link or linked folder may lead out of a dataset folder."""
-    root = os.path.realpath(folder)
-
-    def is_outside(path: str) -> bool:
-        real = os.path.realpath(os.path.join(root, path))
-        return os.path.commonpath([root, real]) != root
-
-    parents = {path: is_outside(path) for path in set(map(os.path.dirname, paths))}
+    parents = {path: is_outside(folder, path) for path in set(map(os.path.dirname, paths))}
     for path in paths:
-        is_link = os.path.islink(os.path.join(root, path))
-        if parents[os.path.dirname(path)] or (is_link and is_outside(path)):
+        is_link = os.path.islink(os.path.join(folder, path))
+        if parents[os.path.dirname(path)] or (is_link and is_outside(folder, path)):
             raise DataError(
                 f"{folder.name}: {path} leads out of the dataset folder; if you trust who wrote "
                 "its manifest, add allow_outside: true to dataset.yaml"

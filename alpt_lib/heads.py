@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from alpt_lib.acquisition import POOL
 from alpt_lib.checkpoints import weights_fingerprint
@@ -25,11 +25,17 @@ NEWTON_LIMIT = 256
 TOLERANCE = 1e-8
 MAX_STEPS = 5000
 ROWS_AT_ONCE = 65_536
-# a multiple of every scoring batch of a CPU: the batches are those of one pass
-EMBEDDED_AT_ONCE = 1024
+# numbers of a split's features that are kept in double precision: halves are slow to read
+KEPT = 2**23
+# examples between two reports of how far the features are: the largest scoring batch of a CPU, and
+# on a GPU enough to keep it busy
+EMBEDDED_AT_ONCE = {"cpu": 256, "cuda": 1024}
+# examples scored at once: their features stay in the processor's cache
+SCORED_AT_ONCE = 1024
 
-# the same sums, so the same tables, whatever the number of workers
-one_thread = threadpool_limits.wrap(limits=1)
+# the same sums, so the same tables, whatever the number of workers; looking for the libraries takes
+# 3 ms, as long as a round
+one_thread = ThreadpoolController().wrap(limits=1)
 
 
 class LinearHead:
@@ -72,11 +78,17 @@ class LinearHead:
         self.coefficients, self.intercepts = weights
 
     @one_thread
-    def fit(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
+    def fit(
+        self,
+        rows: np.ndarray,
+        rng: np.random.Generator | None,
+        importance: np.ndarray | None = None,
+    ) -> dict[str, Any]:
         """Train the head on these pool rows to convergence.
 
         Args:
             rows: (n_labelled,) int rows of the pool. rng: not needed, nothing is drawn.
+            importance: (n_labelled,) float of mean 1, how much each row counts; None: all alike.
         Returns:
             n_steps of the solver, first_loss, last_loss (mean cross-entropy), stopped_by.
         """
@@ -95,18 +107,16 @@ class LinearHead:
             solver=_solver(features.shape[1], len(present)),
             tol=TOLERANCE,
             max_iter=MAX_STEPS,
-        ).fit(features, labels)
-        self._take(solver, present)
+        ).fit(features, labels, importance)
+        self._take(solver.coef_, solver.intercept_, present)
         n_steps = int(np.max(solver.n_iter_))
-        probs = self._probs(features)
+        probs = self.probs_of_features(features)
         loss = float(-np.log(probs[np.arange(len(rows)), labels]).mean())
         reason = "max_steps" if n_steps >= MAX_STEPS else "convergence"
         return _described(n_steps, first_loss, loss, reason)
 
-    def _take(self, solver: LogisticRegression, present: np.ndarray) -> None:
+    def _take(self, coefficients: np.ndarray, intercepts: np.ndarray, present: np.ndarray) -> None:
         """The solver's weights; a class that no label has met gets probability 0."""
-        coefficients = solver.coef_
-        intercepts = solver.intercept_
         if len(present) == 2:
             # one row of weights for the second class against the first
             coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])
@@ -117,24 +127,34 @@ class LinearHead:
 
     def features(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:
         """(n, n_features) float64 features of these rows (None: all), as the head reads them."""
-        if split not in self._features:
-            self._features[split] = frozen_features(self.data, self.config, split)
-        chosen = self._features[split] if rows is None else self._features[split][rows]
+        chosen = self._raw(split) if rows is None else self._raw(split)[rows]
         return (np.asarray(chosen, dtype=np.float64) - self.centre) / self.scale
+
+    def _raw(self, split: str) -> np.ndarray:
+        if split not in self._features:
+            stored = frozen_features(self.data, self.config, split)
+            is_small = stored.size <= KEPT
+            self._features[split] = np.asarray(stored, dtype=np.float64) if is_small else stored
+        return self._features[split]
 
     @one_thread
     def predict_probs(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:
         """(n, n_classes) float64 probabilities of these rows (None: all) of a split."""
+        raw = self._raw(split)
         if rows is None:
-            rows = np.arange(len(self.data.rows(split)))
-        starts = range(0, max(len(rows), 1), ROWS_AT_ONCE)
-        parts = [rows[start : start + ROWS_AT_ONCE] for start in starts]
-        return np.concatenate([self._probs(self.features(split, part)) for part in parts])
+            rows = np.arange(len(raw))
+        # centring and scaling are part of the weights, or they would take most of the time
+        weights_DC = self.coefficients.T / self.scale
+        offsets_C = self.intercepts - self.centre @ weights_DC
+        logits_NC = np.empty((len(rows), len(offsets_C)))
+        for start in range(0, len(rows), SCORED_AT_ONCE):
+            part = slice(start, start + SCORED_AT_ONCE)
+            logits_NC[part] = raw[rows[part]].astype(np.float64) @ weights_DC + offsets_C
+        return _softmax(logits_NC)
 
-    def _probs(self, features_ND: np.ndarray) -> np.ndarray:
-        logits_NC = features_ND @ self.coefficients.T + self.intercepts
-        exponents_NC = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
-        return exponents_NC / exponents_NC.sum(axis=1, keepdims=True)
+    def probs_of_features(self, features_ND: np.ndarray) -> np.ndarray:
+        """(n, n_classes) float64 what the head says to (n, n_features) centred, scaled features."""
+        return _softmax(features_ND @ self.coefficients.T + self.intercepts)
 
     def evaluate(self, number: int) -> list[dict[str, Any]]:
         """All accuracies on all evaluation splits; none before the first label (round -1)."""
@@ -146,6 +166,11 @@ class LinearHead:
 
 def _solver(n_features: int, n_classes: int) -> str:
     return "newton-cholesky" if n_classes == 2 and n_features <= NEWTON_LIMIT else "lbfgs"
+
+
+def _softmax(logits_NC: np.ndarray) -> np.ndarray:
+    exponents_NC = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
+    return exponents_NC / exponents_NC.sum(axis=1, keepdims=True)
 
 
 def _described(n_steps: int, first: float, last: float, reason: str) -> dict[str, Any]:
@@ -166,7 +191,7 @@ def frozen_features(data: Dataset, config: RunConfig, split: str) -> np.ndarray:
 
     Of a network they are kept in the cache, for all processes and arms.
     """
-    if data.description.modality == "features":
+    if config.model.startswith(FEATURES):
         return data.features(config.model.removeprefix(FEATURES), split)
     identity = {
         "data": data.fingerprint,
@@ -204,12 +229,14 @@ def _compute_features(data: Dataset, config: RunConfig, split: str, target: Path
         with torch.autocast(kind, torch.bfloat16, enabled=is_mixed):
             computed = network.features(split, part)
         progress.add(len(part))
+        data.working("computing features", progress.done, len(rows))
         return computed
 
-    first = features(rows[:EMBEDDED_AT_ONCE])
+    n_at_once = EMBEDDED_AT_ONCE[network.device.type]
+    first = features(rows[:n_at_once])
     with new_array(target, (len(rows), first.shape[1]), np.float32) as array:
         array[: len(first)] = first
-        for start in range(len(first), len(rows), EMBEDDED_AT_ONCE):
-            part = rows[start : start + EMBEDDED_AT_ONCE]
+        for start in range(len(first), len(rows), n_at_once):
+            part = rows[start : start + n_at_once]
             array[part] = features(part)
     progress.close()

@@ -10,77 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 
 from alpt_lib.datasets import Dataset
-from alpt_lib.errors import DataError, one_line
+from alpt_lib.errors import DataError
 from alpt_lib.files import cache_folder, made_once, new_array, write_whole
+from alpt_lib.pictures import decode
 from alpt_lib.progress import Progress
 
 # tokenised at once: a tokenizer's own results are Python objects, far larger than the token ids
 TEXTS_AT_ONCE = 10_000
-GREYS_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
-
-
-def decode(file: Path, size: int) -> np.ndarray:
-    """(size, size, 3) uint8: an image as a person sees it, for training, evaluation and labelling.
-
-    Upright, first frame, transparency on white, greys of any depth scaled to 0-255.
-
-    Raises:
-        DataError: it cannot be read; the decoder's own reason.
-    """
-    image = open_picture(file)
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image)
-
-
-def open_picture(file: Path, draft: int = 0) -> Image.Image:
-    """The picture in a file in RGB, at its full size.
-
-    Args:
-        draft: px; a large jpeg may be decoded at a fraction of its size, but no smaller than this.
-    Raises:
-        DataError: it cannot be read; the decoder's own reason.
-    """
-    try:
-        with Image.open(file) as image:
-            if draft:
-                image.draft("RGB", (draft, draft))
-            return _in_rgb(ImageOps.exif_transpose(image))
-    except Exception as error:  # decoders of damaged files raise whatever they like
-        raise DataError(one_line(error).replace(f" {str(file)!r}", "")) from error
-
-
-def _in_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in (*GREYS_16_BIT, "I", "F"):
-        return Image.fromarray(_eight_bits(np.asarray(image), image.mode)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _eight_bits(grey: np.ndarray, mode: str) -> np.ndarray:
-    """(h, w) uint8: 16 bits by their full range; others as 0-1, 0-255 or 16 bits, what they fit in.
-
-    Any other range is stretched from its darkest to its brightest value.
-    """
-    values = np.nan_to_num(grey.astype(np.float64))
-    low = values.min()
-    high = values.max()
-    if mode in GREYS_16_BIT:
-        limits = (0.0, 65535.0)
-    elif mode == "F" and low >= 0 and high <= 1:
-        limits = (0.0, 1.0)
-    elif low >= 0 and high <= 255:
-        limits = (0.0, 255.0)
-    elif low >= 0 and high <= 65535:
-        limits = (0.0, 65535.0)
-    else:
-        limits = (low, high)
-    return np.round((values - limits[0]) / (limits[1] - limits[0] or 1) * 255).astype(np.uint8)
 
 
 def images(data: Dataset, split: str, size: int) -> np.ndarray:
@@ -118,7 +56,7 @@ def _decode_all(data: Dataset, split: str, size: int, target: Path, refused: Pat
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for done, _ in enumerate(threads.map(read, range(len(files))), 1):
                 progress.add(1)
-                data.decoding(done, len(files))
+                data.working("reading the pictures", done, len(files))
         progress.close()
         if reasons:
             data.unreadable_images(split, reasons)

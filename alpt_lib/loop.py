@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from alpt_lib.acquisition import Candidates, Predictor, choose
+from alpt_lib.acquisition import CHEATING, Answers, Candidates, Predictor, choose
 from alpt_lib.config import RunConfig, stream
 from alpt_lib.pool import Pool
 
@@ -72,7 +72,8 @@ def ask(
         return seed_set.tolist(), [None] * len(seed_set)
     rng = stream(config.seed, "acquisition", number)
     rows = pool.candidates(protocol.pool_subsample, rng)
-    candidates = Candidates(learner, rows, pool.labelled, pool.labels[pool.labelled])
+    answers = Answers(pool.labels, pool.subgroups) if config.acquisition in CHEATING else None
+    candidates = Candidates(learner, rows, pool.labelled, pool.labels[pool.labelled], answers)
     n = min(protocol.query_batch_size, protocol.seed_set_size + protocol.budget - len(pool))
     asked, scores = choose(config.acquisition, candidates, n, rng, config.recipe.fidelity)
     return asked.tolist(), scores.tolist()

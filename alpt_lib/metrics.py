@@ -1,4 +1,10 @@
-"""Accuracies by name, subgroup upsampling and label savings. Needs numpy and pandas only."""
+"""Accuracies by name, calibration, subgroup upsampling, label savings, when to stop asking.
+
+Needs numpy and pandas only.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -64,7 +70,8 @@ def accuracy_rows(
         mean = np.mean([mean for mean, _ in rare_ones])
         rows.append(("accuracy_minority", "all", mean, int(sum(size for _, size in rare_ones))))
     if train_weights is not None and len(means) > 1:
-        weights = train_weights.reindex(subgroups.names).fillna(0).to_numpy()
+        # by name: pandas' reindex takes longer than all the rest
+        weights = np.array([train_weights.get(name, 0.0) for name in subgroups.names])
         rows.append(("accuracy_train_weighted", "all", _weighted(means, weights), n))
     if percentile_over:
         attribute, values = percentile_over
@@ -78,6 +85,75 @@ def _weighted(means: np.ndarray, weights: np.ndarray) -> float:
     """NaN where the pool has none of these subgroups (Camelyon's unseen hospital)."""
     total = weights.sum()
     return (means * weights).sum() / total if total else np.nan
+
+
+def expected_calibration_error(probs: np.ndarray, labels: np.ndarray, n_bins: int = 15) -> float:
+    """How far confidence is from accuracy, in bins of equal width (Guo et al. 2017, eq. 3).
+
+    Confidence is the probability of the predicted class; a bin counts by its share of examples.
+
+    Args:
+        probs: (n, n_classes) float, rows sum to 1. labels: (n,) int class numbers.
+    Returns:
+        in [0, 1]; 0 is calibrated.
+    """
+    confidence = probs.max(axis=1)
+    # (0, 1/n_bins], ..., (1 - 1/n_bins, 1]
+    bins = np.ceil(confidence * n_bins).astype(int) - 1
+    gap = (probs.argmax(axis=1) == labels) - confidence
+    return float(np.abs(np.bincount(bins, weights=gap, minlength=n_bins)).sum() / len(labels))
+
+
+def overconfidence(probs: np.ndarray, labels: np.ndarray) -> float:
+    """Mean confidence minus accuracy, in [-1, 1]; above 0 a model believes itself too much."""
+    return float((probs.max(axis=1) - (probs.argmax(axis=1) == labels)).mean())
+
+
+def brier_score(probs: np.ndarray, labels: np.ndarray) -> float:
+    """Mean squared distance from the truth, summed over the classes (Brier 1950), in [0, 2].
+
+    Args:
+        probs: (n, n_classes) float, rows sum to 1. labels: (n,) int class numbers.
+    """
+    truth = np.eye(probs.shape[1])[labels]
+    return float(((probs - truth) ** 2).sum(axis=1).mean())
+
+
+def kappa(before: np.ndarray, after: np.ndarray) -> float:
+    """Agreement of two models' predictions beyond chance (Cohen 1960).
+
+    Args:
+        before, after: (n,) int predicted classes of the same examples.
+    Returns:
+        at most 1 (equal); NaN where both only ever predict one and the same class.
+    """
+    n_classes = int(max(before.max(), after.max())) + 1
+    shares = [np.bincount(each, minlength=n_classes) / len(each) for each in (before, after)]
+    by_chance = float(shares[0] @ shares[1])
+    agreed = float((before == after).mean())
+    return (agreed - by_chance) / (1 - by_chance) if by_chance < 1 else float("nan")
+
+
+def stops_at(
+    predictions: Sequence[np.ndarray], threshold: float = 0.99, window: int = 3
+) -> int | None:
+    """The first model at which asking may stop: its predictions no longer move.
+
+    Stabilising predictions (Bloodgood and Vijay-Shanker 2009, with their settings): stop when the
+    `kappa` between one model and the next, averaged over the last `window` pairs, has reached the
+    threshold. They look at examples whose labels nobody needs; of an imbalanced task they must be
+    many, for a few that change would not be seen.
+
+    Args:
+        predictions: of each model in turn, (n,) int predicted classes of the same examples.
+    Returns:
+        its position in `predictions`; None where no model gets there.
+    """
+    kappas = [kappa(*pair) for pair in pairwise(predictions)]
+    for last in range(window, len(kappas) + 1):
+        if np.mean(kappas[last - window : last]) >= threshold:
+            return last
+    return None
 
 
 def rare(shares: pd.Series) -> list[str]:

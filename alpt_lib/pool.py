@@ -7,28 +7,32 @@ class Pool:
     """A mask over the rows of the pool; an index is always a row, never a position in the rest.
 
     Args:
-        labels: (n_pool,) int, the oracle's class of each row, read only for rows that are acquired.
-        n_classes: how many classes there are.
+        labels: (n_pool,) int, the oracle's class of each row, read only for rows that are acquired;
+            -1 where it cannot tell: asking costs a label, and nothing is learned from the row.
+        n_classes: how many classes there are. subgroups: (n_pool,) str, read only by controls that
+            cheat; None: one for all.
     """
 
-    def __init__(self, labels: np.ndarray, n_classes: int):
+    def __init__(self, labels: np.ndarray, n_classes: int, subgroups: np.ndarray | None = None):
         self.labels = np.asarray(labels)
         self.n_classes = n_classes
+        self.subgroups = np.full(len(self.labels), "all") if subgroups is None else subgroups
         self.is_labelled = np.zeros(len(self.labels), dtype=bool)
         self._order: list[int] = []
 
     def __len__(self) -> int:
-        """How many rows are labelled."""
+        """How many rows were asked for: each has cost a label."""
         return len(self._order)
 
     @property
     def labelled(self) -> np.ndarray:
-        """(n_labelled,) int64 rows in the order of acquisition."""
-        return np.array(self._order, dtype=np.int64)
+        """(n_labelled,) int64 rows whose label is known, in the order of acquisition."""
+        rows = np.array(self._order, dtype=np.int64)
+        return rows[self.labels[rows] >= 0]
 
     @property
     def unlabelled(self) -> np.ndarray:
-        """(n_unlabelled,) int64 rows, ascending."""
+        """(n_unlabelled,) int64 rows that were not asked for, ascending."""
         return np.flatnonzero(~self.is_labelled)
 
     def candidates(self, subsample: int, rng: np.random.Generator) -> np.ndarray:
@@ -61,15 +65,16 @@ class Pool:
         """Rows of a seed set: equally many of each class ("balanced", paper section 4) or "random".
 
         Returns:
-            (size,) int64 rows, shuffled; not yet acquired.
+            (size,) int64 rows whose label is known, shuffled; not yet acquired.
         Raises:
             ValueError: size not a multiple of the classes, or a class (or the pool) too small.
         """
-        if size > len(self.labels):
-            limit = len(self.labels)
+        known = np.flatnonzero(self.labels >= 0)
+        if size > len(known):
+            limit = len(known)
             raise ValueError(f"asked for a seed set of {size} but the pool holds {limit} examples")
         if how == "random":
-            return rng.permutation(len(self.labels))[:size]
+            return rng.permutation(known)[:size]
         per_class = self._per_class(size)
         members = [np.flatnonzero(self.labels == label) for label in range(self.n_classes)]
         rows = np.concatenate([rng.permutation(of_class)[:per_class] for of_class in members])
@@ -83,7 +88,7 @@ class Pool:
                 f"classes; use a multiple of {self.n_classes}, or seed_set: random"
             )
         per_class = size // self.n_classes
-        counts = np.bincount(self.labels, minlength=self.n_classes)
+        counts = np.bincount(self.labels[self.labels >= 0], minlength=self.n_classes)
         if counts.min() < per_class:
             raise ValueError(
                 f"a balanced seed set needs {per_class} examples of each class; class number "

@@ -15,7 +15,7 @@ import torch
 from alpt_lib.acquisition import POOL
 from alpt_lib.config import RunConfig, input_size
 from alpt_lib.datasets import Dataset
-from alpt_lib.errors import TrainingDiverged
+from alpt_lib.errors import CompanionError, ModelError, TrainingDiverged, one_line
 from alpt_lib.fast_layers import folded_convolutions
 from alpt_lib.files import cache_folder, hashed, made_once, new_array
 from alpt_lib.inputs import Inputs, OnDemand, images, tokens
@@ -30,6 +30,8 @@ CPU_PIXELS = 16 * 128 * 128
 CPU_FEWEST = 16
 # on a GPU: where the search for a batch size starts and ends
 GPU_BATCHES = (32, 8192)
+# examples whose features a head reads at once
+FEATURES_AT_ONCE = 8192
 # so many times the examples a second, or a larger batch is not worth its memory
 FASTER = 1.1
 
@@ -66,9 +68,23 @@ class ScoringNetwork:
         return self._inputs[key]
 
     def prepare(self) -> None:
-        """Decode or tokenise every split, for all processes."""
+        """Decode or tokenise every split, for all processes; then look at one example.
+
+        Raises:
+            ModelError: a network for images of another size, or that fails otherwise.
+        """
         for split in (POOL, *self.data.eval_splits):
             self.inputs(split)
+        self.model.eval()
+        try:
+            with torch.inference_mode():
+                self.model(self.inputs(POOL).batch(np.arange(1), self.device))
+        except CompanionError:
+            raise
+        except Exception as error:  # whatever the options in a model's name lead to
+            raise ModelError(
+                f"{self.config.model} cannot read {self.data.name}: {one_line(error)}"
+            ) from error
 
     def _read_inputs(self, split: str, is_augmented: bool) -> Inputs:
         if isinstance(self.model, TextClassifier):
@@ -99,6 +115,17 @@ class ScoringNetwork:
     def features(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:
         """(n, n_features) float32 activations before the head (paper, section 6.3)."""
         return self._map(lambda batch: self.model.features(batch).float(), split, rows)
+
+    @torch.inference_mode()
+    def probs_of_features(self, features: np.ndarray) -> np.ndarray:
+        """(n, n_classes) float32 what the head says to (n, n_features) activations before it."""
+        self.start_scoring()
+        parts = []
+        for start in range(0, max(len(features), 1), FEATURES_AT_ONCE):
+            part = np.asarray(features[start : start + FEATURES_AT_ONCE], dtype=np.float32)
+            logits = self.model.logits_of_features(torch.from_numpy(part).to(self.device))
+            parts.append(logits.float().softmax(dim=1).cpu().numpy())
+        return np.concatenate(parts)
 
     def evaluate(self, number: int) -> list[dict[str, Any]]:
         """All accuracies on all evaluation splits; none before the first label (round -1)."""

@@ -20,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
+from alpt_lib import formulas
 from alpt_lib.errors import DataError
 
 SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
@@ -36,9 +37,12 @@ REMEDY = "put such texts in quotes, and double the quotes within them"
 Span = tuple[int, int, list[str]]  # a record of several lines: the first of them, the last, fields
 
 
-def read_table(file: Path) -> pd.DataFrame:
+def read_table(file: Path, is_guarded: bool = True) -> pd.DataFrame:
     """A csv, tsv (either may be .gz) or parquet file as text, "" where nothing is.
 
+    Args:
+        is_guarded: take off the apostrophe that our exports put before what a spreadsheet would
+            run, in a csv; False: each cell as it is.
     Returns:
         one row a record; `attrs["notes"]` says, in words, what was not plain: the encoding, the
         separator, records of several lines, empty lines left out.
@@ -51,12 +55,35 @@ def read_table(file: Path) -> pd.DataFrame:
             raise DataError("it is another kind of file; save it as csv, in UTF-8")
         is_parquet = file.suffix.lower() == ".parquet"
         frame = _parquet(file, notes) if is_parquet else _text_table(file, notes)
+        if is_guarded and not is_parquet:
+            frame = _without_guards(frame, notes)
     except (OSError, ValueError, pa.ArrowException) as error:
         advice = "" if isinstance(error, DataError) else "; give a csv, tsv or parquet file"
         raise DataError(f"{file} cannot be read: {error}{advice}") from error
     if frame.empty:
         raise DataError(f"{file} has no rows")
     frame.attrs["notes"] = [f"{file.name}: {note}" for note in notes]
+    return frame
+
+
+def _without_guards(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """The cells without the apostrophe that keeps a spreadsheet from running them."""
+    first = ""
+    n_cells = 0
+    for column in frame:
+        # most columns have none
+        if not frame[column].str.startswith("'").any():
+            continue
+        guards = [formulas.is_guarded(cell) for cell in frame[column]]
+        if any(guards):
+            n_cells += sum(guards)
+            first = first or frame.loc[guards, column].iloc[0]
+            frame[column] = frame[column].map(formulas.unguarded)
+    if n_cells:
+        notes.append(
+            f"{n_cells} cells without the apostrophe that keeps a spreadsheet from running them, "
+            f"first {first[:40]!r}"
+        )
     return frame
 
 
@@ -119,6 +146,8 @@ def _text_table(file: Path, notes: list[str]) -> pd.DataFrame:
         else:
             notes += said
             return frame
+    if first.startswith("#"):
+        raise DataError("its first line is a comment: delete what stands above the header")
     raise faults[0]
 
 
@@ -127,8 +156,8 @@ def _dialects(header: str, usual: str) -> list[tuple[str, Any]]:
     ordered = sorted(SEPARATORS, key=lambda separator: separator != usual)
     separators = [separator for separator in ordered if separator in header] or [usual]
     dialects: list[tuple[str, Any]] = [(separator, csv.QUOTE_MINIMAL) for separator in separators]
-    if "\t" in separators:
-        # in a tsv, quotes are often parts of the texts
+    if "\t" in separators and '"' not in header:
+        # in a tsv, quotes are often parts of the texts, but not where the header is quoted
         dialects.insert(separators.index("\t") + 1, ("\t", csv.QUOTE_NONE))
     return dialects
 
@@ -159,7 +188,8 @@ def _first_odd_word(stream: io.TextIOBase) -> str:
     while chunk := stream.read(1 << 20):
         if not odd and not chunk.isascii():
             words = re.split(r"[\s,;|]+", chunk)
-            odd = next(word for word in words if not word.isascii())[:30]
+            # what is not ASCII may be a kind of space, which no word holds
+            odd = next((word for word in words if not word.isascii()), "")[:30]
     return odd
 
 

@@ -52,6 +52,25 @@ class TextClassifier(nn.Module):
         last = (positions * is_real).argmax(dim=1)
         return states[torch.arange(len(tokens), device=tokens.device), last]
 
+    def logits_of_features(self, features: torch.Tensor) -> torch.Tensor:
+        """(n, n_classes) what the head says to (n, n_features) hidden states.
+
+        They are handed to the network as what its backbone made of a text of one token.
+        """
+        if self.network.config.is_encoder_decoder:
+            return self.network.classification_head(features)
+        backbone = self.network.base_model
+        tokens = torch.full((len(features), 1), self.padding + 1, device=features.device)
+        output = backbone(input_ids=tokens[:1])
+        output.last_hidden_state = features[:, None]
+        if getattr(backbone, "pooler", None):
+            output.pooler_output = backbone.pooler(features[:, None])
+        backbone.forward = lambda *_, **__: output
+        try:
+            return self(tokens)
+        finally:
+            del backbone.forward
+
     def _is_real(self, tokens: torch.Tensor) -> torch.Tensor:
         # 1 or 0: some networks calculate with it
         return (tokens != self.padding).long()

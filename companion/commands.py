@@ -207,7 +207,12 @@ def _parameters(options: argparse.Namespace) -> tuple[dict[str, dict], dict[str,
     from companion.runs.parameters import check_parameters
 
     check_executor(options.executor)
-    given = notebook_text.overrides(notebook_text.select(options.only), options.preset, options.set)
+    names = notebook_text.select(options.only)
+    if not options.only and options.set.get("recipe", {}).get("backbone") == "frozen":
+        without = [name for name in names if "stopping" in notebook_text.tagged_literals(name)]
+        names = [name for name in names if name not in without]
+        _say(f"left out, for a linear head has no stopping rule: {', '.join(without)}")
+    given = notebook_text.overrides(names, options.preset, options.set)
     parameters = {}
     for name, changes in given.items():
         own = notebook_text.tagged_literals(name)

@@ -14,7 +14,13 @@ from alpt_lib.files import home, runs_folder
 from companion import notebook_text
 from companion.runs import upkeep
 from companion.runs.parameters import PRESETS
-from companion.runs.plan import PAPER_DATA, Planned, check_protocol, plan_runs
+from companion.runs.plan import (
+    PAPER_DATA,
+    Planned,
+    check_protocol,
+    named_datasets,
+    plan_runs,
+)
 from companion.runs.store import StoredRun, run_folders
 
 KINDS = {"image": "images", "text": "texts", "features": "features"}
@@ -24,7 +30,7 @@ def list_datasets() -> pd.DataFrame:
     """Every dataset that a notebook names or that data/ holds; what it holds, or how to get it."""
     named = set()
     for notebook in notebook_text.notebook_names():
-        named.update(notebook_text.tagged_literals(notebook)["datasets"])
+        named.update(named_datasets(notebook_text.tagged_literals(notebook)))
     rows = []
     for tier, known in (("mini", named), ("paper", set(PAPER_DATA))):
         presets = ", ".join(preset for preset, of in PRESETS.items() if of == tier)

@@ -138,7 +138,8 @@ def overrides(names: list[str], preset: str, changes: dict[str, Any]) -> dict[st
 
 
 def _changed(before: Any, change: Any) -> Any:
-    if isinstance(before, dict) and isinstance(change, dict):
+    # {} takes everything back
+    if isinstance(before, dict) and isinstance(change, dict) and change:
         return {**before, **change}
     return change
 

@@ -1,12 +1,20 @@
-"""Other pools made of a dataset of features: its rows chosen anew; no picture, no network needed.
+"""Other pools and other oracles for a dataset of features, with no picture and no network.
 
-`real_waterbirds_matched_70` has 70% of its pool matched: landbirds on land, waterbirds on water
-(paper, section 6.4). Every such pool has the same size and the class shares of the source's pool.
-Its rows are drawn, each at most once, from the source's pool and from those of its splits that are
-not evaluated; a pool with a higher share holds the matched rows of the lower ones and some more.
+real_waterbirds_matched_70 and so on, all that notebooks 07 and 15 need:
+
+    matched_70                   70% matched: landbirds on land, waterbirds on water (section 6.4)
+    wrong_20, wrong_minority_20  the oracle names a wrong class for 20% of all rows, or of those of
+                                 the minority subgroups alone
+    unsure_30, ...               likewise for an oracle that cannot tell: what was asked is lost
+    copies_4                     every row four times
+
+Pools with a share of matched rows have one size and the class shares of the source's pool. Their
+rows are drawn, each at most once, from the source's pool and from those of its splits that are not
+evaluated; a higher share holds the matched rows of the lower ones and some more. Of a wrong oracle
+`true_label` keeps the class, and names the subgroups; its faults at 10% are among those at 20%.
 What is evaluated stays as it is.
 
-    python data_prep/resampled.py FOLDER [--out data/mini] [--models lite0 ...] [--pool 3000]
+    python data_prep/resampled.py FOLDER [--out data/mini] [--models lite0] [--pool 3000]
 
 FOLDER is a dataset folder of features, or the name of one in data/mini. Same source, same bytes.
 """
@@ -25,6 +33,7 @@ import yaml
 
 from alpt_lib.acquisition import POOL
 from alpt_lib.datasets import (
+    CANNOT_TELL,
     Dataset,
     locate,
     read_dataset,
@@ -38,21 +47,44 @@ from alpt_lib.files import hash_file, home, whole_file
 SEED = 0
 MATCHED_POOL = 3000  # rows
 QUERY_BATCH = 20
-MATCHED = (50, 60, 70, 80, 90, 95)  # percent; paper, Figs. 8 and 9
+# percent: those of the paper's Figs. 8 and 9, then pools that hardly tell what the task is
+MATCHED = (50, 60, 70, 80, 90, 95, 98, 99, 100)
+# percent of all rows, and of the minority subgroups
+WRONG = {"": (10, 20, 30), "minority": (10, 20, 30)}
+UNSURE = {"": (30,), "minority": (30, 60)}
+COPIES = (2, 4)
+# of titles
+WORDS = {
+    "matched": "{level}% matched",
+    "wrong": "{level}% wrong labels",
+    "unsure": "oracle unsure of {level}%",
+    "copies": "{level} copies of each",
+}
+WHERE = {"": "", "minority": " in the minority"}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One dataset made of another.
+    """One dataset made of another: what is changed, where, and how much.
 
     Args:
-        name: what follows the source's name. title: what follows its title.
+        kind: in words. level: percent, or how many. where: "" or "minority".
         draw: of the source and its manifest the rows of the new pool, under their old index.
     """
 
-    name: str
-    title: str
+    kind: str
+    level: int
+    where: str
     draw: Callable[[Dataset, pd.DataFrame], pd.DataFrame]
+
+    @property
+    def name(self) -> str:
+        """What follows the source's name, e.g. wrong_minority_20."""
+        return "_".join(filter(None, (self.kind, self.where, str(self.level))))
+
+    @property
+    def changes_labels(self) -> bool:
+        return self.kind in ("wrong", "unsure")
 
 
 def matched_pool(data: Dataset, manifest: pd.DataFrame, *, percent: int, size: int) -> pd.DataFrame:
@@ -83,6 +115,35 @@ def matched_pool(data: Dataset, manifest: pd.DataFrame, *, percent: int, size: i
     return rows.loc[np.sort(np.concatenate(chosen))]
 
 
+def other_labels(
+    data: Dataset, manifest: pd.DataFrame, *, percent: int, where: str, is_unsure: bool
+) -> pd.DataFrame:
+    """The pool with an oracle that errs, or cannot tell, for this share of its rows.
+
+    Args:
+        where: "" errs among all rows, "minority" among those of the minority subgroups alone.
+        is_unsure: the oracle cannot tell; else it gives one of the other classes, each as likely.
+    """
+    rng = np.random.default_rng(SEED)
+    rows = manifest[manifest["split"] == POOL].assign(true_label=lambda rows: rows["label"])
+    is_liable = np.ones(len(rows), dtype=bool)
+    if where == "minority":
+        is_liable = subgroup_names(rows, data.description.subgroups).isin(data.minority).to_numpy()
+    chosen = rng.permutation(rows.index[is_liable])
+    chosen = chosen[: (percent * len(chosen) + 50) // 100]
+    steps = rng.integers(1, len(data.classes), len(chosen))
+    codes = pd.Index(data.classes).get_indexer(rows.loc[chosen, "label"]) + steps
+    others = np.array(data.classes, dtype=object)[codes % len(data.classes)]
+    rows.loc[chosen, "label"] = CANNOT_TELL if is_unsure else others
+    return rows
+
+
+def copied_pool(data: Dataset, manifest: pd.DataFrame, *, times: int) -> pd.DataFrame:
+    """The pool with every row so many times."""
+    rows = manifest[manifest["split"] == POOL]
+    return rows.loc[rows.index.repeat(times)]
+
+
 def variants(data: Dataset, size: int) -> list[Variant]:
     """All that can be made of a source: nothing of one without minority subgroups.
 
@@ -93,8 +154,14 @@ def variants(data: Dataset, size: int) -> list[Variant]:
         return []
     made = []
     for percent in MATCHED:
-        draw = partial(matched_pool, percent=percent, size=size)
-        made.append(Variant(f"matched_{percent}", f"{percent}% matched", draw))
+        draw: Any = partial(matched_pool, percent=percent, size=size)
+        made.append(Variant("matched", percent, "", draw))
+    for kind, levels in (("wrong", WRONG), ("unsure", UNSURE)):
+        for where, percent in ((where, p) for where, percents in levels.items() for p in percents):
+            settings = {"percent": percent, "where": where, "is_unsure": kind == "unsure"}
+            made.append(Variant(kind, percent, where, partial(other_labels, **settings)))
+    for times in COPIES:
+        made.append(Variant("copies", times, "", partial(copied_pool, times=times)))
     return made
 
 
@@ -124,7 +191,10 @@ def _write(data: Dataset, variant: Variant, out: Path, models: list[str]) -> Pat
         return folder
     manifest = read_manifest(data.folder)
     pool = variant.draw(data, manifest).assign(split=POOL)
-    rows = pd.concat([pool, manifest[manifest["split"].isin(data.eval_splits)]])
+    evaluated = manifest[manifest["split"].isin(data.eval_splits)]
+    if variant.changes_labels:
+        evaluated = evaluated.assign(true_label=evaluated["label"])
+    rows = pd.concat([pool, evaluated])
     there.unlink(missing_ok=True)
     for name, file in files.items():
         with whole_file(folder / "features" / f"{name}.npy") as stream:
@@ -136,15 +206,22 @@ def _write(data: Dataset, variant: Variant, out: Path, models: list[str]) -> Pat
 def _described(data: Dataset, variant: Variant, models: list[str]) -> dict[str, Any]:
     """Content of dataset.yaml: the source's, but for its name and where its rows come from."""
     source = yaml.safe_load((data.folder / "dataset.yaml").read_text(encoding="utf-8"))
+    changed = {"kind": variant.kind, "level": variant.level, "where": variant.where}
     made_from = {name: hash_file(data.feature_file(name))[:16] for name in models}
+    columns = source["subgroups"]
+    if variant.changes_labels:
+        columns = ["true_label" if column == "label" else column for column in columns]
+    words = WORDS[variant.kind].format(level=variant.level)
     return {
         **source,
         "name": f"{data.name}_{variant.name}",
-        "title": f"{source.get('title', data.name)}, {variant.title}",
+        "title": f"{source.get('title', data.name)}, {words}{WHERE[variant.where]}",
+        "subgroups": columns,
+        "minority": data.minority,
         "default_model": models[0],
         # fewer rounds than the source's: there are many of these datasets
         "protocol": {**source.get("protocol", {}), "query_batch_size": QUERY_BATCH},
-        "generator": {"of": data.fingerprint, "features": made_from, "seed": SEED},
+        "generator": {"of": data.name, **changed, "made_from": data.fingerprint, **made_from},
     }
 
 

@@ -1,8 +1,10 @@
-"""Your own images or texts as a dataset folder: manifest and dataset.yaml, ready for all notebooks.
+"""Your own images, texts or embeddings as a dataset folder, ready for all notebooks.
 
     python data_prep/your_dataset.py --images FOLDER     # label = the folder that an image lies in
     python data_prep/your_dataset.py --table FILE        # csv, tsv, parquet: paths or texts, labels
     python data_prep/your_dataset.py --hugging-face NAME|FOLDER    # a NAME is fetched from the hub
+    python data_prep/your_dataset.py --table FILE --features x.npy    # embeddings of any model
+    python data_prep/your_dataset.py --table x.parquet --features-column embedding
         --out FOLDER [--subgroups label background] [--model timm:NAME|hf:NAME] ...
 
 Splits: the source's own (top-level folders train, val and test; a column; names of files), where
@@ -13,6 +15,9 @@ patient), a column of your own is better: a drawn split would put relatives on b
 All other columns are kept as attributes that the model never sees; `--subgroups` names those whose
 values tell subgroups apart. Images of a folder or a csv stay where they are, and the dataset folder
 holds a link to them.
+
+Embeddings (.npy, .npz, or lists in a parquet) have a row for each row of the table; a head is
+trained on them, no network is needed. Columns of paths or texts are then for people to look at.
 
 dataset.yaml starts with settings for the size of the pool (`protocol_for`) and the model
 (alpt_lib/recipes.py). They are ours, meant as a start: edit the file, or override them with the
@@ -27,10 +32,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from readers.features import from_features
 from readers.folders import from_folders
 from readers.hugging_face import from_hugging_face
-from readers.source import POOL, Source
+from readers.source import POOL, ROW, Source
 from readers.splits import labelled, with_content, with_splits
 from readers.tables import from_table
 from release.command import Prepared
@@ -38,9 +45,12 @@ from release.report import disk_report, note, one_line_exit, print_table
 
 from alpt_lib.datasets import write_dataset
 from alpt_lib.errors import DataError
+from alpt_lib.files import whole_file
 from alpt_lib.recipes import recipe_for
+from alpt_lib.registry import split_name
 
 OURS = "prepared by data_prep/your_dataset.py"
+DEFAULT_MODELS = {"image": "bit-m", "text": "roberta-m", "features": "mine"}
 MOST_SHOWN = 20  # classes in the table of counts
 
 
@@ -70,10 +80,14 @@ def protocol_for(counts: pd.Series) -> dict[str, Any]:
 
 
 def describe(
-    frame: pd.DataFrame, name: str, subgroups: Sequence[str], model: str, image_size: int | None
+    frame: pd.DataFrame,
+    modality: str,
+    name: str,
+    subgroups: Sequence[str],
+    model: str,
+    image_size: int | None,
 ) -> dict[str, Any]:
     """dataset.yaml of these rows."""
-    is_image = "path" in frame
     is_embedded = ":" not in model
     counts = frame.loc[frame["split"] == POOL, "label"].value_counts()
     metrics = ["accuracy"]
@@ -83,14 +97,16 @@ def describe(
         metrics.append("accuracy_class_balanced")
     # the embedded networks were pretrained on 32 px, and the embedded RoBERTa reads 40 tokens
     size = image_size or (32 if is_embedded else 224)
-    limit = {"image_size": size} if is_image else {"max_tokens": 40 if is_embedded else 256}
+    limit = {"max_tokens": 40 if is_embedded else 256} if modality == "text" else {}
+    limit |= {"image_size": size} if modality == "image" else {}
+    is_stored = modality == "features"
     # figures show the first
     usual = [split for split in ("val", "test") if (frame["split"] == split).any()]
     others = sorted(set(frame["split"]) - {POOL, *usual})
     return {
         "name": name,
         "title": name.replace("_", " "),
-        "modality": "image" if is_image else "text",
+        "modality": modality,
         "classes": sorted(counts.index, key=_class_order),
         "subgroups": list(subgroups),
         "eval_splits": usual + others,
@@ -98,7 +114,7 @@ def describe(
         "figure_metrics": metrics,
         "default_model": model,
         "protocol": protocol_for(counts),
-        "recipe": dict(recipe_for(model, size)),
+        "recipe": {"backbone": "frozen"} if is_stored else dict(recipe_for(model, size)),
         "source": OURS,
     }
 
@@ -124,19 +140,18 @@ def prepare(
     Args:
         name: default: that of `out`.
         image_size: px; default: 32 for the embedded model, 224 for others.
-        model: default: the embedded BiT or RoBERTa.
+        model: default: the embedded BiT or RoBERTa; of features, what they are called ("mine").
     Raises:
         DataError: see `readers.splits`; a subgroup column that is not there, a model for other
             data, or a folder with a dataset of another hand.
     """
     out = Path(out).expanduser().absolute()
-    is_text = source.root is None
     name = name or out.name
-    model = model or ("roberta-m" if is_text else "bit-m")
+    model = model or DEFAULT_MODELS[source.modality]
     _check_settings(source, name, model, subgroups)
     rows, keys = with_content(labelled(source), source)
     frame = with_splits(rows, keys, source.name, val_fraction, seed)
-    description = describe(frame, name, subgroups, model, image_size)
+    description = describe(frame, source.modality, name, subgroups, model, image_size)
     counts = pd.crosstab(frame["split"], frame["label"])
     if description["protocol"]["seed_set"] == "random":
         rarest = counts.loc[POOL].idxmin()
@@ -144,7 +159,8 @@ def prepare(
             f"the seed set is drawn at random, for the pool has {counts.loc[POOL, rarest]} of "
             f"class {rarest!r}, the rarest of {len(counts.columns)}"
         )
-    _write(out, frame, description, source.root)
+    _write(out, frame, description, source)
+    frame = frame.drop(columns=ROW, errors="ignore")
     return Prepared(frame, description, counts)
 
 
@@ -154,10 +170,7 @@ def _check_settings(source: Source, name: str, model: str, subgroups: Sequence[s
             "--name (or else the name of --out) may hold letters, digits, '_', '-' and '.'; got "
             f"{name!r}"
         )
-    is_text = source.root is None
-    if not model.startswith(("hf:", "roberta-m") if is_text else ("timm:", "bit-")):
-        what = "texts; take roberta-m or hf:NAME" if is_text else "images; take bit-m or timm:NAME"
-        raise DataError(f"--model {model} does not read {what}")
+    _check_model(source.modality, model)
     attributes = [column for column in source.frame if column not in ("path", "text", "split")]
     for column in subgroups:
         if column not in attributes:
@@ -167,7 +180,27 @@ def _check_settings(source: Source, name: str, model: str, subgroups: Sequence[s
             )
 
 
-def _write(out: Path, frame: pd.DataFrame, description: dict[str, Any], root: Path | None) -> None:
+def _check_model(modality: str, model: str) -> None:
+    if modality == "features":
+        if not re.fullmatch(r"[\w.-]+", model):
+            raise DataError(
+                "of features, --model is what they are called: letters, digits, '_', '-' and '.'; "
+                f"got {model!r}, and a network that reads pixels or texts has nothing to read"
+            )
+        return
+    is_text = modality == "text"
+    if not model.startswith(("hf:", "roberta-m") if is_text else ("timm:", "bit-")):
+        what = "texts; take roberta-m or hf:NAME" if is_text else "images; take bit-m or timm:NAME"
+        raise DataError(f"--model {model} does not read {what}")
+    if model.startswith("timm:"):
+        # brings torch, which takes seconds
+        from alpt_lib.models import require_timm_model
+
+        require_timm_model(split_name(model)[0].removeprefix("timm:").partition("?")[0])
+
+
+def _write(out: Path, frame: pd.DataFrame, description: dict[str, Any], source: Source) -> None:
+    root = source.root
     described = out / "dataset.yaml"
     is_ours = described.exists() and OURS in described.read_text(encoding="utf-8")
     files = [described, out / "manifest.csv", out / "manifest.parquet"]
@@ -180,7 +213,21 @@ def _write(out: Path, frame: pd.DataFrame, description: dict[str, Any], root: Pa
         paths = [(root / path).relative_to(out).as_posix() for path in frame["path"]]
         frame = frame.assign(path=paths)
         root = None
+    if source.features is not None:
+        rows = frame[ROW].to_numpy()
+        frame = frame.drop(columns=ROW)
+        _write_features(out / "features", description["default_model"], source.features, rows)
     write_dataset(out, frame, description, root)
+
+
+def _write_features(folder: Path, name: str, features: np.ndarray, rows: np.ndarray) -> None:
+    """The features of the manifest's rows; those of an earlier table would be other rows'."""
+    with whole_file(folder / f"{name}.npy") as stream:
+        np.save(stream, features[rows], allow_pickle=False)
+    for other in folder.glob("*.npy"):
+        if other.stem != name:
+            note(f"features {other.stem} of an earlier table are removed")
+            other.unlink()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -194,6 +241,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--out", type=Path, required=True, help="dataset folder to write")
     add("--name", help="what figures call it (default: name of --out)")
+    add("--features", type=Path, help=".npy or .npz of embeddings, a row for each of the table")
+    held = "a parquet's column of embeddings (lists), or the array of an .npz that has several"
+    add("--features-column", help=held)
     for role in ("image", "text", "label", "split"):
         add(f"--{role}-column", help=f"column of {role}s")
     add("--config", help="configuration of a Hugging Face dataset")
@@ -210,6 +260,10 @@ def _parser() -> argparse.ArgumentParser:
 def _read(given: argparse.Namespace) -> Source:
     roles = ("image", "text", "label", "split")
     columns = {role: getattr(given, f"{role}_column") for role in roles}
+    if given.features or given.features_column:
+        if not given.table:
+            raise DataError("embeddings need --table, with a label for each of their rows")
+        return from_features(given.table, given.features, given.features_column, columns)
     if given.table:
         return from_table(given.table, given.out, columns)
     folder = Path(given.images or given.hugging_face).expanduser().resolve()
@@ -236,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         counts = counts.sum(axis=1).to_frame(f"in {len(counts.columns)} classes")
     print_table(counts)
     print(", ".join(f"{key} {value}" for key, value in prepared.description["protocol"].items()))
-    if source.root is not None:
+    if source.modality == "image":
         print(disk_report(source.root, [given.out], prepared.manifest, prepared.description))
     out = given.out.expanduser().absolute()
     print(f'wrote {given.out}; next: datasets = ["{out}"] in notebooks/10_your_dataset.ipynb')

@@ -16,7 +16,7 @@
 # contact sheet.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = ["digits"]  # names, or folders that hold a manifest, such as "../data/mine"
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
@@ -62,6 +62,9 @@ plotting.house_style()
 #     --text-column review --label-column verdict
 # # a folder, or a name on the hub
 # python data_prep/your_dataset.py --hugging-face path/to/saved_or_parquet --out data/mine
+# # embeddings of any model or service: .npy, .npz, or a column of lists in a parquet
+# python data_prep/your_dataset.py --table labels.csv --features x.npy --out data/mine
+# python data_prep/your_dataset.py --table x.parquet --features-column embedding --out data/mine
 # ```
 #
 # It checks every file, keeps the splits that it finds (folders, a column, or files named train,
@@ -69,7 +72,7 @@ plotting.house_style()
 # `--subgroups label ink` names columns whose values tell subgroups apart, if you have such. All
 # options: `python data_prep/your_dataset.py --help`.
 #
-# To see all four at work, here are a hundred little pictures of threes and eights, some in light
+# To see all of them at work, here are a hundred little pictures of threes and eights, some in light
 # ink on dark paper.
 
 # %%
@@ -104,6 +107,15 @@ content = pa.table({"image": pictures, "label": labels}).replace_schema_metadata
 parquet.write_table(content, demo / "hub" / "0000.parquet")
 
 # %% [markdown]
+# As embeddings, with a row for each picture: yours come from a network or a service, here the 64
+# pixels of a smaller picture will do.
+
+# %%
+small = [np.asarray(Image.open(file).resize((8, 8)), dtype=float) / 255 for file in files]
+vectors = table.assign(embedding=[list(pixels.ravel()) for pixels in small])
+vectors.to_parquet(demo / "embeddings.parquet")
+
+# %% [markdown]
 # And a few texts.
 
 # %%
@@ -117,9 +129,11 @@ pd.DataFrame(reviews, columns=["review", "verdict"]).to_parquet(demo / "reviews.
 
 # %%
 columns = {"text": "review", "label": "verdict"}
+embedded = (demo / "embeddings.parquet", None, "embedding", {"label": "digit"})
 sources = {
     "folders": your_dataset.from_folders(demo / "pictures"),
     "csv": your_dataset.from_table(demo / "pictures.csv", demo / "csv", {"label": "digit"}),
+    "embeddings": your_dataset.from_features(*embedded),
     "texts": your_dataset.from_table(demo / "reviews.parquet", demo / "texts", columns),
 }
 # their package is an extra: pip install -e '.[hugging-face]'
@@ -146,15 +160,16 @@ for name, folder in prepared.items():
 plotting.show_table(pd.DataFrame(rows))
 
 # %% [markdown]
-# The three picture sources give the same labels and splits. The columns on the right are the
-# protocol that was written into `dataset.yaml`: a seed set of the same size for each class, then
-# eight rounds, in all no more than a third of the pool. It is a start; edit the file, or set
+# The picture sources give the same labels and splits, embeddings too. The columns on the right are
+# the protocol that was written into `dataset.yaml`: a seed set of the same size for each class,
+# then eight rounds, in all no more than a third of the pool. It is a start; edit the file, or set
 # `protocol` and `recipe` above.
 #
 # **Which model.** Without `--model` the dataset takes a miniature that comes with this repository:
 # a first look in minutes, without a download, at 32 px or 40 tokens. For results to rely on take a
 # real one, with `--model timm:resnet18.a1_in1k` or `hf:roberta-base`, or by `models` above; beside
-# it the same name with `-np` shows what pretraining does.
+# it the same name with `-np` shows what pretraining does. Embeddings need none: a linear head is
+# trained on them, in seconds.
 #
 # ## The runs
 # From here on everything is about `datasets`. What is stored already is reused; what is missing is

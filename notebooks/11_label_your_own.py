@@ -15,7 +15,7 @@
 # that does.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = ["digits"]  # the first one's pool is labelled: names, or folders that hold a manifest
 collection = ""  # yours: folder of pictures or csv of texts ("../my/pictures"); "" takes the pool
 classes = []  # the names of your classes, such as ["cat", "dog"]; [] takes the dataset's
@@ -26,7 +26,7 @@ acquisitions = ["random", "least_confidence"]  # random | least_confidence | ...
 seeds = [1, 11, 21, 31, 41]  # one run per seed and arm; the session has the first
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, query_batch_size, ...; {} takes each dataset's own
-recipe = {}  # fine-tuning: lr, max_steps, optimizer, ...; {} takes each dataset's own
+recipe = {}  # fine-tuning: lr, max_steps, ...; {}: each dataset's own in runs, a head for you
 output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
@@ -49,9 +49,13 @@ from companion.runs import parameters, plan
 # %% [markdown]
 # ## With your own hands
 # Click into the frame, then use the keys: `1` to `9` for the classes, `0` for "can't tell", `s` to
-# skip, `u` or Backspace to undo. It asks at random until the seed set is full (20 labels, unless
-# `protocol` says otherwise) and every class was met. From then on a model is trained whenever a
-# query batch of 10 was labelled, in the background, while you go on. The line below the buttons
+# skip, `u` or Backspace to undo, `m` for what the model takes the picture for: that is hidden until
+# you ask, so that it does not sway you. It asks at random until the seed set is full (20 labels,
+# unless `protocol` says otherwise) and every class was met. Meanwhile, from your first answer on,
+# the features of all pictures are computed in the background. From then on a linear head on the
+# frozen network is trained after each answer, and the next question is that model's. With
+# `recipe = {"backbone": "fine-tuned"}`, or any other settings of fine-tuning, the whole network is
+# trained whenever a query batch of 10 was labelled, while you go on. The line below the buttons
 # always says what it is doing, and why; also when the model is sure of all that is left.
 #
 # For your own files set `collection` and `classes` at the top. Subfolders are searched, copies are
@@ -72,14 +76,15 @@ same = {name: getattr(run, name) for name in ("model", "acquisition", "seed", "w
 settings = {**same, **parts, **sizes}
 
 # %%
-yours = {name: given[name] for name in ("weights", "protocol", "recipe")}
+yours = {name: given[name] for name in ("weights", "protocol")}
+yours["recipe"] = {"backbone": "fine-tuned", **given["recipe"]} if given["recipe"] else {}
 yours |= {"acquisition": asks, "seed": run.seed, "who": given["who"]}
 yours |= {"model": given["models"][0]} if given["models"] else {}
 if given["collection"]:
     held_out = given["check_set"] or None
     mine = labelling.open_session(given["collection"], given["classes"], check=held_out, **yours)
 else:
-    own = {**settings, "protocol": given["protocol"], "who": given["who"], "check": check}
+    own = {**same, **sizes, **yours, "model": run.model, "weights": run.weights, "check": check}
     mine = labelling.open_session(source, data.classes, folder / "labels", **own)
 n_labels = mine.progress().n_labels
 print(f"labels go to {mine.place}; {n_labels} are there already", *mine.notes, sep="\n")

@@ -20,7 +20,16 @@ from baseline import MICRO_BATCH, PlainLearner, plain_active_learning
 RECIPE = Recipe(
     lr=0.03, warmup_steps=2, max_steps=4, train_batch_size=8, micro_batch_size=MICRO_BATCH
 )
-SCRIPTS = ("executors", "kill_50", "loop_speed", "profile_run", "scaling", "scoring", "selection")
+SCRIPTS = (
+    "executors",
+    "kill_50",
+    "labelling",
+    "loop_speed",
+    "profile_run",
+    "scaling",
+    "scoring",
+    "selection",
+)
 
 
 def run_config(folder, acquisition: str, recipe: Recipe) -> RunConfig:

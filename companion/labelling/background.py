@@ -1,4 +1,8 @@
-"""The model of a session: trained in a thread of its own, then asked what it is unsure of."""
+"""The model of a session: trained in a thread of its own, then asked what it is unsure of.
+
+A linear head on a frozen network is trained within a fraction of a second; the features that it
+reads are computed once, in the same thread.
+"""
 
 import threading
 import time
@@ -12,10 +16,14 @@ import numpy as np
 from alpt_lib.config import RunConfig, stream
 from alpt_lib.datasets import POOL
 from alpt_lib.errors import one_line
+from alpt_lib.registry import FEATURES
 from companion.labelling.items import CHECK, Collection
 
 if TYPE_CHECKING:
-    from alpt_lib.training import FineTunedNetwork
+    from alpt_lib.learners import RestorableLearner
+
+# s between two reports of what is under way: each redraws the page
+REPORT_EVERY = 0.25
 
 
 @dataclass(frozen=True)
@@ -35,11 +43,19 @@ class Fitted:
         """(n_scored,) probability of the class that it takes each item for."""
         return self.probs.max(axis=1, initial=0)
 
+    def probs_of(self, row: int) -> np.ndarray | None:
+        """(n_classes,) what it answered for a row of the pool; None where it was not asked."""
+        at = int(np.searchsorted(self.rows, row))
+        return self.probs[at] if at < len(self.rows) and self.rows[at] == row else None
+
     def predict_probs(self, split: str, rows: np.ndarray) -> np.ndarray:
         """What the network answered for these rows, all among those scored: the loop asks it."""
         return self.probs[np.searchsorted(self.rows, rows)]
 
     def features(self, split: str, rows: np.ndarray) -> np.ndarray:
+        raise NotImplementedError("a session keeps probabilities only")
+
+    def probs_of_features(self, features: np.ndarray) -> np.ndarray:
         raise NotImplementedError("a session keeps probabilities only")
 
 
@@ -73,9 +89,11 @@ class Trainer:
         self.activity = ""
         self.failure = ""
         self._changed = changed
+        self.is_frozen = config.recipe.backbone == "frozen"
+        self._reported = 0.0
         self._thread: threading.Thread | None = None
-        self._network: FineTunedNetwork | None = None
-        collection.report = self._report_decoding
+        self._learner: RestorableLearner | None = None
+        collection.report = self._report
 
     @property
     def is_training(self) -> bool:
@@ -85,23 +103,35 @@ class Trainer:
         if self._thread is not None:
             self._thread.join(timeout)
 
+    def prepare(self) -> None:
+        """Read what training needs once: pictures, texts, features; none may be training."""
+        if self._learner is None:
+            self._start("reading", self._new_learner)
+
     def start(self, task: Task, done: Callable[[Fitted], None]) -> None:
         """Train, then score the candidates; none may be training.
 
         Args:
             done: told of the outcome, in the training thread.
         """
-        self.activity = f"training on {len(task.rows)} labels"
+
+        def work() -> None:
+            self.fitted = self._fit(task)
+            done(self.fitted)
+
+        self._start(f"training on {len(task.rows)} labels", work)
+
+    def _start(self, activity: str, work: Callable[[], None]) -> None:
+        self.activity = activity
         self.failure = ""
         # no daemon: torch aborts a process that ends beneath it, so a script waits for it; of a
         # kernel, Jupyter waits 5 s
-        self._thread = threading.Thread(target=self._run, args=(task, done))
+        self._thread = threading.Thread(target=self._run, args=(work,))
         self._thread.start()
 
-    def _run(self, task: Task, done: Callable[[Fitted], None]) -> None:
+    def _run(self, work: Callable[[], None]) -> None:
         try:
-            self.fitted = self._fit(task)
-            done(self.fitted)
+            work()
         except Exception as error:  # whatever it is, the person goes on labelling and reads why
             self.failure = one_line(error)
         self._say("")
@@ -111,18 +141,20 @@ class Trainer:
         # read by this thread alone: a label that is taken back meanwhile does not reach it
         self.collection.known[:] = -1
         self.collection.known[task.rows] = task.labels
-        network = self._network = self._network or self._new_network()
-        # decodes, the first time
-        network.inputs(POOL)
-        self._say(f"training on {len(task.rows)} labels")
-        network.reset()
+        if self._learner is None:
+            self._new_learner()
+        learner: Any = self._learner
+        if not self.is_frozen:
+            self._say(f"training on {len(task.rows)} labels")
+        learner.reset()
         rng = stream(self.config.seed, "training", task.round)
-        log = network.fit(np.array(task.rows), rng)
-        self._say(f"scoring {len(task.candidates):,} items")
+        log = learner.fit(np.array(task.rows), rng)
+        if not self.is_frozen:
+            self._say(f"scoring {len(task.candidates):,} items")
         probs = np.empty((0, len(self.collection.classes)))
         if len(task.candidates):
-            probs = network.predict_probs(POOL, task.candidates)
-        accuracy = self._check_accuracy(network)
+            probs = learner.predict_probs(POOL, task.candidates)
+        accuracy = self._check_accuracy(learner)
         seconds = time.monotonic() - started
         return Fitted(
             round=task.round,
@@ -134,30 +166,35 @@ class Trainer:
             probs=probs,
         )
 
-    def _new_network(self) -> "FineTunedNetwork":
+    def _new_learner(self) -> None:
+        """The model at its initial weights, with all that it reads."""
         # opening a session takes no second for torch
-        import torch
+        from alpt_lib.learners import create_learner
 
-        from alpt_lib.training import FineTunedNetwork
+        if not self.config.model.startswith(FEATURES):
+            import torch
 
-        if self.config.model.startswith("mini-"):
-            # arrays this small only wait for each other, 10 times as long beside another process
-            torch.set_num_threads(1)
-        return FineTunedNetwork(self.collection, self.config)
+            if self.config.model.startswith("mini-"):
+                # arrays this small only wait for each other, 10 times as long beside another
+                # process
+                torch.set_num_threads(1)
+        learner = create_learner(self.collection, self.config)
+        learner.prepare()
+        self._learner = learner
 
-    def _check_accuracy(self, network: Any) -> float | None:
+    def _check_accuracy(self, learner: Any) -> float | None:
         """Accuracy on what can be read of the check set; None where there is none."""
         collection = self.collection
         if not collection.check_ids:
             return None
-        is_right = network.predict_probs(CHECK).argmax(axis=1) == collection.labels(CHECK)
+        is_right = learner.predict_probs(CHECK).argmax(axis=1) == collection.labels(CHECK)
         readable = [id_ not in collection.unreadable for id_ in collection.check_ids]
         return float(is_right[readable].mean()) if any(readable) else None
 
-    def _report_decoding(self, done: int, total: int) -> None:
-        # each change redraws the page
-        if done % 64 == 1:
-            self._say(f"reading the pictures for the model, {done:,} of {total:,}")
+    def _report(self, doing: str, done: int, total: int) -> None:
+        if done == total or time.monotonic() - self._reported > REPORT_EVERY:
+            self._reported = time.monotonic()
+            self._say(f"{doing}, {done:,} of {total:,}")
 
     def _say(self, activity: str) -> None:
         self.activity = activity

@@ -12,12 +12,13 @@ import pandas as pd
 
 from alpt_lib.errors import LabelError, unknown
 from alpt_lib.files import one_line_errors, whole_file, write_whole
+from alpt_lib.formulas import guarded
 from alpt_lib.tables import read_table
 from companion.labelling import label_studio
 from companion.labelling.items import CHECK, Collection
 from companion.labelling.matching import Match
 from companion.labelling.records import noted
-from companion.labelling.spreadsheet import COLUMNS, Label, guarded, unguarded
+from companion.labelling.spreadsheet import COLUMNS, Label
 from companion.labelling.storage import RESERVED, UNDONE
 
 REMEDY = "make its folder writable or free some space"
@@ -101,6 +102,8 @@ def read_labels(file: Path, collection: Collection) -> tuple[list[Label], list[s
     notes = list(frame.attrs.get("notes", []))
     rows = frame.to_dict("records")
     if label_studio.is_export(frame):
+        # which has no apostrophes of ours
+        rows = read_table(file, is_guarded=False).to_dict("records")
         answers = [label_studio.of_row(row) for row in rows]
         return _from_answers(file, answers, collection, notes)
     columns = [name for name in collection.content_columns if name in frame]
@@ -113,7 +116,7 @@ def read_labels(file: Path, collection: Collection) -> tuple[list[Label], list[s
     # of several rows of an item, the last counts
     last: dict[str, Label] = {}
     for id_, row in zip(_checked_ids(file, matches, collection), rows, strict=True):
-        last[id_] = Label(id_, row["label"], unguarded(row.get("who", "")), row.get("when", ""))
+        last[id_] = Label(id_, row["label"], row.get("who", ""), row.get("when", ""))
     return _checked(file, list(last.values()), collection, notes)
 
 
@@ -154,7 +157,7 @@ def _checked(
     held_out = []
     empty = []
     for label in labels:
-        word = label.label if label.label in known else unguarded(label.label)
+        word = label.label
         if word not in known:
             raise LabelError(
                 f"{file.name}: {unknown('class', word, collection.classes)}; nothing was imported"
@@ -164,7 +167,7 @@ def _checked(
         elif word == UNDONE:
             empty.append(label.id)
         else:
-            taken.append(replace(label, label=word))
+            taken.append(label)
     notes += noted("items of the check set, left out", held_out)
     notes += noted("items without a label, left out", empty)
     return taken, notes

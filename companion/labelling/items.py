@@ -18,6 +18,7 @@ import pandas as pd
 from alpt_lib.datasets import POOL, Dataset, Description
 from alpt_lib.errors import DataError, LabelError
 from alpt_lib.files import cache_folder, hash_files, one_line_errors, whole_file
+from alpt_lib.pictures import open_picture
 from companion.labelling.matching import Finder
 
 # the split of the check set, so that an exported table has it as its validation split
@@ -43,7 +44,8 @@ class Collection(Dataset):
         ids, row: of the pool, in its order, and back. unreadable: id -> why.
         copies: id -> the first item with its content.
         known: (n_pool,) class numbers that training reads; -1: none.
-        report: told how many images are decoded, and of how many.
+        embeddings: (n_rows, n_features) features of the user's own, in the order of the frame.
+        report: told what is under way for the model, how far it is, and of how many.
     """
 
     def __init__(
@@ -68,21 +70,27 @@ class Collection(Dataset):
         self.row = {id_: row for row, id_ in enumerate(self.ids)}
         self.check_ids = self.rows(CHECK)["id"].tolist() if check else []
         self.known = np.full(len(self.ids), -1)
-        self.report: Callable[[int, int], None] = lambda done, total: None
+        self.embeddings: np.ndarray | None = None
+        self.report: Callable[[str, int, int], None] = lambda doing, done, total: None
         self.unreadable = dict(self._missing())
         self.copies = self._find_copies()
 
     def labels(self, split: str) -> np.ndarray:
         return self.known if split == POOL else super().labels(split)
 
-    def decoding(self, done: int, total: int) -> None:
-        self.report(done, total)
+    def working(self, doing: str, done: int, total: int) -> None:
+        self.report(doing, done, total)
 
     def unreadable_images(self, split: str, reasons: dict[int, str]) -> None:
         """They stay black, are remembered, and asked for no more."""
         ids = self.rows(split)["id"]
         for row, why in reasons.items():
             self.unreadable.setdefault(ids[row], why)
+
+    def features(self, name: str, split: str) -> np.ndarray:
+        if self.embeddings is None:
+            raise DataError(f"{self.source.name} has no features called {name!r}")
+        return self.embeddings[self._positions[split]]
 
     def file(self, id_: str) -> Path:
         """The file of an image."""
@@ -221,9 +229,6 @@ def _first_of(ids: Iterable[str], contents: Iterable[str]) -> dict[str, str]:
 
 def _scaled(file: Path) -> tuple[bytes, str]:
     """No longer than SHOWN px; png where the original is small, so that no pixel blurs."""
-    # opening a session takes no seconds for torch
-    from alpt_lib.inputs import open_picture
-
     # a large jpeg is decoded at a fraction of its size, ten times as fast
     image = open_picture(file, draft=SHOWN)
     stream = io.BytesIO()

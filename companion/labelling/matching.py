@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from companion.labelling.spreadsheet import unguarded
-
 # Label Studio keeps an uploaded file as /data/upload/PROJECT/HASH-NAME
 UPLOAD = re.compile(r"/?data/upload/\d+/[0-9a-f]{8}-([^/]+)")
 # and serves files that lie on its machine at this address
@@ -65,7 +63,7 @@ class Finder:
         named = list(filter(None, ids))
         values = list(filter(None, contents))
         name = next(iter([*named, *values]), "")
-        by_id = {id_ for word in named for id_ in (word, unguarded(word)) if id_ in self.content}
+        by_id = {id_ for id_ in named if id_ in self.content}
         by_content: set[str] = set()
         for value in values:
             by_content |= self._by_content(value, beside)
@@ -84,13 +82,13 @@ class Finder:
     def _by_content(self, value: str, beside: Path) -> set[str]:
         """Items of this text, or of this path or address; none, one or several."""
         if self.root is None:
-            texts = (value, unguarded(value), _one_space(value))
+            texts = (value, _one_space(value))
             return next((self._whole[text] for text in texts if text in self._whole), set())
         upload = UPLOAD.search(value)
         if upload:
             return self._uploaded.get(_as_uploaded(unquote(upload[1])), set())
         ids: set[str] = set()
-        for path in (*_meant(value), unguarded(value)):
+        for path in _meant(value):
             ids |= self._whole.get(_plain(path), set())
             ids |= self._whole.get(_plain(os.path.normpath(beside.absolute() / path)), set())
             parts = PurePosixPath(_plain(path)).parts

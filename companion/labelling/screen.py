@@ -1,8 +1,9 @@
 """A session with buttons and keys in JupyterLab; anywidget brings its own page code.
 
 The page is told one item at a time and answers with its id and the label; the next one comes once
-that answer is on the disk. A model is trained in a thread of its own whenever a query batch was
-labelled.
+that answer is on the disk. A model is trained in a thread of its own: a head on a frozen network
+after each label, for which the next question waits a moment; a fine-tuned network whenever a query
+batch was labelled. What the model takes the item for is hidden unless the person asks for it.
 """
 
 import base64
@@ -25,6 +26,8 @@ from companion.labelling.storage import CANNOT_TELL, SKIPPED
 HERE = Path(__file__).parent
 # pictures that come next, scaled down before they are shown
 PICTURES_KEPT = 8
+# s that the next question waits for a head to be trained; it comes without it, if that takes longer
+PATIENCE = 0.25
 
 
 class LabelWidget(anywidget.AnyWidget):
@@ -41,21 +44,28 @@ class LabelWidget(anywidget.AnyWidget):
     notes: traitlets.List[str] = traitlets.List().tag(sync=True)
     words = traitlets.Dict({"cannot_tell": CANNOT_TELL, "skipped": SKIPPED}).tag(sync=True)
     problem = traitlets.Unicode().tag(sync=True)
+    # what the model takes the shown item for: class -> probability; empty while it is hidden
+    opinion = traitlets.Dict().tag(sync=True)
+    shows_opinion = traitlets.Bool(False).tag(sync=True)
 
     def __init__(self, session: Session):
         super().__init__(classes=session.collection.classes)
         self.session = session
         self._turn = 0
-        session.listeners.append(self._refresh)
+        session.listeners.append(self._on_change)
         self.on_msg(lambda widget, content, buffers: self.answer(content))
         self._train_if_due()
         self._show()
 
     def answer(self, content: dict[str, Any]) -> None:
-        """A button or key: {"do": "tell", "id", "label"} or {"do": "undo"}."""
+        """A button or key: {"do": "tell", "id", "label"}, {"do": "undo"} or {"do": "opinion"}."""
         try:
             self.problem = ""
             is_shown = content.get("id") == self.shown.get("id")
+            if content.get("do") == "opinion":
+                self.shows_opinion = not self.shows_opinion
+                self._show_opinion()
+                return
             if content.get("do") == "undo":
                 self.session.undo()
             elif content.get("do") == "tell" and is_shown:  # else a page that is behind
@@ -68,8 +78,19 @@ class LabelWidget(anywidget.AnyWidget):
             self.shown = {**self.shown, "turn": self._turn}
 
     def _train_if_due(self) -> None:
-        if self.session.refit_is_due():
+        session = self.session
+        if session.refit_is_due():
+            if session.refit(wait=False) and session.is_frozen:
+                session.wait(PATIENCE)
+        elif session.progress().n_labels:
+            # from the first label on
+            session.prepare()
+
+    def _on_change(self) -> None:
+        """In the training thread: train on what was labelled meanwhile, and tell the page."""
+        if self.session.refit_is_due() and not self.session.has_failed:
             self.session.refit(wait=False)
+        self._refresh()
 
     def _show(self) -> None:
         """The next item that can be read; `notes` names a picture that cannot."""
@@ -81,9 +102,14 @@ class LabelWidget(anywidget.AnyWidget):
             self.picture = picture[0] if picture else b""
             shown = self._described(batch[0], picture[1]) if picture else self._end()
             self.shown = {"turn": self._turn, **shown}
+            self._show_opinion()
             self._refresh()
         next_ones = batch[1:PICTURES_KEPT]
         threading.Thread(target=self._prepare, args=(next_ones,), daemon=True).start()
+
+    def _show_opinion(self) -> None:
+        id_ = self.shown.get("id", "")
+        self.opinion = self.session.opinion(id_) if self.shows_opinion else {}
 
     def _described(self, item: Item, kind: str) -> dict[str, Any]:
         why = doubt(item, self.session.config.acquisition)

@@ -4,21 +4,21 @@ import hashlib
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, BATCH_FUNCTIONS
+from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, BATCH_FUNCTIONS, CHEATING
 from alpt_lib.checkpoints import local_weights
-from alpt_lib.config import Protocol, Recipe, RunConfig, override
+from alpt_lib.config import FROZEN_SETTINGS, Protocol, Recipe, RunConfig, frozen_recipe, override
 from alpt_lib.errors import LabelError, unknown
 from alpt_lib.files import REPOSITORY, home
 from alpt_lib.recipes import recipe_for
-from alpt_lib.registry import reads_texts, resolve
+from alpt_lib.registry import FEATURES, reads_texts, resolve
 from companion.labelling import exchange
 from companion.labelling.asking import Asking, Item, Queue, percent
 from companion.labelling.background import Fitted, Task, Trainer
@@ -35,6 +35,8 @@ QUERY_BATCH = 10
 SURE = 0.99
 # seed sets labelled before the model starts without a class that nobody has met
 PATIENCE = 3
+# settings that a head has not
+FINE_TUNING = {field.name for field in fields(Recipe)} - set(FROZEN_SETTINGS)
 SETTINGS = (
     "model",
     "acquisition",
@@ -81,8 +83,10 @@ def open_session(
         folder: for the labels; None: one of this source's own under data/labels.
         who: labels, written beside each label.
         check, column: the check set and the column to read, see `sources.read_collection`.
-        settings: model (bit-m, roberta-m, timm:NAME, hf:NAME), acquisition, seed, weights,
-            protocol, recipe, image_size, max_tokens; see `alpt_lib.config`.
+        settings: model (bit-m, roberta-m, timm:NAME, hf:NAME; features:FILE of the user's own,
+            see `sources.read_collection`), acquisition, seed, weights, protocol, recipe,
+            image_size, max_tokens; see `alpt_lib.config`. Unless the recipe says `backbone:
+            fine-tuned`, a linear head is trained on the frozen network.
     Raises:
         CompanionError: what cannot be used; a folder that another process is labelling into.
     """
@@ -95,12 +99,14 @@ def open_session(
                 f"{name!r} cannot be a class, the word is taken: for what cannot be told there is "
                 "a button"
             )
-    is_embedded = ":" not in settings.get("model", "")
+    model = settings.get("model", "")
+    is_embedded = ":" not in model
     collection = read_collection(
         source,
         classes,
         check,
         column,
+        model.removeprefix(FEATURES) if model.startswith(FEATURES) else "",
         image_size=settings.get("image_size", 32 if is_embedded else 224),
         max_tokens=settings.get("max_tokens", 40 if is_embedded else 256),
     )
@@ -117,11 +123,17 @@ def default_folder(source: Path) -> Path:
 def _config(collection: Collection, settings: dict[str, Any]) -> RunConfig:
     given = settings.get("model", "roberta-m" if collection.is_text else "bit-m")
     model = resolve(given)
-    if reads_texts(model) != collection.is_text:
+    has_features = model.startswith(FEATURES)
+    if not has_features and reads_texts(model) != collection.is_text:
         reads = "texts" if reads_texts(model) else "images"
         holds = f"{collection.source.name} holds {collection.description.modality}s"
         raise LabelError(f"model {given} reads {reads}; {holds}")
     acquisition = settings.get("acquisition", "least_confidence")
+    if acquisition in CHEATING:
+        raise LabelError(
+            f"{acquisition} needs every answer before it asks, and here nobody knows them; take "
+            f"one of {', '.join(ACQUISITION_FUNCTIONS)}"
+        )
     if acquisition in BATCH_FUNCTIONS:
         raise LabelError(
             f"{acquisition} chooses a batch together, but people are asked for one item after the "
@@ -129,17 +141,37 @@ def _config(collection: Collection, settings: dict[str, Any]) -> RunConfig:
         )
     seed_set = max(SEED_SET, 2 * len(collection.classes))
     protocol = Protocol(seed_set_size=seed_set, query_batch_size=QUERY_BATCH, budget=0)
-    ours = recipe_for(given.removeprefix("mini-"), collection.description.image_size)
-    recipe = override(Recipe(), ours, "recipe")
     return RunConfig(
         str(collection.source),
         model,
         acquisition,
         settings.get("seed", 1),
-        local_weights(given, "mini", settings.get("weights")),
+        None if has_features else local_weights(given, "mini", settings.get("weights")),
         protocol=override(protocol, settings.get("protocol") or {}, "protocol"),
-        recipe=override(recipe, settings.get("recipe") or {}, "recipe"),
+        recipe=_recipe(given, collection.description.image_size, settings.get("recipe") or {}),
     )
+
+
+def _recipe(model: str, image_size: int, changes: dict[str, Any]) -> Recipe:
+    """A head on the frozen network, unless the changes say `backbone: fine-tuned`."""
+    if isinstance(changes, Mapping) and changes.get("backbone", "frozen") == "frozen":
+        usual = vars(Recipe())
+        silly = [n for n in changes if n in FINE_TUNING and changes[n] != usual[n]]
+        if silly:
+            raise LabelError(
+                f"a session trains a head on the frozen network, which has no {', '.join(silly)}: "
+                "leave that out, or add backbone: fine-tuned"
+            )
+        changes = {**changes, "backbone": "frozen"}
+    recipe = Recipe()
+    if not model.startswith(FEATURES):
+        recipe = override(recipe, recipe_for(model.removeprefix("mini-"), image_size), "recipe")
+    recipe = override(recipe, changes, "recipe")
+    if recipe.backbone == "frozen":
+        return frozen_recipe(recipe)
+    if model.startswith(FEATURES):
+        raise LabelError("features can only be read by a head: leave backbone: fine-tuned out")
+    return recipe
 
 
 class Session:
@@ -159,6 +191,8 @@ class Session:
         self._notes = list(collection.notes)
         self._lock = threading.RLock()
         self._trainer = Trainer(collection, config, self._tell_listeners)
+        # item -> class, of the last training
+        self._trained_on: dict[str, str] = {}
         earlier = _open_here.get(folder.resolve())
         if earlier is not None:
             earlier.close()
@@ -333,11 +367,34 @@ class Session:
         return ""
 
     def refit_is_due(self) -> bool:
-        """Whether a model can be trained on a query batch more than the last one was."""
+        """Whether a model can be trained on more than the last one was.
+
+        A head on a frozen network: on any other labels; else on a query batch more.
+        """
+        if self.is_training or self.why_random():
+            return False
+        if self.is_frozen:
+            return self._classes_told() != self._trained_on
         fitted = self._trainer.fitted
         n_new = len(self._labelled()) - (fitted.n_labels if fitted else 0)
-        is_due = fitted is None or n_new >= self.config.protocol.query_batch_size
-        return is_due and not self.is_training and not self.why_random()
+        return fitted is None or n_new >= self.config.protocol.query_batch_size
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether a linear head is trained on a frozen network, within a fraction of a second."""
+        return self._trainer.is_frozen
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the last training ended early."""
+        return bool(self._trainer.failure)
+
+    def prepare(self) -> None:
+        """Compute the features that a frozen network's head reads, in a thread of its own."""
+        with self._lock:
+            is_idle = not (self.is_training or self.is_closed or self.has_failed)
+            if self.is_frozen and is_idle:
+                self._trainer.prepare()
 
     @property
     def is_training(self) -> bool:
@@ -368,12 +425,35 @@ class Session:
                 candidates=self._asking.candidates(),
                 round=self._asking.round,
             )
+            self._trained_on = self._classes_told()
             self._trainer.start(task, self._on_fit)
         if wait:
             self._trainer.wait()
             if self._trainer.failure:
                 raise LabelError(f"training failed: {self._trainer.failure}")
         return True
+
+    def opinion(self, id_: str) -> dict[str, float]:
+        """Class -> probability, by the last model, of an item that may still be asked for.
+
+        {} where there is no model yet, or it was not asked about this item.
+        """
+        fitted = self._trainer.fitted
+        row = self.collection.row.get(id_)
+        probs = None if fitted is None or row is None else fitted.probs_of(row)
+        if probs is None:
+            return {}
+        return dict(zip(self.collection.classes, map(float, probs), strict=True))
+
+    def stopping_advice(self) -> str | None:
+        """Whether one may stop, as a sentence for the status line; None: there is none to give."""
+        fitted = self._trainer.fitted
+        if fitted is None or self._unmet():
+            return None
+        n_left, least = self._asking.least_sure(fitted)
+        if not n_left or least < SURE:
+            return None
+        return f"it is {percent(least)} sure or more of all {n_left} left: you may stop"
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for a training under way, for so many seconds at most."""
@@ -475,6 +555,9 @@ class Session:
         readable = [id_ for id_ in ids if id_ not in collection.unreadable]
         return sorted(readable, key=self.labels.at.__getitem__)
 
+    def _classes_told(self) -> dict[str, str]:
+        return {id_: self.labels.label(id_) for id_ in self._labelled()}
+
     def _class_mix(self) -> dict[str, int]:
         counts = Counter(self.labels.label(id_) for id_ in self._labelled())
         return {name: counts[name] for name in self.collection.classes}
@@ -524,7 +607,5 @@ class Session:
         )
         if self._unmet():
             words += f"; it has seen no example of {self._unmet()}"
-        n_left, least = self._asking.least_sure(fitted)
-        if n_left and least >= SURE and not self._unmet():
-            words += f"; it is {percent(least)} sure or more of all {n_left} left: you may stop"
-        return words
+        advice = self.stopping_advice()
+        return words + (f"; {advice}" if advice else "")

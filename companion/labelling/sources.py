@@ -6,14 +6,18 @@ there), a text by the column `id` or, without one, by its content.
 
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from PIL import Image
 
 from alpt_lib.datasets import Description
-from alpt_lib.errors import LabelError, unknown
+from alpt_lib.embeddings import named_rows, odd_rows, read_embeddings, require_rows
+from alpt_lib.errors import DataError, LabelError, unknown
+from alpt_lib.pictures import ASSUMED, assumptions, open_picture
 from alpt_lib.tables import files_below, find_file, read_table, with_names
 from companion.labelling.items import Collection, content_id, text_hash
 from companion.labelling.matching import Finder
@@ -23,6 +27,9 @@ IMAGES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
     *(".avif", ".jp2", ".heic", ".heif"),
 )
+# formats that hold float or 32-bit greys, and how many of them are looked at on opening
+MAYBE_FLOAT = (".tif", ".tiff", ".ppm", ".pgm")
+LOOKED_AT = 20
 PATH_COLUMNS = ("path", "image", "file", "filename", "file_name")
 TEXT_COLUMNS = ("text", "sentence", "review")
 
@@ -32,6 +39,7 @@ def read_collection(
     classes: list[str],
     check: dict[str, str] | str | Path | None = None,
     column: str | None = None,
+    features: str = "",
     **described,
 ) -> Collection:
     """The images of a folder, or the rows of a table of texts or of image paths.
@@ -39,6 +47,8 @@ def read_collection(
     Args:
         check: the check set: id or text -> class, or a table with label and id, path or text.
         column: which one holds the texts or paths; None: guessed by its name.
+        features: a file of features with a row for each row of the table, or NAME for
+            features/NAME.npy beside it; "": a model computes them.
         described: further settings of the `Description`: image_size, max_tokens ...
     Raises:
         LabelError: nothing there, classes that cannot be told apart, ids that are not unique, a
@@ -52,6 +62,7 @@ def read_collection(
     frame = _images_of(source) if source.is_dir() else _items_of(source, column)
     attrs = frame.attrs
     is_text = "text" in frame
+    embeddings = _embeddings(source, features, len(frame)) if features else None
     # could not be written to the label file
     odd = {id_: "its name is no valid UTF-8" for id_ in frame["id"] if not _is_utf8(id_)}
     frame = frame[~frame["id"].isin(list(odd))]
@@ -67,10 +78,29 @@ def read_collection(
     collection = Collection(
         source, root, frame, held_out, description, names, attrs["is_by_content"]
     )
+    if embeddings is not None:
+        collection.embeddings = embeddings[frame.index.to_numpy()]
     collection.notes += attrs["notes"]
     collection.unreadable |= {ascii(id_): why for id_, why in odd.items()}
     collection.unreadable |= _without_decoder(collection)
+    collection.notes += _assumed_greys(collection)
     return collection
+
+
+def _embeddings(table: Path, name: str, n_rows: int) -> np.ndarray:
+    if table.is_dir():
+        raise LabelError(f"features need a table with a row for each of theirs; {table} is none")
+    beside = table.parent / "features" / f"{name}.npy"
+    places = [Path(name).expanduser(), table.parent / name, beside]
+    file = next((place for place in places if place.is_file()), None)
+    if file is None:
+        raise LabelError(f"there are no features {name!r}, neither as a file nor as {beside}")
+    embeddings = read_embeddings(file)
+    require_rows(embeddings, n_rows, file, table.name)
+    odd = odd_rows(embeddings)
+    if len(odd):
+        raise LabelError(f"{file}: {len(odd)} rows hold NaN or infinite values, {named_rows(odd)}")
+    return embeddings
 
 
 def _require_classes(classes: list[str]) -> None:
@@ -118,6 +148,21 @@ def _without_decoder(collection: Collection) -> dict[str, str]:
         if suffix in IMAGES and suffix not in readable:
             reasons[id_] = f"Pillow has no decoder for {suffix} here: pip install pillow-heif"
     return reasons
+
+
+def _assumed_greys(collection: Collection) -> list[str]:
+    """What is taken for black and white in float and 32-bit greys, by the first of them."""
+    if collection.is_text:
+        return []
+    files = [Path(path) for path in collection.content.values()]
+    first = [file for file in files if file.suffix.lower() in MAYBE_FLOAT][:LOOKED_AT]
+    assumed = []
+    for file in first:
+        # what cannot be read is said elsewhere
+        with suppress(DataError):
+            assumed.append(open_picture(collection.folder / file).info.get(ASSUMED, ""))
+    said = assumptions(assumed)
+    return [f"{said}, of the first {len(first)} looked at"] if said else []
 
 
 def _items_of(file: Path, column: str | None) -> pd.DataFrame:

@@ -5,11 +5,12 @@ A cell that a spreadsheet would take for a formula has an apostrophe before it.
 
 import csv
 import io
-import math
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from dataclasses import dataclass, field
 from typing import Any
+
+from alpt_lib.formulas import guarded, number, unguarded
 
 # lines that a record may span: an id may hold line ends
 LONGEST = 50
@@ -52,26 +53,6 @@ def line(values: list[Any]) -> str:
     quoting: Any = csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL
     csv.writer(stream, lineterminator="\n", quoting=quoting).writerow(cells)
     return stream.getvalue()
-
-
-def guarded(cell: str) -> str:
-    """A cell that no spreadsheet executes."""
-    is_formula = re.match(r"'*[=+\-@\t\r]", cell) and number(cell) is None
-    return f"'{cell}" if is_formula else cell
-
-
-def unguarded(cell: str) -> str:
-    """What was guarded."""
-    return cell[1:] if re.match(r"'+[=+\-@\t\r]", cell) else cell
-
-
-def number(cell: str) -> float | None:
-    """A number, also with a decimal comma; None if it is none."""
-    plain = cell.strip().replace(",", ".")
-    if not re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", plain):
-        return None
-    value = float(plain)
-    return value if math.isfinite(value) else None
 
 
 def parsed(content: bytes) -> tuple[list[Label], list[str]]:

@@ -25,6 +25,7 @@ function render({ model, el }) {
   const image = node("img");
   const text = node("div", "alpt-text");
   const caption = node("div", "alpt-caption");
+  const opinion = node("div", "alpt-caption");
   const choices = node("div", "alpt-choices");
   const others = node("div", "alpt-choices alpt-others");
   const said = node("div", "alpt-said");
@@ -34,7 +35,7 @@ function render({ model, el }) {
   stage.append(image, text);
   const main = node("div", "alpt-main");
   const hint = node("div", "alpt-hint", "click in here to use the keys");
-  main.append(stage, caption, choices, others, said);
+  main.append(stage, caption, choices, others, opinion, said);
   root.append(main, side);
   el.append(root);
 
@@ -70,7 +71,8 @@ function render({ model, el }) {
 
   const tell = (label) => () => model.get("shown").kind !== "done" && send({ do: "tell", id: model.get("shown").id, label });
   const undo = () => send({ do: "undo" });
-  const keys = { u: undo, Backspace: undo, s: tell(words.skipped), 0: tell(words.cannot_tell) };
+  const toggle = () => model.send({ do: "opinion" });
+  const keys = { u: undo, Backspace: undo, s: tell(words.skipped), 0: tell(words.cannot_tell), m: toggle };
   model.get("classes").forEach((name, i) => {
     if (i < 9) keys[i + 1] = tell(name);
     button(i < 9 ? `${i + 1}` : "", name, tell(name), choices);
@@ -78,6 +80,7 @@ function render({ model, el }) {
   button("0", "can’t tell", tell(words.cannot_tell), others).classList.add("alpt-telling");
   button("s", "skip for now", tell(words.skipped), others).classList.add("alpt-telling");
   button("u", "undo", undo, others);
+  const toggler = button("m", "model’s opinion", toggle, others);
   others.append(hint);
 
   root.addEventListener("keydown", (event) => {
@@ -119,6 +122,15 @@ function render({ model, el }) {
     say();
   }
   image.addEventListener("load", () => image.classList.toggle("alpt-small", image.naturalWidth < 128));
+
+  function think() {
+    const is_shown = model.get("shows_opinion");
+    const parts = Object.entries(model.get("opinion")).sort((a, b) => b[1] - a[1]).slice(0, 3);
+    const words = parts.map(([name, share]) => `${name} ${(100 * share).toFixed(0)}%`).join(", ");
+    toggler.setAttribute("aria-pressed", is_shown);
+    opinion.textContent = is_shown ? `The model takes it for: ${words || "nothing yet"}`
+      : "What the model takes it for is hidden, so that it does not sway you.";
+  }
 
   function say() {
     const problem = model.get("problem");
@@ -168,9 +180,11 @@ function render({ model, el }) {
     say();
   }
 
-  const listening = [["change:shown", show], ["change:problem", say], ["change:state", progress], ["change:notes", progress]];
+  const listening = [["change:shown", show], ["change:problem", say], ["change:state", progress], ["change:notes", progress],
+    ["change:opinion", think], ["change:shows_opinion", think]];
   listening.forEach(([event, act]) => model.on(event, act));
   show();
+  think();
   progress();
   return () => {
     listening.forEach(([event, act]) => model.off(event, act));

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from companion.report.estimates import Interval
+from companion.report.later_learning_claims import LATER_CLAIMS
 from companion.report.measures import (
     NotTestable,
     gain,
@@ -337,7 +338,7 @@ CLAIMS: dict[str, list[Claim]] = {
             expect="equal",
         ),
     ],
-}
+} | LATER_CLAIMS
 
 
 # the claims that the page of a run answers first, in words with room for their numbers

@@ -16,7 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 from PIL import Image, ImageOps
 
 from alpt_lib.datasets import POOL, Dataset
-from alpt_lib.inputs import decode
+from alpt_lib.pictures import decode
 from companion.report.plotting import HIGHLIGHT, WIDTH, name
 
 if TYPE_CHECKING:
@@ -55,12 +55,13 @@ def contact_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, n_rows: int =
         n_rows: rows of pictures a round.
     """
     rounds = sorted(acquired["round"].unique())
-    if not data.is_image:
+    shown = acquired[acquired["rank"] < COLUMNS * n_rows]
+    if not has_pictures(data, shown):
         _text_sheet(ax, data, acquired[acquired["rank"] < TEXTS], rounds)
         return
     height = n_rows * CELL
     sheet = Image.new("RGB", (COLUMNS * CELL, len(rounds) * height), "white")
-    for example in acquired[acquired["rank"] < COLUMNS * n_rows].itertuples():
+    for example in shown.itertuples():
         row, column = divmod(example.rank, COLUMNS)
         top = rounds.index(example.round) * height + row * CELL
         tile = ImageOps.expand(picture(data, example.index), FRAME, _frame(data, example.subgroup))
@@ -69,10 +70,16 @@ def contact_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, n_rows: int =
     _name_rounds(ax, rounds, height)
 
 
+def has_pictures(data: Dataset, acquired: pd.DataFrame) -> bool:
+    """Whether all these examples can be shown as pictures; of features, where the files are."""
+    return all(data.picture(POOL, row) for row in acquired["index"].unique())
+
+
 def picture(data: Dataset, row: int) -> Image.Image:
     """A pool picture as the model gets it, small ones with their pixels showing."""
     size = data.description.image_size
-    picture = Image.fromarray(decode(data.folder / data.rows(POOL)["path"][row], size))
+    file = data.folder / data.rows(POOL)["path"][row]
+    picture = Image.fromarray(decode(file, size))
     how = Image.Resampling.NEAREST if size < PICTURE else Image.Resampling.BICUBIC
     return picture.resize((PICTURE, PICTURE), how)
 
@@ -84,10 +91,11 @@ def _frame(data: Dataset, subgroup: str) -> str:
 
 
 def words_of(data: Dataset) -> pd.Series:
-    """(n_pool,) what a person reads of each example: its text, or of features their attributes."""
-    if data.is_text:
-        return data.rows(POOL)["text"]
-    attributes = data.attributes(POOL).astype(str)
+    """(n_pool,) what a person reads of each example: its text, or its name and attributes."""
+    rows = data.rows(POOL)
+    if "text" in rows:
+        return rows["text"]
+    attributes = rows.drop(columns="split").astype(str)
     named = [f"{column}: " + attributes[column] for column in attributes]
     return named[0].str.cat(named[1:], sep=", ")
 
@@ -158,7 +166,8 @@ def sheet_grid(study: Study, acquired: pd.DataFrame) -> Figure:
     groups = list(acquired.groupby(["dataset", "model"], sort=False))
     heights = []
     for (dataset, _), rows in groups:
-        height = PICTURE_HEIGHT if study.datasets[dataset].is_image else TEXT_HEIGHT
+        are_pictures = has_pictures(study.datasets[dataset], rows[rows["rank"] < COLUMNS])
+        height = PICTURE_HEIGHT if are_pictures else TEXT_HEIGHT
         heights.append(0.85 + height * rows["round"].nunique())
     figure = plt.figure(figsize=(WIDTH, sum(heights)))
     parts = figure.subfigures(len(groups), squeeze=False, height_ratios=heights).flat

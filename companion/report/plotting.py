@@ -24,12 +24,24 @@ if TYPE_CHECKING:
 
     from companion.report.study import Study
 
-# one colour per acquisition function; told apart with every colour blindness (Okabe and Ito)
+# one colour per acquisition function: of the paper's, told apart with every colour blindness
+# (Okabe and Ito); of the others by family, in blue what looks at predictions, in green at both, in
+# orange at features, in black what cheats
 COLOURS = {
     "random": "#6b6b6b",
     "least_confidence": "#0072b2",
     "entropy": "#009e73",
     "margin": "#cc79a7",
+    "power_least_confidence": "#56b4e9",
+    "bald": "#3a4cc0",
+    "badge": "#00735c",
+    "cluster_margin": "#5aae61",
+    "drop_query": "#a6d96a",
+    "core_set": "#d55e00",
+    "typi_clust": "#e69f00",
+    "prob_cover": "#a6761d",
+    "cheating_class_balance": "#333333",
+    "cheating_group_balance": "#000000",
 }
 
 # points of a curve that are marked one by one
@@ -52,6 +64,13 @@ MODEL_COLOURS = {
     "lite0-1-np": "#9a9a9a",
     "lite0-2-np": "#7d7d7d",
     "lite0-3-np": "#5f5f5f",
+}
+
+HEAD_COLOURS = {
+    "plain": "#0072b2",
+    "class-balanced": "#e69f00",
+    "group-balanced": "#009e73",
+    "temperature": "#cc79a7",
 }
 
 SUBGROUP_COLOURS = [
@@ -79,11 +98,23 @@ NAMES = {
     "least_confidence": "least confidence",
     "entropy": "entropy",
     "margin": "margin",
+    "power_least_confidence": "power least confidence",
+    "bald": "BALD",
+    "badge": "BADGE",
+    "drop_query": "DropQuery",
+    "core_set": "CoreSet",
+    "typi_clust": "TypiClust",
+    "prob_cover": "ProbCover",
+    "cheating_class_balance": "classes balanced (cheats)",
+    "cheating_group_balance": "groups balanced (cheats)",
     "accuracy": "accuracy",
     "accuracy_minority": "accuracy, disambiguating examples",
     "accuracy_worst_group": "worst-group accuracy",
     "accuracy_class_balanced": "class-balanced accuracy",
     "accuracy_train_weighted": "accuracy, weighted as the pool",
+    "calibration_error": "calibration error",
+    "overconfidence": "confidence minus accuracy",
+    "brier_score": "Brier score",
 }
 
 # columns whose names say too little at the head of a table
@@ -379,11 +410,25 @@ def legend(figure: Figure, ax: Axes, columns: int = 2) -> None:
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=columns)
 
 
-def curve_grid(study: Study, curves: pd.DataFrame) -> Figure:
+def mark_stops(ax: Axes, rows: pd.DataFrame, stops: pd.DataFrame) -> None:
+    """A triangle on the mean curve for every run that a stopping rule would have ended there.
+
+    Args:
+        rows: as for `curve`, by acquisition function. stops: acquisition, n_labels (NaN: no end).
+    """
+    for key, of_arm in rows.groupby("acquisition", sort=False):
+        mean = of_arm.groupby("n_labels")["value"].mean()
+        at = stops.loc[stops["acquisition"] == key, "n_labels"].dropna()
+        heights = np.interp(at, mean.index, mean)
+        ax.plot(at, heights, "v", color=COLOURS.get(key), markersize=5, markeredgecolor="white")
+
+
+def curve_grid(study: Study, curves: pd.DataFrame, stops: pd.DataFrame | None = None) -> Figure:
     """Learning curves (paper, Fig. 2): a row a dataset and model, a column a metric.
 
     Args:
         curves: as `Study.headline`, at most two metrics each.
+        stops: where runs could have ended, as `heads_after.stopping_points`.
     """
     groups = list(curves.groupby(["dataset", "model"], sort=False))
     figure, axes = grid(len(groups), 2.2)
@@ -393,7 +438,45 @@ def curve_grid(study: Study, curves: pd.DataFrame) -> Figure:
         for ax, (metric, of_panel) in zip(pair, rows.groupby("metric", sort=False), strict=False):
             title = f"{study.title(dataset, model)}\n{name(metric)}"
             curve(ax, of_panel, title=title, xlabel="labels", ylabel="validation accuracy")
+            if stops is not None:
+                here = (stops["dataset"] == dataset) & (stops["model"] == model)
+                mark_stops(ax, of_panel, stops[here])
     return figure
+
+
+def gain_matrix(ax: Axes, gains: pd.DataFrame, models: list[str], **labels: Any) -> None:
+    """Who chose (rows) x who learns (columns): the gain over a random set and half its interval.
+
+    Gains whose interval lies on one side of 0 are bold; below them what random sets give.
+
+    Args:
+        gains: as `paired_gains`: acquisition (the model that chose), model, random, gain, ci_low,
+            ci_high. models: in the order of rows and columns.
+        labels: as for `curve`.
+    """
+    table = gains.set_index(["acquisition", "model"])
+    square = table["gain"].unstack().reindex(index=models, columns=models)
+    limit = np.nanmax(np.abs(square.to_numpy()), initial=0.01)
+    ax.imshow(square, cmap="RdBu", vmin=-limit, vmax=limit, aspect="auto")
+    for (chooser, model), row in table.iterrows():
+        place = (models.index(model), models.index(chooser))
+        is_dark = abs(row["gain"]) > 0.6 * limit
+        weight = "bold" if row["ci_low"] > 0 or row["ci_high"] < 0 else "normal"
+        style: dict[str, Any] = {"ha": "center", "color": "white" if is_dark else "black"}
+        ax.annotate(f"{row['gain']:+.2f}", place, va="bottom", weight=weight, **style)
+        half = (row["ci_high"] - row["ci_low"]) / 2
+        ax.annotate(f"±{half:.2f}", place, va="top", fontsize="small", **style)
+    drawn = table["random"].groupby("model").first()
+    for column, model in enumerate(models):
+        words = f"{drawn[model]:.2f}" if model in drawn else ""
+        ax.annotate(words, (column, len(models)), ha="center", va="center", color="#555555")
+    words = [textwrap.fill(name(model), 13, break_on_hyphens=False) for model in models]
+    ax.set_xticks(range(len(models)), words, rotation=50, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(models) + 1), [*words, "random sets"])
+    ax.set_ylim(len(models) + 0.5, -0.5)
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    ax.set(**labels)
 
 
 def upsampling_grid(study: Study, counts: pd.DataFrame) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,8 @@ from alpt_lib.files import home
 from companion.notebook_text import NARROW
 from companion.report.export import write_csv
 from companion.runs.execute import RunsFailed, execute
-from companion.runs.parameters import read_parameters
-from companion.runs.plan import Planned, plan_runs, prepare_datasets
+from companion.runs.parameters import each_setting, read_parameters
+from companion.runs.plan import Planned, cautions, plan_runs, prepare_datasets
 from companion.runs.store import StoredRun
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class Study:
     runs: pd.DataFrame
     datasets: dict[str, Dataset]
     output: Path
+    # of each of the parameter `settings` a study of its own, as far as its runs are finished
+    settings: dict[str, Study] = field(default_factory=dict)
 
     @property
     def main(self) -> pd.DataFrame:
@@ -97,6 +99,8 @@ def run_study(notebook: str, namespace: dict[str, Any]) -> Study:
     parameters = read_parameters(namespace)
     prepare_datasets(parameters)
     planned = plan_runs(parameters)
+    for line in cautions(planned):
+        print(line)
     n_stored = sum(each.run.is_done() for each in planned)
     why = "the same command again says why"
     try:
@@ -114,10 +118,11 @@ def run_study(notebook: str, namespace: dict[str, Any]) -> Study:
 
 
 def _check_datasets(planned: list[Planned], finished: list[Planned], why: str) -> None:
-    """Raises RunsFailed for a dataset that has no finished run."""
-    without = {each.dataset for each in planned} - {each.dataset for each in finished}
+    """Raises RunsFailed for a dataset that has no finished run, in any of the settings."""
+    places = [{(each.dataset, each.setting) for each in runs} for runs in (planned, finished)]
+    without = sorted(places[0] - places[1])
     if without:
-        raise RunsFailed(f"no run on {sorted(without)[0]} is finished: {why}")
+        raise RunsFailed(f"no run on {' '.join(without[0]).strip()} is finished: {why}")
 
 
 def _say_left_out(runs: Sequence[StoredRun], n_planned: int) -> None:
@@ -128,11 +133,22 @@ def _say_left_out(runs: Sequence[StoredRun], n_planned: int) -> None:
 
 
 def load_study(notebook: str, parameters: dict[str, Any], planned: Sequence[Planned]) -> Study:
-    """The tables of runs that are stored.
+    """The tables of runs that are stored, and of each of the settings.
 
     Args:
         parameters: checked. planned: finished runs, with their datasets.
     """
+    by_setting: dict[str, list[Planned]] = {}
+    for each in planned:
+        by_setting.setdefault(each.setting, []).append(each)
+    every = each_setting(parameters)
+    studies = {
+        name: _load_setting(notebook, every[name], runs) for name, runs in by_setting.items()
+    }
+    return replace(studies.pop(""), parameters=parameters, settings=studies)
+
+
+def _load_setting(notebook: str, parameters: dict[str, Any], planned: Sequence[Planned]) -> Study:
     return Study(
         parameters,
         _gather(planned, StoredRun.metrics),

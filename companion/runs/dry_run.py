@@ -33,6 +33,7 @@ from companion.runs.plan import (
     Shelf,
     generate,
     has_weights,
+    named_datasets,
     not_generated,
     plan_runs,
 )
@@ -79,7 +80,7 @@ def dry_run(parameters: dict[str, dict[str, Any]], workers: int) -> str:
         os.environ["ALPT_HOME"] = folder
         try:
             generate(Path(folder) / "data" / "mini")
-            return _report(parameters, workers)
+            return _report(parameters, workers).replace(folder, str(own))
         finally:
             os.environ["ALPT_HOME"] = str(own)
 
@@ -113,7 +114,7 @@ def absent(parameters: Iterable[dict[str, Any]]) -> dict[str, Expected]:
         CompanionError: a script that cannot say what it makes.
     """
     folder = home() / "data" / "paper"
-    named = {n for p in parameters if PRESETS[p["preset"]] == "paper" for n in p["datasets"]}
+    named = {n for p in parameters if PRESETS[p["preset"]] == "paper" for n in named_datasets(p)}
     wanted = {n for n in named if not is_path(n) and not (folder / n / "dataset.yaml").exists()}
     scripts = {PAPER_DATA[name] for name in wanted if name in PAPER_DATA}
     described: dict[str, Expected] = {}

@@ -15,7 +15,7 @@ from pydantic import Field, StrictInt, StrictStr, TypeAdapter, ValidationError
 from alpt_lib.errors import ConfigError, unknown
 
 # preset -> tier of datasets and models
-PRESETS = {"smoke": "mini", "mini": "mini", "paper": "paper"}
+PRESETS = {"smoke": "mini", "mini": "mini", "real": "paper", "paper": "paper"}
 Texts = list[StrictStr]
 # "{...": a mapping that arrived as text
 Place = Annotated[StrictStr, Field(pattern=r"^([^{]|$)")]
@@ -26,7 +26,7 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
     "models": (
         Texts | dict[StrictStr, Texts],
         "a list of model names, or a mapping of dataset to such a list; [] takes each dataset's "
-        "own",
+        "own, [all] every network whose features it holds",
     ),
     "acquisitions": (Texts, "a list of acquisition functions"),
     "seeds": (
@@ -39,6 +39,11 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
     ),
     "protocol": (dict, "a mapping of protocol settings, e.g. {budget: 40}"),
     "recipe": (dict, "a mapping of recipe settings, e.g. {lr: 0.01}"),
+    "settings": (
+        dict[StrictStr, dict],
+        "a mapping of a name to changes of the other parameters, for further runs, e.g. "
+        "{by 1: {protocol: {query_batch_size: 1}}}",
+    ),
     "stopping": (Texts, "a list of stopping rules; [] takes the recipe's"),
     "probe": (Texts, "a list of attributes, e.g. [label, background]"),
     "collection": (StrictStr, "a folder of images or a csv of texts to be labelled"),
@@ -49,6 +54,8 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
     "output": (StrictStr, "a folder for figures"),
     "workers": (Annotated[StrictInt, Field(ge=0)], "a number of processes; 0 takes one per core"),
 }
+# what a setting may change
+SET = ["datasets", "models", "acquisitions", "seeds", "weights", "protocol", "recipe", "stopping"]
 DEFAULTS: dict[str, Any] = {
     "preset": "mini",
     "models": [],
@@ -57,6 +64,7 @@ DEFAULTS: dict[str, Any] = {
     "weights": None,
     "protocol": {},
     "recipe": {},
+    "settings": {},
     "stopping": [],
     "probe": [],
     "n_points": 500,
@@ -88,6 +96,8 @@ def check_parameters(given: dict[str, Any]) -> dict[str, Any]:
         if name not in PARAMETERS:
             raise ConfigError(unknown("parameter", name, sorted(PARAMETERS)))
         parameters[name] = _checked(name, value)
+    for name, changes in parameters["settings"].items():
+        _check_setting(name, changes)
     if parameters["preset"] not in PRESETS:
         raise ConfigError(unknown("preset", parameters["preset"], list(PRESETS)))
     for name in ("datasets", "acquisitions", "seeds"):
@@ -101,6 +111,26 @@ def check_parameters(given: dict[str, Any]) -> dict[str, Any]:
                 twice = next(v for v in named if named.count(v) > 1)
                 raise ConfigError(f"parameter {name} names {twice!r} twice; got {named}")
     return parameters
+
+
+def _check_setting(name: str, changes: dict[str, Any]) -> None:
+    for changed, value in changes.items():
+        if changed not in SET:
+            raise ConfigError(f"settings {name}: {unknown('parameter', changed, SET)}")
+        _checked(changed, value)
+
+
+def each_setting(parameters: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The parameters as they are, named "", then those of each setting in full.
+
+    What a setting says of `protocol` and `recipe` is added, all else replaces.
+    """
+    base = {**parameters, "settings": {}}
+    every = {"": base}
+    for name, changes in parameters["settings"].items():
+        added = {key: {**base[key], **changes.get(key, {})} for key in ("protocol", "recipe")}
+        every[name] = {**base, **changes, **added}
+    return every
 
 
 def _checked(name: str, value: Any) -> Any:

@@ -4,7 +4,7 @@ import fnmatch
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
@@ -28,8 +28,8 @@ from alpt_lib.datasets import Dataset, Description, is_path, locate, prepared, r
 from alpt_lib.errors import CompanionError, ConfigError, DataError, ModelError, one_line, unknown
 from alpt_lib.files import REPOSITORY, home, locked
 from alpt_lib.progress import Progress
-from alpt_lib.registry import FEATURES, ROLES, resolve, split_name
-from companion.runs.parameters import PRESETS, check_parameters
+from alpt_lib.registry import FEATURES, NOT_PRETRAINED, ROLES, resolve, split_name
+from companion.runs.parameters import PRESETS, check_parameters, each_setting
 from companion.runs.store import StoredRun, start_fingerprint
 
 # dataset at the paper tier -> the script in data_prep/ that makes it
@@ -40,6 +40,7 @@ PAPER_DATA = {
     **{f"waterbirds_{percent}": "waterbirds_variants.py" for percent in MATCHED},
 }
 CHANGED = "its data or weights changed after it was planned: start the same command again"
+EMBEDDED = ("real_waterbirds", "eurosat")  # how the names of embedded features begin
 # of the embedded datasets: a moment, seconds, and about half a minute
 GENERATORS = ("embedded.py", "mini_text.py", "mini_vision.py")
 
@@ -93,6 +94,8 @@ class Planned:
     run: StoredRun
     dataset: str
     model: str
+    # "" as the parameters are, or the one of `settings` that asks for it
+    setting: str = ""
 
     @property
     def config(self) -> RunConfig:
@@ -137,7 +140,8 @@ def plan_runs(
 ) -> list[Planned]:
     """Every run that these parameters name.
 
-    Datasets x models x stopping rules x acquisition functions x seeds.
+    Datasets x models x stopping rules x acquisition functions x seeds, then those of each of the
+    settings.
 
     Args:
         expected: datasets that are planned for though they are not here (dry runs).
@@ -145,9 +149,18 @@ def plan_runs(
     Raises:
         ConfigError, DataError, ModelError: anything unknown or unfitting.
     """
-    p = check_parameters(parameters)
-    tier = PRESETS[p["preset"]]
     shelf = shelf or Shelf()
+    planned = []
+    for setting, p in each_setting(check_parameters(parameters)).items():
+        of_setting = _plan_setting(p, expected, shelf)
+        planned += [replace(each, setting=setting) for each in of_setting]
+    return planned
+
+
+def _plan_setting(
+    p: dict[str, Any], expected: Mapping[str, Expected], shelf: Shelf
+) -> list[Planned]:
+    tier = PRESETS[p["preset"]]
     planned = []
     folders: dict[str, Path] = {}
     for name in p["datasets"]:
@@ -179,14 +192,11 @@ def _plan_dataset(
     is_frozen = holds_features or recipe.backbone == "frozen"
     if is_frozen:
         recipe = frozen_recipe(recipe)
-    models = p["models"]
-    if isinstance(models, dict):
-        models = models.get(name, models.get(d.name, []))
     # a head has no stopping rule to choose
     rules = [recipe.stopping] if is_frozen else p["stopping"] or [recipe.stopping]
     planned = []
     for model, rule, acquisition, seed in product(
-        models or [d.default_model], rules, p["acquisitions"], _seeds(p, name, d.name)
+        _models(p, name, data), rules, p["acquisitions"], _seeds(p, name, d.name)
     ):
         config = RunConfig(
             dataset=str(data.folder),
@@ -202,6 +212,39 @@ def _plan_dataset(
         run = shelf.run(config, data) if can_identify else StoredRun(config, data)
         planned.append(Planned(run, d.name, model))
     return planned
+
+
+def _models(p: dict[str, Any], name: str, data: Dataset) -> list[str]:
+    """The models of a dataset, which a mapping may name; of features, "all" are those it holds."""
+    models = p["models"]
+    if isinstance(models, dict):
+        models = models.get(name, models.get(data.name, []))
+    if models == ["all"] and data.description.modality == "features":
+        # the pretrained ones first
+        return sorted(data.feature_names(), key=lambda model: model.endswith(NOT_PRETRAINED))
+    return models or [data.description.default_model]
+
+
+def cautions(planned: Iterable[Planned]) -> list[str]:
+    """What a person may not expect of these runs: the datasets' own settings, made for others."""
+    said = {}
+    for each in planned:
+        d = each.data.description
+        ignored = [name for name in d.recipe if name not in FROZEN_SETTINGS]
+        is_frozen = each.config.recipe.backbone == "frozen"
+        if is_frozen and ignored:
+            said[each.dataset, ""] = (
+                f"{each.dataset}: a linear head has no use for {', '.join(ignored)} of its "
+                "dataset.yaml"
+            )
+        is_other = ":" in each.model and ":" not in d.default_model
+        if d.modality == "image" and is_other:
+            size = input_size(each.config.recipe, d.image_size)[1]
+            said[each.dataset, each.model] = (
+                f"{each.dataset}: its dataset.yaml was made for {d.default_model}; {each.model} "
+                f"gets its {size} px and settings, unless recipe says otherwise"
+            )
+    return list(said.values())
 
 
 def _feature_model(data: Dataset, model: str) -> str:
@@ -256,6 +299,8 @@ def has_weights(config: RunConfig) -> bool:
 
 
 def _locate(name: str, tier: str) -> Path:
+    if _is_embedded(name, tier):
+        tier = "mini"
     try:
         return locate(name, tier)
     except DataError as error:
@@ -335,11 +380,24 @@ def _check_recipe(data: Dataset, recipe: Recipe) -> None:
 
 def not_generated(parameters: dict[str, Any]) -> bool:
     """Whether these parameters name an embedded dataset that is not there yet."""
-    if PRESETS.get(parameters.get("preset", "mini")) != "mini":
-        return False
+    tier = PRESETS.get(parameters.get("preset", "mini"), "paper")
     target = home() / "data" / "mini"
-    named = [name for name in parameters["datasets"] if not is_path(name)]
+    named = [name for name in named_datasets(parameters) if _is_embedded(name, tier)]
     return not all((target / name / "dataset.yaml").exists() for name in named)
+
+
+def _is_embedded(name: str, tier: str) -> bool:
+    """Whether a dataset comes with the companion: all at the mini tier, features at each."""
+    if is_path(name):
+        return False
+    return tier == "mini" or name.startswith(EMBEDDED)
+
+
+def named_datasets(parameters: dict[str, Any]) -> list[str]:
+    """The datasets that parameters and their settings name, each once."""
+    changes = parameters.get("settings", {}).values()
+    lists = [parameters["datasets"], *(change.get("datasets", []) for change in changes)]
+    return list(dict.fromkeys(name for names in lists for name in names))
 
 
 def prepare_datasets(parameters: dict[str, Any]) -> None:

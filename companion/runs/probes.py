@@ -57,6 +57,9 @@ class Probed:
     def features(self, split: str, rows: np.ndarray) -> np.ndarray:
         return self.learner.features(split, rows)
 
+    def probs_of_features(self, features: np.ndarray) -> np.ndarray:
+        return self.learner.probs_of_features(features)
+
     def evaluate(self, number: int) -> list[dict[str, Any]]:
         """The learner's own metric rows, then the probe's; before any label the probe's alone."""
         if number < 0:

@@ -14,9 +14,8 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from importlib.metadata import version
@@ -26,7 +25,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alpt_lib.acquisition import POOL
 from alpt_lib.checkpoints import weights_fingerprint
 from alpt_lib.config import RunConfig
 from alpt_lib.datasets import Dataset
@@ -243,10 +241,12 @@ class StoredRun:
 
         `round` is the round that first trains on the example: 0 for the seed set (score NaN).
         """
-        tables = [_asked_in(line) for line in self.lines() if line["asked"]]
-        if not tables:
-            return pd.DataFrame(columns=ACQUISITION_COLUMNS)
-        return pd.concat(tables, ignore_index=True)
+        columns: dict[str, list] = {name: [] for name in ACQUISITION_COLUMNS}
+        for line in self.lines():
+            for name, values in _asked_in(line).items():
+                columns.setdefault(name, []).extend(values)
+        table = pd.DataFrame(columns)
+        return table.assign(score=table["score"].astype(float))
 
     def fits(self) -> pd.DataFrame:
         """How each training went: round, n_steps, first_loss, last_loss, stopped_by."""
@@ -338,11 +338,11 @@ class StoredRun:
         write_whole(self.folder / "config.json", json.dumps(record, indent=1))
 
     def _append(self, now: Round) -> None:
-        rows = np.array(now.asked, dtype=np.int64)
-        attributes = self.data.attributes(POOL).iloc[rows]
-        examples = {str(column): attributes[column].tolist() for column in attributes}
-        examples["subgroup"] = self.data.subgroup(POOL)[rows].tolist()
-        line = {**asdict(now), "examples": examples if now.asked else {}}
+        examples: dict[str, list[Any]] = {}
+        if now.asked:
+            for column, values in self.data.pool_examples.items():
+                examples[column] = [values[row] for row in now.asked]
+        line = {**vars(now), "examples": examples}
         with self._said():
             append_durably(self.folder / "rounds.jsonl", json.dumps(line, default=str) + "\n")
 
@@ -371,21 +371,16 @@ def _as_round(line: dict[str, Any]) -> Round:
     return Round(**{key: value for key, value in line.items() if key != "examples"})
 
 
-def _asked_in(line: dict[str, Any]) -> pd.DataFrame:
-    """What one round asked for, most wanted first."""
-    examples = line["examples"]
-    table = pd.DataFrame(
-        {
-            "round": line["number"] + 1,
-            "rank": range(len(line["asked"])),
-            "index": line["asked"],
-            "label": examples["label"],
-            "subgroup": examples["subgroup"],
-            "score": np.array(line["scores"], dtype=float),
-        }
-    )
-    others = {key: values for key, values in examples.items() if key not in table}
-    return table.assign(**others)
+def _asked_in(line: dict[str, Any]) -> dict[str, Iterable]:
+    """What one round asked for, most wanted first: a column a key."""
+    n_asked = len(line["asked"])
+    return {
+        **line["examples"],
+        "round": [line["number"] + 1] * n_asked,
+        "rank": range(n_asked),
+        "index": line["asked"],
+        "score": line["scores"],
+    }
 
 
 def run_folders() -> list[Path]:

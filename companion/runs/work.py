@@ -164,6 +164,7 @@ class SharedSeedSet:
         self.replay = network.replay
         self.predict_probs = network.predict_probs
         self.features = network.features
+        self.probs_of_features = network.probs_of_features
 
     def fit(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
         if len(rows) != self.size:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from release.report import note
 
@@ -13,6 +14,8 @@ from alpt_lib.errors import DataError
 from alpt_lib.tables import INDEX, find_file, with_names
 
 POOL = "pool"
+# a column that no manifest keeps: the rows of features
+ROW = "row of the features"
 SPLITS = {
     **dict.fromkeys(("train", "training", POOL), POOL),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -44,6 +47,15 @@ class Source:
     frame: pd.DataFrame
     root: Path | None  # folder of the images; None: texts
     name: str  # for messages
+    # (n, n_features) float, of a source of features; the frame's column ROW says which is whose
+    features: np.ndarray | None = None
+
+    @property
+    def modality(self) -> str:
+        """What the model reads: image, text or features."""
+        if self.features is not None:
+            return "features"
+        return "text" if self.root is None else "image"
 
 
 def existing(path: Path) -> Path:
@@ -59,7 +71,12 @@ def existing(path: Path) -> Path:
 
 
 def choose(
-    frame: pd.DataFrame, typed: Mapping[str, list[str]], columns: Columns, root: Path, name: str
+    frame: pd.DataFrame,
+    typed: Mapping[str, list[str]],
+    columns: Columns,
+    root: Path,
+    name: str,
+    needs_content: bool = True,
 ) -> Source:
     """The columns that matter under the manifest's names, the others as attributes.
 
@@ -67,26 +84,35 @@ def choose(
         typed: image, label -> the columns that a format says are such.
         columns: those that the person names.
         root: folder that image paths start from.
+        needs_content: False: neither images nor texts need to be there, and both may be.
     Raises:
         DataError: a column missing, or which one is meant cannot be told.
     """
     frame = with_names(frame, chain.from_iterable(GUESSES.values()))
     for said in frame.attrs["notes"]:
         note(said)
-    chosen = _columns_by_role(frame, typed, columns, name)
+    chosen = _columns_by_role(frame, typed, columns, name, needs_content)
     names = {column: NAMES[role] for role, column in chosen.items() if column}
     dropped = sorted(TAKEN.intersection(frame.columns).difference(names))
     if dropped:
         note(f"columns left out, for their names are taken: {', '.join(dropped)}")
     kept = frame.drop(columns=dropped).rename(columns=names)
-    if chosen["text"]:
+    is_path = bool(chosen["image"])
+    if is_path and not needs_content:
+        # names and nothing more where no file is there
+        is_path = any(find_file(root, path) for path in kept["path"])
+    if not is_path:
         return Source(kept, None, name)
     paths, root = _from_root(kept["path"].tolist(), root)
     return Source(kept.assign(path=paths), root, name)
 
 
 def _columns_by_role(
-    frame: pd.DataFrame, typed: Mapping[str, list[str]], columns: Columns, name: str
+    frame: pd.DataFrame,
+    typed: Mapping[str, list[str]],
+    columns: Columns,
+    name: str,
+    needs_content: bool,
 ) -> dict[str, str | None]:
     has = f"it has {', '.join(map(str, frame.columns))}"
     chosen: dict[str, str | None] = {}
@@ -97,11 +123,16 @@ def _columns_by_role(
         if f"{column}.1" in frame:
             raise DataError(f"{name}: column {column!r} appears twice; rename one of them")
         chosen[role] = column
-    if columns.get("image"):
+    if needs_content and columns.get("image"):
         chosen["text"] = None
-    elif columns.get("text"):
+    elif needs_content and columns.get("text"):
         chosen["image"] = None
-    _require_one_content(chosen, name, has)
+    if needs_content:
+        _require_one_content(chosen, name, has)
+    if not chosen["label"]:
+        raise DataError(
+            f"{name}: which column holds the labels? name it with --label-column; {has}"
+        )
     return chosen
 
 
@@ -111,10 +142,6 @@ def _require_one_content(chosen: Mapping[str, str | None], name: str, has: str) 
         what = f"both {' and '.join(contents)}" if contents else "neither images nor texts"
         raise DataError(
             f"{name}: {what} found; name one with --image-column or --text-column; {has}"
-        )
-    if not chosen["label"]:
-        raise DataError(
-            f"{name}: which column holds the labels? name it with --label-column; {has}"
         )
 
 

@@ -12,7 +12,8 @@ from release.report import note
 
 from alpt_lib.errors import DataError
 from alpt_lib.files import hash_files
-from readers.source import POOL, SPLITS, Source
+from readers.features import content_keys
+from readers.source import POOL, ROW, SPLITS, Source
 
 
 def labelled(source: Source) -> pd.DataFrame:
@@ -65,6 +66,9 @@ def with_content(frame: pd.DataFrame, source: Source) -> tuple[pd.DataFrame, pd.
     Raises:
         DataError: missing or unreadable images (named), images with several labels, empty texts.
     """
+    if source.features is not None:
+        keys = content_keys(source.features, frame[ROW])
+        return frame, pd.Series(keys, index=frame.index)
     if source.root is None:
         empty = frame.index[frame["text"].str.strip() == ""]
         if len(empty):
@@ -74,9 +78,11 @@ def with_content(frame: pd.DataFrame, source: Source) -> tuple[pd.DataFrame, pd.
         return frame, frame["text"]
     missing = [path for path in frame["path"] if not (source.root / path).is_file()]
     if missing:
+        is_address = "https:/" in missing[0] or "http:/" in missing[0]
+        remedy = "; these are web addresses: download the images first" if is_address else ""
         raise DataError(
             f"{source.name}: {len(missing)} of {len(frame)} images missing, first "
-            f"{source.root / missing[0]}"
+            f"{source.root / missing[0]}{remedy}"
         )
     frame = _one_row_an_image(frame, source.name)
     check_images(source.root, frame["path"].tolist())

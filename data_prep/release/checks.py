@@ -9,6 +9,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from alpt_lib.errors import DataError
+from alpt_lib.pictures import ASSUMED, assumptions, open_picture
 from alpt_lib.tables import read_table
 from release.report import note
 
@@ -106,12 +107,11 @@ def check_images(root: Path, names: Sequence[str], trust: bool = False) -> None:
         )
     if trust:
         return
-    # imported here: it brings torch, which takes seconds
-    from alpt_lib.inputs import open_picture
+    assumed: list[str] = []
 
     def fault(name: str) -> str:
         try:
-            open_picture(root / name, draft=1)
+            assumed.append(open_picture(root / name, draft=1).info.get(ASSUMED, ""))
         except DataError as error:
             return f"{name} ({error})"
         return ""
@@ -125,6 +125,8 @@ def check_images(root: Path, names: Sequence[str], trust: bool = False) -> None:
             disable=None,
         )
         faults = [said for said in checks if said]
+    if said := assumptions(assumed):
+        note(said)
     if faults:
         more = ", ..." if len(faults) > 5 else ""
         raise DataError(

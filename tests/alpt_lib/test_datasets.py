@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from alpt_lib.datasets import Description, locate, prepared, read_dataset, write_dataset
+from alpt_lib.datasets import (
+    CANNOT_TELL,
+    Description,
+    locate,
+    prepared,
+    read_dataset,
+    write_dataset,
+)
 from alpt_lib.errors import DataError
 
 
@@ -87,6 +94,14 @@ def test_labels_that_are_numbers_match_classes_that_are_numbers(birds_copy):
     edit(birds_copy, lambda m: m.assign(label=m["label"].map({"tall": 1, "wide": 2})))
     describe(birds_copy, classes=[1, 2])
     assert read_dataset(birds_copy).labels("pool").tolist() == [0, 1] * 50
+
+
+def test_of_pool_examples_the_oracle_may_be_unable_to_tell_the_class(birds_copy):
+    edit(birds_copy, lambda m: m.assign(label=m["label"].where(m.index != 1, CANNOT_TELL)))
+    assert read_dataset(birds_copy).labels("pool").tolist() == [0, -1] + [0, 1] * 49
+    edit(birds_copy, lambda m: m.assign(label=m["label"].where(m.index != 120, CANNOT_TELL)))
+    with pytest.raises(DataError, match=r"1 label\(s\) outside the classes .* in row 120"):
+        read_dataset(birds_copy)
 
 
 @pytest.mark.parametrize("content", ["path", "text"])

@@ -11,7 +11,8 @@ from PIL import Image
 from alpt_lib import inputs
 from alpt_lib.datasets import read_dataset
 from alpt_lib.errors import DataError
-from alpt_lib.inputs import Inputs, OnDemand, decode, images, open_picture, tokens
+from alpt_lib.inputs import Inputs, OnDemand, images, tokens
+from alpt_lib.pictures import ASSUMED, decode, open_picture
 
 RNG = np.random.default_rng(0)
 CPU = torch.device("cpu")
@@ -66,6 +67,9 @@ def test_greys_of_any_depth_are_scaled(tmp_path, grey, seen):
     for suffix in [".tif", ".png"][: 2 if grey.itemsize <= 2 else 1]:
         array = decoded(Image.fromarray(grey), tmp_path / f"grey{suffix}")
         assert abs(array - seen[:, :, None]).max() <= 0.501
+        # what is no more than an assumption is said
+        assumed = open_picture(tmp_path / f"grey{suffix}").info.get(ASSUMED, "")
+        assert bool(assumed) == (grey.itemsize == 4)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "RGB", "P"])

@@ -13,8 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from alpt_lib import datasets, registry
+from alpt_lib.config import RunConfig
 from alpt_lib.errors import ModelError
 from alpt_lib.models import create_model
+from alpt_lib.scoring import ScoringNetwork
 
 MOBILE = "timm:mobilenetv2_035?pad_type=same&mean=0.5&std=0.5"
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
@@ -38,6 +40,7 @@ def test_logits_and_features_are_those_of_timm_on_images_normalised_by_hand(bird
         nn.init.zeros_(model.network.classifier.bias)
         logits = model(torch.from_numpy(IMAGES))
         assert torch.allclose(logits, expected.sum(dim=1, keepdim=True).expand(3, 2), rtol=1e-4)
+        assert torch.allclose(model.logits_of_features(expected), logits, rtol=1e-4)
 
 
 def test_mean_and_std_follow_the_name_else_timm(birds):
@@ -181,6 +184,9 @@ def test_a_network_for_another_size_says_how_to_change_it(birds, network):
             ModelError, match=r"cannot read images of 32 px .*: add \?img_size=32 to"
         ):
             read(torch.from_numpy(IMAGES))
+    config = RunConfig(str(birds.folder), f"timm:{network}-np", "random", 1)
+    with pytest.raises(ModelError, match=r"add \?img_size=32 to"):
+        ScoringNetwork(birds, config).prepare()
     model = create_model(f"timm:{network}?img_size=32-np", birds, None, 1)
     assert model(torch.from_numpy(IMAGES)).shape == (3, 2)
 

@@ -47,6 +47,18 @@ def test_a_refusal_says_which_rows_and_why(rows, said):
         pool.acquire(np.array(rows))
 
 
+def test_a_row_of_which_the_oracle_cannot_tell_is_paid_and_teaches_nothing():
+    pool = Pool(np.array([0, -1, 1, -1, 0, 1]), 2)
+    pool.acquire(np.array([3, 5, 1]))
+    assert len(pool) == 3
+    assert pool.labelled.tolist() == [5]
+    assert pool.unlabelled.tolist() == [0, 2, 4]
+    for how in ("balanced", "random"):
+        assert set(pool.seed_set(4, how, np.random.default_rng(0))) == {0, 2, 4, 5}
+    with pytest.raises(ValueError, match="seed set of 6 but the pool holds 4"):
+        pool.seed_set(6, "random", np.random.default_rng(0))
+
+
 def test_candidates_are_what_is_not_labelled_or_a_random_part_of_it():
     pool = Pool(LABELS, 2)
     pool.acquire(np.array([3, 0]))

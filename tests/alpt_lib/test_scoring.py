@@ -66,6 +66,8 @@ def test_features_are_what_the_head_reads(birds):
     with torch.no_grad():
         probs = head(features).flatten(1).softmax(dim=1).numpy()
     assert np.allclose(probs, birds.predict_probs("val"), atol=1e-5)
+    said = birds.probs_of_features(birds.features("val"))
+    assert np.allclose(said, birds.predict_probs("val"), atol=1e-5)
 
 
 def test_evaluation_agrees_with_a_count_by_hand(birds):

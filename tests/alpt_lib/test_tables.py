@@ -54,6 +54,12 @@ EMAILS = 'text,label\n"Dear Mr, x\nThanks",ham\n"a\nb, c",spam\nplain,ham\n'
             ["read as cp1252, so that it has 'café'"],
         ),
         ("t.csv", table([["NA", "1.0"], ["null", "01"]]), [["NA", "1.0"], ["null", "01"]], []),
+        (
+            "t.csv",
+            table([["'=1+1", "''-x"], ["it's", "'-5"], ["'quoted'", "a"]]),
+            [["=1+1", "'-x"], ["it's", "'-5"], ["'quoted'", "a"]],
+            ["2 cells without the apostrophe that keeps a spreadsheet from running them, first"],
+        ),
         ("t.csv", "text,label\n\na,b\n,\n\n", [["a", "b"]], ["3 empty lines left out"]),
         (
             "t.csv",

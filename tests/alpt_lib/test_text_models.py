@@ -162,6 +162,11 @@ def xlnet():
     return network("xlnet", vocab_size=274, d_model=16, n_layer=2, n_head=2, d_inner=32)
 
 
+def bert():
+    sizes = {"hidden_size": 16, "intermediate_size": 32}
+    return network("bert", vocab_size=274, num_hidden_layers=2, num_attention_heads=2, **sizes)
+
+
 def head_of(model: TextClassifier, features: torch.Tensor) -> torch.Tensor:
     """The logits that the head gives on features, as each network documents it."""
     network = model.network
@@ -171,10 +176,12 @@ def head_of(model: TextClassifier, features: torch.Tensor) -> torch.Tensor:
         return network.classification_head(features)
     if hasattr(network, "logits_proj"):
         return network.logits_proj(network.sequence_summary(features[:, None]))
+    if hasattr(network, "bert"):
+        return network.classifier(network.bert.pooler(features[:, None]))
     return network.classifier(features[:, None])
 
 
-@pytest.mark.parametrize("build", [None, gpt2, t5, xlnet])
+@pytest.mark.parametrize("build", [None, bert, gpt2, t5, xlnet])
 @pytest.mark.parametrize("has_padding", [True, False])
 def test_features_are_what_the_head_reads_however_texts_are_padded(
     reviews, roberta, build, has_padding
@@ -195,6 +202,7 @@ def test_features_are_what_the_head_reads_however_texts_are_padded(
         alone = [torch.from_numpy(model.tokenize([text])) for text in TEXTS]
         assert (features[0] - features[2]).abs().max() > 0.01
         assert torch.allclose(head_of(model, features), model(tokens), atol=1e-5)
+        assert torch.allclose(model.logits_of_features(features), model(tokens), atol=1e-5)
         assert torch.allclose(torch.cat([model.features(t) for t in alone]), features, atol=1e-5)
         assert torch.allclose(torch.cat([model(t) for t in alone]), model(tokens), atol=1e-5)
 

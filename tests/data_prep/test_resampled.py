@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from alpt_lib.datasets import read_dataset
+from alpt_lib.datasets import Dataset, read_dataset
 from alpt_lib.errors import DataError
 from alpt_lib.files import REPOSITORY
 
@@ -48,24 +48,27 @@ def source(tmp_path) -> Path:
     return folder
 
 
-def pools(source: Path) -> dict[str, pd.DataFrame]:
+def made(source: Path, kind: str = "") -> dict[str, Dataset]:
+    """What was made of the source, by what follows its name."""
     folders = resampled.write_variants(source, size=SIZE)
-    return {folder.name: read_dataset(folder).rows("pool") for folder in folders}
+    names = {folder.name.removeprefix("toy_"): folder for folder in folders}
+    return {name: read_dataset(f) for name, f in names.items() if name.startswith(kind)}
 
 
 def test_every_pool_has_the_share_it_is_named_by_and_the_source_s_class_shares(source):
-    for name, rows in pools(source).items():
+    for name, data in made(source, "matched").items():
+        rows = data.rows("pool")
         matched = (rows["label"] == "a") == (rows["background"] == "red")
         by_class = matched.groupby(rows["label"]).agg(["sum", "size"])
         # 200 of the source's 300 are a
         assert by_class["size"].tolist() == [67, 33]
-        percent = int(name.removeprefix("toy_matched_"))
+        percent = int(name.removeprefix("matched_"))
         wanted = [np.floor(percent * n / 100 + 0.5) for n in (67, 33)]
         assert by_class["sum"].tolist() == wanted
 
 
 def test_rows_are_drawn_once_from_what_is_not_evaluated_and_shares_are_nested(source):
-    drawn = [set(rows["path"]) for rows in pools(source).values()]
+    drawn = [set(data.rows("pool")["path"]) for data in made(source, "matched").values()]
     assert {len(paths) for paths in drawn} == {SIZE}
     evaluated = set(read_dataset(source).rows("val")["path"])
     assert not any(paths & evaluated for paths in drawn)
@@ -77,12 +80,38 @@ def test_rows_are_drawn_once_from_what_is_not_evaluated_and_shares_are_nested(so
 
 def test_features_and_evaluation_stay_with_their_rows(source):
     original = read_dataset(source)
-    for folder in resampled.write_variants(source, size=SIZE):
-        data = read_dataset(folder)
+    for data in made(source).values():
         for split in ("pool", "val"):
             numbers = data.rows(split)["path"].str.removesuffix(".jpg").astype(float)
             assert data.features("net", split)[:, 0].tolist() == numbers.tolist()
-        pd.testing.assert_frame_equal(data.rows("val"), original.rows("val"))
+        evaluated = data.rows("val")[["label", "background", "split", "path"]]
+        pd.testing.assert_frame_equal(evaluated, original.rows("val"))
+
+
+@pytest.mark.parametrize(("kind", "given"), [("wrong", {"a": "b", "b": "a"}), ("unsure", None)])
+def test_an_oracle_errs_for_its_share_where_it_should_and_the_truth_is_kept(source, kind, given):
+    truth = read_dataset(source).rows("pool")
+    rare = (truth["label"] == "a") != (truth["background"] == "red")
+    for name, data in made(source, kind).items():
+        rows = data.rows("pool")
+        assert rows["true_label"].tolist() == truth["label"].tolist()
+        errs = rows["label"] != rows["true_label"]
+        liable = rare if "minority" in name else np.ones(len(rows), dtype=bool)
+        assert errs.sum() == int(name.split("_")[-1]) * np.sum(liable) // 100
+        assert not errs[~liable].any()
+        says = truth["label"][errs].map(given) if given else "can't tell"
+        assert (rows["label"][errs] == says).all()
+        assert set(data.subgroup("pool")[rare]) == {"a/green", "b/red"} == set(data.minority)
+    if kind == "wrong":
+        low, high = (made(source)[f"wrong_{p}"].rows("pool") for p in (10, 20))
+        assert (high["label"] != high["true_label"])[low["label"] != low["true_label"]].all()
+
+
+def test_copies_are_of_every_row_alike(source):
+    for name, data in made(source, "copies").items():
+        counts = data.rows("pool")["path"].value_counts()
+        assert set(counts) == {int(name[-1])}
+        assert set(counts.index) == set(read_dataset(source).rows("pool")["path"])
 
 
 def test_what_is_complete_is_left_alone_and_follows_its_source(source):

@@ -11,7 +11,7 @@ CLASSES = ["tall", "wide"]
 FAST = {
     "model": "bit-m-np",
     "protocol": {"seed_set_size": 4, "query_batch_size": 3},
-    "recipe": {"max_steps": 2},
+    "recipe": {"backbone": "fine-tuned", "max_steps": 2},
 }
 
 

@@ -57,7 +57,9 @@ def test_an_export_becomes_a_dataset_folder(start, tmp_path, kind):
 
 def test_an_export_comes_back_as_it_was_and_no_spreadsheet_executes_it(tmp_path):
     odd = ["=cmd|'/C calc'!A0", "+1+1", "-2+3", "@SUM(1)", "\tx", "'=x", "-5", "plain - text"]
-    write_texts(tmp_path / "t.csv", [*odd, "who knows"])
+    # as a spreadsheet's own export would hold it
+    written = [text.replace("'=x", "''=x") for text in odd]
+    write_texts(tmp_path / "t.csv", [*written, "who knows"])
     session = open_texts(tmp_path, ["+", "=1"], who="@me")
     for item in session.ask(9):
         word = CANNOT_TELL if item.text == "who knows" else ["+", "=1"][len(item.text) % 2]

@@ -4,7 +4,9 @@ import io
 import os
 import re
 import shutil
+import sys
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -14,10 +16,15 @@ from PIL import Image
 
 from alpt_lib import datasets, inputs
 from alpt_lib.errors import CompanionError, LabelError
+from alpt_lib.files import REPOSITORY
+from alpt_lib.heads import LinearHead
 from companion import labelling
-from companion.labelling import CANNOT_TELL, SKIPPED, UNDONE
+from companion.labelling import CANNOT_TELL, SKIPPED, UNDONE, screen
 from companion.runs.execute import execute
 from companion.runs.plan import plan_runs
+
+sys.path.insert(0, str(REPOSITORY / "data_prep"))
+import your_dataset
 
 pytest_plugins = ["label_fixtures"]
 
@@ -25,15 +32,18 @@ pytest_plugins = ["label_fixtures"]
 # ---- asking and telling
 
 
-def test_told_a_stored_runs_labels_a_session_asks_that_runs_questions(birds_copy, tmp_path):
-    (planned,) = plan_runs(
-        {"datasets": [str(birds_copy)], "acquisitions": ["least_confidence"], "seeds": [1]}
-    )
+@pytest.mark.parametrize("backbone", ["fine-tuned", "frozen"])
+def test_told_a_stored_runs_labels_a_session_asks_that_runs_questions(
+    birds_copy, tmp_path, backbone
+):
+    given = {"datasets": [str(birds_copy)], "acquisitions": ["least_confidence"], "seeds": [1]}
+    (planned,) = plan_runs({**given, "recipe": {"backbone": backbone}})
     execute([planned.run], workers=1, quiet=True)
     data = datasets.read_dataset(birds_copy)
     rows = data.rows("pool")
     rows[["path"]].to_csv(birds_copy / "paths.csv", index=False)
-    settings = {"protocol": data.description.protocol, "recipe": data.description.recipe}
+    recipe = asdict(planned.config.recipe)
+    settings = {"protocol": data.description.protocol, "recipe": recipe}
     session = labelling.open_session(
         birds_copy / "paths.csv", data.classes, tmp_path / "labels", model="bit-m-np", **settings
     )
@@ -52,6 +62,7 @@ def test_told_a_stored_runs_labels_a_session_asks_that_runs_questions(birds_copy
     session.close()
 
 
+FINE_TUNED = {"backbone": "fine-tuned", "warmup_steps": 0}
 DO = ["shown", "any", "undo", "restart", "train"]
 
 
@@ -129,7 +140,13 @@ def test_what_cannot_be_told_is_one_line_and_nothing_is_written(start, id_, told
         ({"source": "nowhere"}, "nowhere does not exist; give a folder of images"),
         ({"model": "roberta-m"}, "model roberta-m reads texts; pictures holds images"),
         ({"acquisition": "margn"}, r"unknown acquisition.*did you mean 'margin'"),
+        ({"acquisition": "badge"}, r"badge chooses a batch together, but people are asked for one"),
+        (
+            {"acquisition": "cheating_class_balance"},
+            r"every answer before it asks, and here nobody",
+        ),
         ({"modle": "bit-m"}, r"unknown setting 'modle' \(did you mean 'model'\?\)"),
+        ({"recipe": {"lr": 0.1}}, "has no lr: leave that out, or add backbone: fine-tuned"),
         ({"protocol": {"budgets": 1}}, "unknown protocol setting 'budgets'"),
         ({"check": {"tall/0.png": "long"}}, "check set: unknown class 'long'"),
         ({"check": {"0.png": "tall"}}, "check set: '0.png' is not in pictures; its ids look like"),
@@ -182,7 +199,7 @@ def test_a_model_trains_while_labels_come_and_then_the_rest_is_ranked_again(star
 
 
 def test_a_training_that_fails_is_said_and_labelling_goes_on(start):
-    session = start(recipe={"lr": 1e30, "max_steps": 9, "warmup_steps": 0})
+    session = start(recipe={**FINE_TUNED, "lr": 1e30, "max_steps": 9})
     label(session, 4)
     with pytest.raises(LabelError, match="training failed: TrainingDiverged: training loss is"):
         session.refit()
@@ -191,7 +208,7 @@ def test_a_training_that_fails_is_said_and_labelling_goes_on(start):
 
 
 def test_a_model_that_is_sure_of_all_that_is_left_says_that_one_may_stop(start):
-    session = start(recipe={"max_steps": 60, "lr": 0.03, "warmup_steps": 0})
+    session = start(recipe={**FINE_TUNED, "max_steps": 60, "lr": 0.03})
     label(session, 8)
     assert session.refit()
     session.ask()
@@ -212,6 +229,64 @@ def test_texts_are_labelled_and_trained_on_too(tmp_path):
     assert session.refit()
     assert all(item.text and item.score is not None for item in session.ask(2))
     session.close()
+
+
+# ---- a head on a frozen network
+
+HEAD = {"model": "bit-m", "recipe": {}, "protocol": {"seed_set_size": 4, "query_batch_size": 3}}
+
+
+def test_a_head_is_trained_between_two_clicks(start, monkeypatch):
+    monkeypatch.setattr(screen, "PATIENCE", 60)
+    session = start(**HEAD)
+    session.prepare()
+    session.wait()
+    widget = labelling.LabelWidget(session)
+    while (now := widget.shown)["kind"] != "done":
+        n_fits = len(session.fits)
+        # what comes next was asked for by the model of all labels so far
+        assert session.ask()[0].round == n_fits
+        widget.answer({"do": "tell", "id": now["id"], "label": truth(now["id"])})
+        assert len(session.fits) == n_fits + (session.why_random() == "")
+    assert session.fits[-1]["n_labels"] == 12
+
+
+def test_features_are_computed_from_the_first_label_on_and_training_follows_by_itself(
+    start, pictures
+):
+    # nobody has read these pictures before
+    Image.new("RGB", (32, 32), "teal").save(pictures / "wide" / "new.png")
+    session = start(**HEAD)
+    said = []
+    session.listeners.append(lambda: said.append(session.progress().status))
+    widget = labelling.LabelWidget(session)
+    assert not session.is_training
+    for n in range(4):
+        widget.answer({"do": "tell", "id": widget.shown["id"], "label": CLASSES[n % 2]})
+    while session.is_training or session.refit_is_due():
+        session.wait()
+    assert any("computing features, 13 of 13" in words for words in said)
+    assert session.fits[-1]["n_labels"] == 4
+    assert not session.has_failed
+
+
+def test_the_models_opinion_is_hidden_until_somebody_asks_and_is_that_of_the_network(start):
+    session = start(**HEAD)
+    widget = labelling.LabelWidget(session)
+    widget.answer({"do": "opinion"})
+    assert (widget.shows_opinion, widget.opinion) == (True, {})
+    widget.answer({"do": "opinion"})
+    label(session, 6)
+    session.refit()
+    id_ = session.ask()[0].id
+    assert widget.opinion == {}
+    again = labelling.LabelWidget(session)
+    again.answer({"do": "opinion"})
+    head = LinearHead(session.collection, session.config)
+    head.fit(np.array([session.collection.row[i] for i in decisions(session)]), None)
+    probs = head.predict_probs("pool", np.array([session.collection.row[id_]]))[0]
+    assert list(again.opinion) == CLASSES
+    assert list(again.opinion.values()) == pytest.approx(probs.tolist())
 
 
 # ---- sources that are not as they should be
@@ -264,6 +339,19 @@ def test_a_name_that_is_no_text_is_left_out(start, pictures):
     session = start()
     assert len(session.collection.ids) == 12
     assert "its name is no valid UTF-8" in session.notes[0]
+
+
+def test_what_is_assumed_of_float_greys_is_said_on_opening_and_when_preparing(
+    start, tmp_path, capsys
+):
+    for i, most in enumerate([0.5, 1, 900, 0.7]):
+        grey = np.linspace(0, most, 64, dtype=np.float32).reshape(8, 8)
+        (tmp_path / "grey" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(grey).save(tmp_path / "grey" / "ab"[i % 2] / f"{i}.tif")
+    said = "float or 32-bit greys (4) do not say what black and white are; taken as black to white:"
+    assert f"{said} 0 to 1 (3), 0 to 65535 (1)" in start(source=tmp_path / "grey").notes[0]
+    your_dataset.main(["--images", str(tmp_path / "grey"), "--out", str(tmp_path / "out")])
+    assert f"note: {said} 0 to 1 (3), 0 to 65535 (1)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

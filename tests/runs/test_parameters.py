@@ -41,6 +41,33 @@ def test_lists_and_mappings_that_arrive_as_text_are_read():
     assert (read["datasets"], read["seeds"], read["recipe"]) == (["a", "b"], [1, 2], {"lr": 0.1})
 
 
+def test_settings_are_further_runs_with_some_parameters_changed(birds_folder, tmp_path):
+    by_one = {"protocol": {"query_batch_size": 1}, "acquisitions": ["margin"], "seeds": [1, 2, 3]}
+    base = {"datasets": [str(birds_folder)], "protocol": {"budget": 6, "eval_every": 2}}
+    planned = planning.plan_runs({**base, "seeds": [1], "settings": {"by 1": by_one}})
+    assert [each.setting for each in planned] == ["", "", "by 1", "by 1", "by 1"]
+    protocols = [(p.budget, p.eval_every, p.query_batch_size) for p in map(protocol_of, planned)]
+    assert protocols == [(6, 2, 4)] * 2 + [(6, 2, 1)] * 3
+    assert {each.config.acquisition for each in planned[2:]} == {"margin"}
+
+
+def protocol_of(planned):
+    return planned.config.protocol
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"sead": [1]}, r"settings by 1: unknown parameter 'sead' \(did you mean 'seeds'"),
+        ({"seeds": "many"}, "parameter seeds takes a list of whole numbers"),
+        ({"settings": {}}, "settings by 1: unknown parameter 'settings'"),
+    ],
+)
+def test_a_setting_that_means_nothing_is_refused_by_its_name(changes, said):
+    with pytest.raises(ConfigError, match=said):
+        check_parameters({"datasets": ["a"], "settings": {"by 1": changes}})
+
+
 def test_two_dataset_folders_of_one_name_are_refused_for_figures_would_take_them_for_one(tmp_path):
     folders = [write_birds(tmp_path / day / "data", 4, 2) for day in ("monday", "tuesday")]
     said = rf"called 'toybirds': {folders[0]} and {folders[1]}; leave one out, or give it another"
