@@ -180,10 +180,16 @@ def stacked(figure: Figure) -> Iterator[None]:
         _restack(part, [ax for ax in places if ax.get_figure(root=False) is part], kept)
     for ax in places:
         ax.tick_params(axis="y", labelleft=True)
+    # there is no room for a legend beside it
+    notes = [text for text in figure.texts if figure.legends and text.get_text()]
+    for note in notes:
+        note.set_text(f"\n{note.get_text()}")
     figure.set_size_inches(NARROW, height * columns / kept)
     try:
         yield
     finally:
+        for note in notes:
+            note.set_text(note.get_text().removeprefix("\n"))
         figure.set_size_inches(width, height)
         for ax, place in places.items():
             ax.set_subplotspec(place)
