@@ -226,6 +226,12 @@ class Dataset:
         return self.rows(split).drop(columns=["split", "path", "text"], errors="ignore")
 
     @cached_property
+    def pool_examples(self) -> dict[str, list[Any]]:
+        """Column -> (n_pool,) what is stored of an example that is asked for."""
+        columns = {str(name): values.tolist() for name, values in self.attributes(POOL).items()}
+        return {**columns, "subgroup": self.subgroup(POOL).tolist()}
+
+    @cached_property
     def pool_shares(self) -> pd.Series:
         """Share of each subgroup in the pool."""
         return pd.Series(self.subgroup(POOL)).value_counts(normalize=True)

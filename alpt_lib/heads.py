@@ -25,6 +25,8 @@ NEWTON_LIMIT = 256
 TOLERANCE = 1e-8
 MAX_STEPS = 5000
 ROWS_AT_ONCE = 65_536
+# numbers of a split's features that are kept in double precision: halves are slow to read
+KEPT = 2**23
 # examples between two reports of how far the features are: the largest scoring batch of a CPU, and
 # on a GPU enough to keep it busy
 EMBEDDED_AT_ONCE = {"cpu": 256, "cuda": 1024}
@@ -130,7 +132,9 @@ class LinearHead:
 
     def _raw(self, split: str) -> np.ndarray:
         if split not in self._features:
-            self._features[split] = frozen_features(self.data, self.config, split)
+            stored = frozen_features(self.data, self.config, split)
+            is_small = stored.size <= KEPT
+            self._features[split] = np.asarray(stored, dtype=np.float64) if is_small else stored
         return self._features[split]
 
     @one_thread

@@ -17,7 +17,7 @@
 # of matched pictures: the interval of its slope over the datasets, seed by seed, would include 0.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = [  # names, or folders that hold a manifest; from the least matched
     "real_waterbirds_matched_50",
     "real_waterbirds_matched_60",
@@ -91,19 +91,24 @@ plotting.show_table(table)
 # %%
 gain = estimates.gains_by_seed(final, ["matched", "model"])
 models = list(final.model.unique())
+words = [
+    ("final accuracy", "validation accuracy"),
+    ("gain over random sampling", "difference in accuracy"),
+    ("disambiguating among queried", "ratio (1 = as in the pool)"),
+]
+
+# %%
 figure, axes = plotting.grid(2 * len(models), 2.1)
 for i, model in enumerate(models):
-    (accuracy, above), (ratio, spare) = axes[2 * i : 2 * i + 2]
-    for ax, rows in ((accuracy, final), (above, gain), (ratio, asked)):
+    *shown, spare = axes[2 * i : 2 * i + 2].flat
+    for ax, rows, (title, what) in zip(shown, (final, gain, asked), words, strict=True):
         of_model = rows[rows.model == model]
         if len(of_model):
             plotting.curve(ax, of_model.sort_values("matched"), x="matched")
-        ax.set_xlabel("matched pictures in the pool (%)")
-    accuracy.set(title=f"{registry.title(model)}: final accuracy", ylabel="validation accuracy")
-    above.set(title="gain over random sampling", ylabel="difference in accuracy")
-    ratio.set(title="disambiguating among queried", ylabel="ratio (1 = as in the pool)")
-    above.axhline(0, color="black", linewidth=0.8)
-    plotting.pool_line(ratio, 1)
+        ax.set(title=title, xlabel="matched pictures in the pool (%)", ylabel=what)
+    shown[0].set_title(f"{registry.title(model)}: {words[0][0]}")
+    shown[1].axhline(0, color="black", linewidth=0.8)
+    plotting.pool_line(shown[2], 1)
     spare.set_visible(False)
 plotting.note_seeds(figure, study.runs)
 study.save(figure, "ambiguity_sweep")

@@ -28,7 +28,7 @@
 # fail, but a question: the interval of the difference says which way asking moves it.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = ["real_waterbirds"]  # names, or folders that hold a manifest
 models = []  # names; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
@@ -96,6 +96,8 @@ curves = estimates.seed_means(overall, by)
 study.save_table(curves, "heads_by_round")
 arms = list(dict.fromkeys(overall.acquisition))
 rows = [metric for metric in shown[1:] if metric in set(overall.metric)]
+
+# %%
 figure, axes = plotting.grid(len(rows), 2.0, columns=len(arms), sharey="row")
 for pair, metric in zip(axes, rows, strict=True):
     for ax, arm in zip(pair, arms, strict=True):

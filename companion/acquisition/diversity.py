@@ -38,10 +38,7 @@ def core_set(candidates: Candidates, n: int, rng: np.random.Generator) -> np.nda
         (n,) int64 positions, in the order chosen.
     """
     features_ND = candidates.features
-    parts = [
-        _nearest(features_ND[p], candidates.labelled_features) for p in chunks(len(candidates))
-    ]
-    nearest_N = np.concatenate(parts)
+    nearest_N = nearest(features_ND, candidates.labelled_features)
     squares_N = np.einsum("nd,nd->n", features_ND, features_ND)
     chosen: list[int] = []
     while len(chosen) < n:
@@ -54,9 +51,15 @@ def core_set(candidates: Candidates, n: int, rng: np.random.Generator) -> np.nda
     return np.array(chosen, dtype=np.int64)
 
 
-def _nearest(features_ND: np.ndarray, others_MD: np.ndarray) -> np.ndarray:
+def nearest(features_ND: np.ndarray, others_MD: np.ndarray) -> np.ndarray:
     """(N,) squared distance to the nearest of the others; infinite where there is none."""
-    return squared_distances(features_ND, others_MD).min(axis=1, initial=np.inf)
+    nearest_N = np.empty(len(features_ND))
+    for part in chunks(len(features_ND), 512):
+        # an example's own square is the same to all: it is added last
+        rest_NM = features_ND[part] @ (-2 * others_MD.T)
+        rest_NM += (others_MD**2).sum(axis=1)
+        nearest_N[part] = rest_NM.min(axis=1, initial=np.inf)
+    return np.maximum(nearest_N + (features_ND**2).sum(axis=1), 0)
 
 
 def typi_clust(candidates: Candidates, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -171,14 +174,14 @@ def _balls(features_ND: np.ndarray, n_classes: int) -> csr_array:
     guess_N = np.empty(n, dtype=np.int64)
     guess_N[order], _ = k_means(features_ND[order], min(n_classes, n), np.random.default_rng(0))
     to_others = []
-    for part in chunks(n, 1024):
+    for part in chunks(n, 256):
         distances_MN = squared_distances(features_ND[part], features_ND)
         distances_MN[guess_N[part, None] == guess_N] = np.inf
         to_others.append(distances_MN.min(axis=1, initial=np.inf))
     # an open ball is pure up to the nearest example of another class
     radius = np.sort(np.concatenate(to_others))[int((1 - PURITY) * n)]
     neighbours = []
-    for part in chunks(n, 1024):
+    for part in chunks(n, 256):
         within_MN = squared_distances(features_ND[part], features_ND) < radius
         rows = np.arange(n)[part]
         within_MN[np.arange(len(rows)), rows] = True

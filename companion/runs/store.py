@@ -16,7 +16,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from importlib.metadata import version
@@ -26,7 +25,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from alpt_lib.acquisition import POOL
 from alpt_lib.checkpoints import weights_fingerprint
 from alpt_lib.config import RunConfig
 from alpt_lib.datasets import Dataset
@@ -351,11 +349,11 @@ class StoredRun:
         write_whole(self.folder / "config.json", json.dumps(record, indent=1))
 
     def _append(self, now: Round) -> None:
-        rows = np.array(now.asked, dtype=np.int64)
-        attributes = self.data.attributes(POOL).iloc[rows]
-        examples = {str(column): attributes[column].tolist() for column in attributes}
-        examples["subgroup"] = self.data.subgroup(POOL)[rows].tolist()
-        line = {**asdict(now), "examples": examples if now.asked else {}}
+        examples: dict[str, list[Any]] = {}
+        if now.asked:
+            for column, values in self.data.pool_examples.items():
+                examples[column] = [values[row] for row in now.asked]
+        line = {**vars(now), "examples": examples}
         with self._said():
             append_durably(self.folder / "rounds.jsonl", json.dumps(line, default=str) + "\n")
 
