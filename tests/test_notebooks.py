@@ -24,8 +24,15 @@ mpl.use("Agg")
 NAMES = notebook_text.notebook_names()
 every_notebook = pytest.mark.parametrize("name", NAMES)
 
-# a drawing and two tutorials: their miniatures serve every preset
-ALWAYS_MINI = ("00_task_ambiguity", "10_your_dataset", "11_label_your_own")
+# a drawing, two tutorials, and what is asked of features alone: their data serve every preset
+ALWAYS_MINI = (
+    "00_task_ambiguity",
+    "10_your_dataset",
+    "11_label_your_own",
+    "13_choosing_or_learning",
+    "14_after_the_labels",
+    "15_imperfect_oracles",
+)
 
 
 def content(name: str) -> dict:
@@ -177,6 +184,12 @@ def execute_cells(name: str, **overrides) -> dict:
         ("10_your_dataset", {}),
         ("10_your_dataset", {"acquisitions": ["random"]}),
         ("11_label_your_own", {}),
+        ("13_choosing_or_learning", {}),
+        ("13_choosing_or_learning", {"acquisitions": ["margin", "random"], "seeds": [1, 2]}),
+        ("14_after_the_labels", {}),
+        ("14_after_the_labels", {"acquisitions": ["margin"]}),
+        ("15_imperfect_oracles", {}),
+        ("15_imperfect_oracles", {"acquisitions": ["random"]}),
     ],
 )
 def test_a_new_dataset_comes_by_a_parameter(name, overrides, birds_folder, home):
