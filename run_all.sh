@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Regenerate every figure: set-up if needed -> embedded data -> runs -> notebooks -> figures/<preset>/index.html
-#   ./run_all.sh [--preset smoke|mini|paper] [--only 01,05] [--set YAML]   which notebooks, with which parameters
+#   ./run_all.sh [--preset smoke|mini|real|paper] [--only 01,05] [--set YAML]   which notebooks, with which parameters
 #                [--workers N] [--executor local|ray]                      done by what
 #                [--dry-run] [--quiet | --verbose]
 #   ./run_all.sh --python           only set up, and print which python to use

@@ -55,6 +55,9 @@ def existing_weights(weights: str) -> Path:
     if not path.exists():
         remedy = BIT_S_REMEDY if path.name == BIT_S else ""
         raise ModelError(f"weights not found: {path}{remedy}")
+    if not (path.is_file() or path.is_dir()):
+        # reading a pipe would wait for ever
+        raise ModelError(f"weights must be a file or a folder; {path} is neither")
     if (path / "adapter_config.json").exists():
         raise ModelError(
             f"{path} holds an adapter, not a model: merge it into its model (peft: "
@@ -199,7 +202,7 @@ def load_backbone(network: Any, file: Path) -> None:
     Args:
         file: safetensors, Google's npz, or a state dict as torch saves it (no code runs).
     Raises:
-        ModelError: it cannot be read, does not fit, or holds NaN or whole numbers.
+        ModelError: it cannot be read, does not fit, or holds NaN or what is no plain float.
     """
     stored = _read_state(network, file)
     own = network.state_dict()
@@ -209,6 +212,7 @@ def load_backbone(network: Any, file: Path) -> None:
     given = stored.keys() - head_names
     misfits = {name for name in wanted & given if own[name].shape != stored[name].shape}
     check_fit(file.name, wanted, wanted - given, given - wanted, misfits)
+    _require_floats(file.name, {name: stored[name] for name in wanted}, own)
     state = {name: stored[name].to(own[name].dtype) for name in wanted}
     check_values(file.name, state)
     network.load_state_dict({**own, **state})
@@ -240,6 +244,25 @@ def check_fit(
         f"missing, {len(strange)} unknown, {len(misfits)} of another shape (e.g. {wrong[0]})"
         f"{remedy if wrong == ['pos_embed'] else ''}"
     )
+
+
+def _require_floats(where: str, stored: dict[str, Any], own: dict[str, Any]) -> None:
+    """Refuse what loading would turn into floats in silence: complex, packed or whole numbers."""
+    import torch
+
+    odd = {
+        name: tensor.dtype if tensor.layout == torch.strided else tensor.layout
+        for name, tensor in stored.items()
+        if own[name].is_floating_point()
+        and (tensor.layout != torch.strided or not tensor.is_floating_point())
+    }
+    if odd:
+        name, kind = min(odd.items())
+        raise ModelError(
+            f"weights in {where} are no plain floats (quantised, packed, or not weights): "
+            f"{len(odd)} of {len(stored)} tensors, first {name} ({kind}); take the float weights "
+            "that they were made of"
+        )
 
 
 def check_values(where: str, state: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -366,6 +367,8 @@ def _class_name(file: Path, name: Any) -> Any:
     """Numbers serve as names; yes, no, on and off are true and false to yaml."""
     if isinstance(name, bool):
         raise DataError(f"{file}: yaml reads a class as {name}: put yes, no, on, off in quotes")
+    if name is None or isinstance(name, date):
+        raise DataError(f"{file}: yaml reads a class as {name}: put its name in quotes")
     return str(name) if isinstance(name, int | float) else name
 
 
@@ -428,7 +431,8 @@ def _check_values(name: str, manifest: pd.DataFrame, d: Description) -> None:
     if len(outside):
         raise DataError(
             f"{name}: {len(outside)} label(s) outside the classes {d.classes}, "
-            f"first {outside['label'].iloc[0]!r} in row {outside.index[0]}"
+            f"first {outside['label'].iloc[0]!r} in row {outside.index[0]}; in dataset.yaml, "
+            "classes such as 01 need quotes"
         )
 
 

@@ -17,6 +17,12 @@ from alpt_lib.fast_layers import mini_bit_class
 from alpt_lib.registry import MINI_BIT_LAYERS, reads_texts, split_name
 from alpt_lib.text_models import TextClassifier, build_text_classifier
 
+# options of timm's that the dataset, the recipe and `weights` decide
+OURS = {
+    *("num_classes", "pretrained", "in_chans", "features_only", "out_indices", "checkpoint_path"),
+    *("pretrained_cfg", "pretrained_cfg_overlay", "scriptable", "exportable"),
+}
+
 
 class ImageClassifier(nn.Module):
     """A timm network. Batches are (n, size, size, 3) uint8 images."""
@@ -166,10 +172,10 @@ def _build_timm(base: str, n_classes: int, from_hub: bool) -> tuple[Any, dict[st
         options = {key: yaml.safe_load(value) for key, value in parse_qsl(query)}
     except yaml.YAMLError as error:
         raise ModelError(f"{base}: the options after ? are no yaml: {error}") from error
+    for name_of_ours in OURS.intersection(options):
+        raise ModelError(f"{base}: {name_of_ours} is not to be chosen here, the dataset decides it")
     colours = {key: _three(key, options.pop(key)) for key in ("mean", "std") if key in options}
-    if not timm.is_model(name):
-        similar = timm.list_models(f"{name[:5]}*")
-        raise ModelError(unknown("timm model", name, similar or ["see timm.list_models()"]))
+    require_timm_model(name)
     published = timm.get_pretrained_cfg(name)
     repository = (published and published.hf_hub_id) or name
     with hub_errors(f"timm model {name}", repository, "model.safetensors", use=from_hub):
@@ -181,6 +187,19 @@ def _build_timm(base: str, n_classes: int, from_hub: bool) -> tuple[Any, dict[st
                 f"timm model {name} cannot be built with {options}: {error}"
             ) from error
     return network, {**timm.data.resolve_model_data_config(network), **colours}
+
+
+def require_timm_model(name: str) -> None:
+    """Refuse a name that timm does not know.
+
+    Raises:
+        ModelError: lists similar ones.
+    """
+    import timm
+
+    if not timm.is_model(name):
+        similar = timm.list_models(f"{name[:5]}*") if name else []
+        raise ModelError(unknown("timm model", name, similar or ["see timm.list_models()"]))
 
 
 def _three(key: str, value: float | list[float]) -> list[float]:

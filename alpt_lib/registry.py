@@ -19,6 +19,7 @@ ROLES = {
         "bit-m": "timm:resnetv2_50x1_bit.goog_in21k",
         "bit-m-deep": "timm:resnetv2_101x1_bit.goog_in21k",
         "roberta-m": "hf:roberta-large",
+        "lite0": "timm:tf_efficientnet_lite0.in1k",
     },
 }
 TITLES = {

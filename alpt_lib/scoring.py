@@ -15,7 +15,7 @@ import torch
 from alpt_lib.acquisition import POOL
 from alpt_lib.config import RunConfig, input_size
 from alpt_lib.datasets import Dataset
-from alpt_lib.errors import TrainingDiverged
+from alpt_lib.errors import CompanionError, ModelError, TrainingDiverged, one_line
 from alpt_lib.fast_layers import folded_convolutions
 from alpt_lib.files import cache_folder, hashed, made_once, new_array
 from alpt_lib.inputs import Inputs, OnDemand, images, tokens
@@ -71,13 +71,20 @@ class ScoringNetwork:
         """Decode or tokenise every split, for all processes; then look at one example.
 
         Raises:
-            ModelError: a network for images of another size.
+            ModelError: a network for images of another size, or that fails otherwise.
         """
         for split in (POOL, *self.data.eval_splits):
             self.inputs(split)
         self.model.eval()
-        with torch.inference_mode():
-            self.model(self.inputs(POOL).batch(np.arange(1), self.device))
+        try:
+            with torch.inference_mode():
+                self.model(self.inputs(POOL).batch(np.arange(1), self.device))
+        except CompanionError:
+            raise
+        except Exception as error:  # whatever the options in a model's name lead to
+            raise ModelError(
+                f"{self.config.model} cannot read {self.data.name}: {one_line(error)}"
+            ) from error
 
     def _read_inputs(self, split: str, is_augmented: bool) -> Inputs:
         if isinstance(self.model, TextClassifier):

@@ -146,6 +146,8 @@ def _text_table(file: Path, notes: list[str]) -> pd.DataFrame:
         else:
             notes += said
             return frame
+    if first.startswith("#"):
+        raise DataError("its first line is a comment: delete what stands above the header")
     raise faults[0]
 
 
@@ -154,8 +156,8 @@ def _dialects(header: str, usual: str) -> list[tuple[str, Any]]:
     ordered = sorted(SEPARATORS, key=lambda separator: separator != usual)
     separators = [separator for separator in ordered if separator in header] or [usual]
     dialects: list[tuple[str, Any]] = [(separator, csv.QUOTE_MINIMAL) for separator in separators]
-    if "\t" in separators:
-        # in a tsv, quotes are often parts of the texts
+    if "\t" in separators and '"' not in header:
+        # in a tsv, quotes are often parts of the texts, but not where the header is quoted
         dialects.insert(separators.index("\t") + 1, ("\t", csv.QUOTE_NONE))
     return dialects
 
@@ -186,7 +188,8 @@ def _first_odd_word(stream: io.TextIOBase) -> str:
     while chunk := stream.read(1 << 20):
         if not odd and not chunk.isascii():
             words = re.split(r"[\s,;|]+", chunk)
-            odd = next(word for word in words if not word.isascii())[:30]
+            # what is not ASCII may be a kind of space, which no word holds
+            odd = next((word for word in words if not word.isascii()), "")[:30]
     return odd
 
 

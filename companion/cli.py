@@ -56,7 +56,7 @@ def _mapping(text: str) -> dict:
 
 # which notebooks, with which parameters, done how
 PLAN = [
-    _option("--preset", default="mini", help="smoke, mini, paper (default: mini)"),
+    _option("--preset", default="mini", help="smoke, mini, real, paper (default: mini)"),
     _option("--only", metavar="01,05", help="only these notebooks, by number or name"),
     _option(
         "--set",

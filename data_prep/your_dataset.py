@@ -47,6 +47,7 @@ from alpt_lib.datasets import write_dataset
 from alpt_lib.errors import DataError
 from alpt_lib.files import whole_file
 from alpt_lib.recipes import recipe_for
+from alpt_lib.registry import split_name
 
 OURS = "prepared by data_prep/your_dataset.py"
 DEFAULT_MODELS = {"image": "bit-m", "text": "roberta-m", "features": "mine"}
@@ -191,6 +192,11 @@ def _check_model(modality: str, model: str) -> None:
     if not model.startswith(("hf:", "roberta-m") if is_text else ("timm:", "bit-")):
         what = "texts; take roberta-m or hf:NAME" if is_text else "images; take bit-m or timm:NAME"
         raise DataError(f"--model {model} does not read {what}")
+    if model.startswith("timm:"):
+        # brings torch, which takes seconds
+        from alpt_lib.models import require_timm_model
+
+        require_timm_model(split_name(model)[0].removeprefix("timm:").partition("?")[0])
 
 
 def _write(out: Path, frame: pd.DataFrame, description: dict[str, Any], source: Source) -> None:

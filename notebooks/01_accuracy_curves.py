@@ -22,7 +22,7 @@
 # gain on the average that the disambiguating examples do not share.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = [  # names, or folders that hold a manifest
     "real_waterbirds",
     "waterbirds",
@@ -44,7 +44,7 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-from companion.report import claims, estimates, plotting, readings
+from companion.report import claims, estimates, heads_after, plotting, readings
 from companion.report.study import run_study
 
 plotting.house_style()
@@ -79,11 +79,13 @@ plotting.show_table(table)
 # confidence in blue, random sampling in grey. Left what the paper averages over, right the
 # disambiguating examples. By default all photographs of Waterbirds, a linear head on a frozen
 # EfficientNet-Lite0, where the paper fine-tunes the whole network. Lines are means over seeds,
-# bands their 95% intervals (Student's t).
+# bands their 95% intervals (Student's t). Triangles: where a rule that needs no labels would have
+# ended each run (below).
 
 # %%
+stops = heads_after.stopping_points(study)
 is_first = curves.dataset == curves.dataset.iloc[0]
-figure = plotting.curve_grid(study, curves[is_first])
+figure = plotting.curve_grid(study, curves[is_first], stops)
 plotting.note_seeds(figure, study.runs[study.runs.dataset == curves.dataset.iloc[0]])
 study.save(figure, "first_curves")
 study.save_table(estimates.seed_means(curves, [*by, "acquisition", "n_labels"]), "accuracy_curves")
@@ -99,6 +101,19 @@ if not is_first.all():
     figure = plotting.curve_grid(study, curves[~is_first])
     plotting.note_seeds(figure, study.runs[study.runs.dataset != curves.dataset.iloc[0]])
     study.save(figure, "accuracy_curves")
+
+# %% [markdown]
+# ## When could one have stopped asking?
+# Predictions that no longer move (Bloodgood and Vijay-Shanker 2009) say so without a label: the
+# rule ends a run once the models of successive rounds agree on 2,000 pool examples, with a mean
+# kappa of at least 0.99 over three rounds. It is applied to heads on frozen networks, whose rounds
+# can be fitted again. `labels` is the median over the runs that it ends; `still gained`, what the
+# rest of the budget would have added.
+
+# %%
+table_of_stops = heads_after.stopping_table(curves, stops)
+study.save_table(table_of_stops, "stopping")
+plotting.show_table(table_of_stops)
 
 # %% [markdown]
 # ## The paper's claims beside ours

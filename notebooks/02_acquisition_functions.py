@@ -14,7 +14,7 @@
 # class-balanced accuracy.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = ["iwildcam"]  # names, or folders that hold a manifest
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence", "entropy", "margin"]  # some of these four

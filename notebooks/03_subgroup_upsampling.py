@@ -16,7 +16,7 @@
 # sampling.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = ["real_waterbirds", "waterbirds", "treeperson", "digits", "amazon"]  # or folders
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin

@@ -19,7 +19,7 @@
 # much as its pretrained twin: the interval of the difference between their gains would include 0.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = [  # names, or folders that hold a manifest
     "real_waterbirds",
     "waterbirds",

@@ -18,7 +18,7 @@
 # one stage only.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = ["real_waterbirds", "waterbirds"]  # names, or folders that hold a manifest
 models = {  # of each dataset; "-np" is not pretrained; a plain list serves all
     "real_waterbirds": ["lite0", "lite0-1-np", "lite0-2-np", "lite0-3-np"],

@@ -14,7 +14,7 @@
 # the neighbours of acquired examples agree on the class as often as those of any other example.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = ["real_waterbirds"]  # one name, or a folder that holds a manifest
 models = ["lite0", "lite0-1-np"]  # names or timm:NAME, hf:NAME; "-np" is not pretrained
 acquisitions = ["random", "least_confidence"]  # or entropy, margin; the last one is marked

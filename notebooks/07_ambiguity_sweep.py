@@ -17,7 +17,7 @@
 # of matched pictures: the interval of its slope over the datasets, seed by seed, would include 0.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = [  # names, or folders that hold a manifest; from the least matched
     "real_waterbirds_matched_50",
     "real_waterbirds_matched_60",

@@ -20,7 +20,7 @@
 # if the task could not be learned at all.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = ["eurosat", "camelyon"]  # names, or folders that hold a manifest
 models = {  # of each dataset; "-np" is not pretrained; a plain list serves all
     "eurosat": ["lite0", "lite0-np"],

@@ -15,7 +15,7 @@
 # that does.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = ["digits"]  # the first one's pool is labelled: names, or folders that hold a manifest
 collection = ""  # yours: folder of pictures or csv of texts ("../my/pictures"); "" takes the pool
 classes = []  # the names of your classes, such as ["cat", "dog"]; [] takes the dataset's

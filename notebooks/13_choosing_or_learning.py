@@ -17,7 +17,7 @@
 # network without pretraining that gains from a pretrained one's set: then learning would need none.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = ["real_waterbirds"]  # names, or folders that hold a manifest
 models = ["all"]  # names; [all] takes every network whose features a dataset holds
 acquisitions = ["random", "least_confidence"]  # random and the function whose sets are compared
@@ -58,12 +58,12 @@ plotting.show_table(table)
 
 # %% [markdown]
 # ## Who chose, who learns
-# From here on `model` is the network that learns, and `acquisition` the one that chose its set.
 
 # %%
 study.metrics = heads_after.crossed(study)
 gains = estimates.paired_gains(study.headline, ["dataset", "model", "metric"])
-study.save_table(gains, "gains_by_chooser")
+table = gains.rename(columns={"acquisition": "chosen_by", "model": "learner"})
+study.save_table(table, "gains_by_chooser")
 models = list(dict.fromkeys(study.runs.model))
 
 # %% [markdown]

@@ -28,7 +28,7 @@
 # fail, but a question: the interval of the difference says which way asking moves it.
 
 # %% tags=["parameters"]
-preset = "mini"  # smoke | mini | paper: which data and models the names below stand for
+preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
 datasets = ["real_waterbirds"]  # names, or folders that hold a manifest
 models = []  # names; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin

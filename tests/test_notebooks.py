@@ -26,6 +26,8 @@ every_notebook = pytest.mark.parametrize("name", NAMES)
 
 # a drawing and two tutorials: their miniatures serve every preset
 ALWAYS_MINI = ("00_task_ambiguity", "10_your_dataset", "11_label_your_own")
+# what fine-tuning on the photographs themselves has to say something about
+FINE_TUNED = [path.stem for path in (notebook_text.NOTEBOOKS / "presets" / "real").glob("*")]
 
 
 def content(name: str) -> dict:
@@ -119,8 +121,9 @@ def test_code_cells_are_short_and_define_nothing_that_wants_a_test(name):
 @every_notebook
 def test_presets_set_only_what_every_notebook_defines(name, preset):
     given = notebook_text.preset_parameters(preset, name)
-    is_always_mini = preset == "paper" and name in ALWAYS_MINI
-    assert given["preset"] == ("mini" if is_always_mini else preset)
+    is_mini = preset == "paper" and name in ALWAYS_MINI
+    is_mini |= preset == "real" and name not in FINE_TUNED
+    assert given["preset"] == ("mini" if is_mini else preset)
     assert set(given) <= set(notebook_text.tagged_literals(name))
 
 

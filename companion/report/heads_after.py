@@ -20,7 +20,7 @@ from alpt_lib.config import override, stream
 from alpt_lib.files import runs_folder
 from alpt_lib.heads import LinearHead
 from alpt_lib.metrics import brier_score, expected_calibration_error, overconfidence, stops_at
-from companion.report.estimates import RANDOM, RUN
+from companion.report.estimates import RANDOM, RUN, last_rounds
 from companion.runs.store import StoredRun
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Predict = Callable[[str], np.ndarray]
 
 FOLDS = 5
+# pool examples whose predictions a stopping rule watches (Bloodgood and Vijay-Shanker 2009)
+STOP_SET = 2000
 # natural logarithms of the least and the greatest temperature that are tried
 TEMPERATURES = (-3.0, 3.0)
 
@@ -224,22 +226,49 @@ def _measured(data: Dataset, predict: Predict) -> list[dict[str, Any]]:
     return rows
 
 
-def stopping_points(study: Study, every: int) -> pd.DataFrame:
-    """Where `stops_at` would end each run of a head, looking at predictions over the whole pool.
+def stopping_points(study: Study) -> pd.DataFrame:
+    """Where `stops_at` would end each run of a head, looking at predictions on pool examples.
 
-    Args:
-        every: acquired labels between two models that are compared.
+    The model of each round is compared with that of the round before, as the rule's authors do, on
+    at most `STOP_SET` random rows of the pool.
+
     Returns:
-        run columns and value: labels when it stops, NaN where it does not within the budget.
+        run columns and n_labels when it stops, NaN where it does not within the budget.
     """
     records = []
     for run in acquired(study):
-        looked_at = run.rounds(every)
-        predictions = []
-        for number in looked_at:
-            run.head.fit(run.rows_after[number], None)
-            predictions.append(run.head.predict_probs(POOL).argmax(axis=1))
-        at = stops_at(predictions)
-        value = np.nan if at is None else run.paid[looked_at[at]]
-        records.append({**run.columns, "value": value})
-    return pd.DataFrame(records, columns=[*RUN, "run_id", "value"])
+        n_pool = len(run.head.labels)
+        rows = stream(run.columns["seed"], "stop set").permutation(n_pool)[:STOP_SET]
+        predictions: list[np.ndarray] = []
+        stopped = np.nan
+        for labelled, paid in zip(run.rows_after, run.paid, strict=True):
+            run.head.fit(labelled, None)
+            predictions.append(run.head.predict_probs(POOL, rows).argmax(axis=1))
+            if stops_at(predictions) is not None:
+                stopped = paid
+                break
+        records.append({**run.columns, "n_labels": stopped})
+    return pd.DataFrame(records, columns=[*RUN, "run_id", "n_labels"])
+
+
+def stopping_table(curves: pd.DataFrame, stops: pd.DataFrame) -> pd.DataFrame:
+    """What stopping there would have saved and lost.
+
+    Args:
+        curves: as `Study.headline`. stops: as `stopping_points`.
+    Returns:
+        dataset, model, metric, acquisition, n_seeds, stopped (runs that the rule ends), labels
+        (their median), still_gained (what the metric gained afterwards, a mean over those runs).
+    """
+    by = ["dataset", "model", "metric", "acquisition"]
+    curves = curves[curves["run_id"].isin(stops["run_id"])]
+    there = curves.merge(stops[["run_id", "n_labels"]], on=["run_id", "n_labels"])
+    last = last_rounds(curves).set_index(["run_id", "metric"])["value"]
+    ends = last.reindex(pd.MultiIndex.from_frame(there[["run_id", "metric"]])).to_numpy()
+    there = there.assign(still_gained=ends - there["value"])
+    groups = there.groupby(by, sort=False)
+    table = groups.agg(stopped=("seed", "size"), labels=("n_labels", "median"))
+    table = table.join(groups["still_gained"].mean())
+    n_seeds = curves.groupby(by, sort=False)["seed"].nunique().rename("n_seeds")
+    table = n_seeds.to_frame().join(table)
+    return table.fillna({"stopped": 0}).astype({"stopped": int}).reset_index()

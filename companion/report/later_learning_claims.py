@@ -62,6 +62,11 @@ def head_difference(metric: str, first: dict[str, Any], second: dict[str, Any]) 
     return measure
 
 
+def lost_gain(dataset: str) -> Measure:
+    """Gain in the minority subgroups of the unchanged real Waterbirds minus that of another."""
+    return lambda study: t_interval(gains(study, REAL, MINORITY) - gains(study, dataset, MINORITY))
+
+
 def asked(head: str, **where: Any) -> dict[str, Any]:
     return {"acquisition": LEAST_CONFIDENCE, "head": head, **where}
 
@@ -142,6 +147,41 @@ LATER_CLAIMS: dict[str, list[Claim]] = {
             "A temperature fitted on the asked labels lowers their calibration error",
             "Guo et al. 2017",
             head_difference(CALIBRATION, asked("plain"), asked("temperature")),
+        ),
+    ],
+    "15_imperfect_oracles": [
+        *(
+            Claim(
+                f"{words}: mismatched groups still above random",
+                "ours, after 8",
+                gain(f"{REAL}_{name}", MINORITY),
+            )
+            for words, name in (
+                ("30% wrong labels", "wrong_30"),
+                ("30% of mismatched ones labelled wrong", "wrong_minority_30"),
+                ("Oracle cannot tell 30%", "unsure_30"),
+                ("Oracle cannot tell 60% of mismatched ones", "unsure_minority_60"),
+                ("1% mismatched in the pool", "matched_99"),
+                ("Four copies of each example", "copies_4"),
+            )
+        ),
+        *(
+            Claim(
+                f"{words}: gains less than without, mismatched groups",
+                "ours, after 8",
+                lost_gain(f"{REAL}_{name}"),
+            )
+            for words, name in (
+                ("30% wrong labels", "wrong_30"),
+                ("30% of mismatched ones labelled wrong", "wrong_minority_30"),
+                ("Four copies of each example", "copies_4"),
+            )
+        ),
+        Claim(
+            "No mismatched example in the pool: no gain in mismatched groups",
+            "8",
+            gain(f"{REAL}_matched_100", MINORITY),
+            expect="not above",
         ),
     ],
 }

@@ -42,13 +42,15 @@ def notebook_page(executed: Path) -> str:
 
     notebook = nbformat.read(executed, as_version=4)
     described = captions(executed.stem)
-    folded = []
+    folded = {}
     for i, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             cell.source = _without_captions(cell.source)
         elif saved := saved_figures(cell.source):
-            folded.append(i)
+            folded[i] = "the code of this figure"
             _show_files(cell, {name: described.get(name, name) for name in saved}, executed.parent)
+        elif any("parameters" in tag for tag in cell.metadata.get("tags", [])):
+            folded[i] = "the parameters"
     body = _folded(_as_html(notebook), folded)
     return page(NAVIGATION + body + NAVIGATION, heading(executed.stem))
 
@@ -78,19 +80,19 @@ def _as_html(notebook: Any) -> str:
     return exporter.from_notebook_node(notebook)[0]
 
 
-def _folded(body: str, cells: list[int]) -> str:
+def _folded(body: str, summaries: dict[int, str]) -> str:
     """The code of these cells folds up below what they show; tables can become cards."""
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(body, "html.parser")
-    for i, cell in enumerate(soup.select("div.cell")):
-        code = cell.select_one("div.input")
-        if i in cells and code:
-            details = soup.new_tag("details", attrs={"class": "code"})
-            summary = soup.new_tag("summary")
-            summary.string = "the code of this figure"
-            details.extend([summary, code.extract()])
-            cell.append(details)
+    cells = soup.select("div.cell")
+    for i, words in summaries.items():
+        details = soup.new_tag("details", attrs={"class": "code"})
+        summary = soup.new_tag("summary")
+        summary.string = words
+        code = cells[i].select_one("div.input")
+        details.extend([summary, code.extract()] if code else [summary])
+        cells[i].append(details)
     for table in soup.select("table"):
         _name_cells(table)
     return str(soup)

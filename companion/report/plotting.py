@@ -117,6 +117,15 @@ NAMES = {
     "brier_score": "Brier score",
 }
 
+# columns whose names say too little at the head of a table
+HEADINGS = {
+    "own": "asking",
+    "value_of": "value",
+    "ci_low": "95% from",
+    "ci_high": "to",
+    "n_seeds": "seeds",
+}
+
 STYLE = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -217,7 +226,7 @@ def show_table(table: pd.DataFrame) -> Styler:
 
 def reading_style(table: pd.DataFrame) -> Styler:
     """Numbers with three decimals; what users named is shown as text, never run as html."""
-    words = table.rename(columns=lambda column: str(column).replace("_", " "))
+    words = table.rename(columns=lambda column: HEADINGS.get(column, str(column).replace("_", " ")))
     shown = words.style.hide(axis="index")
     shown = shown.format(precision=3, na_rep="–", escape="html")
     return shown.format_index(escape="html", axis="columns")
@@ -395,11 +404,25 @@ def legend(figure: Figure, ax: Axes, columns: int = 2) -> None:
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper right", ncols=columns)
 
 
-def curve_grid(study: Study, curves: pd.DataFrame) -> Figure:
+def mark_stops(ax: Axes, rows: pd.DataFrame, stops: pd.DataFrame) -> None:
+    """A triangle on the mean curve for every run that a stopping rule would have ended there.
+
+    Args:
+        rows: as for `curve`, by acquisition function. stops: acquisition, n_labels (NaN: no end).
+    """
+    for key, of_arm in rows.groupby("acquisition", sort=False):
+        mean = of_arm.groupby("n_labels")["value"].mean()
+        at = stops.loc[stops["acquisition"] == key, "n_labels"].dropna()
+        heights = np.interp(at, mean.index, mean)
+        ax.plot(at, heights, "v", color=COLOURS.get(key), markersize=5, markeredgecolor="white")
+
+
+def curve_grid(study: Study, curves: pd.DataFrame, stops: pd.DataFrame | None = None) -> Figure:
     """Learning curves (paper, Fig. 2): a row a dataset and model, a column a metric.
 
     Args:
         curves: as `Study.headline`, at most two metrics each.
+        stops: where runs could have ended, as `heads_after.stopping_points`.
     """
     groups = list(curves.groupby(["dataset", "model"], sort=False))
     figure, axes = grid(len(groups), 2.2)
@@ -409,6 +432,9 @@ def curve_grid(study: Study, curves: pd.DataFrame) -> Figure:
         for ax, (metric, of_panel) in zip(pair, rows.groupby("metric", sort=False), strict=False):
             title = f"{study.title(dataset, model)}\n{name(metric)}"
             curve(ax, of_panel, title=title, xlabel="labels", ylabel="validation accuracy")
+            if stops is not None:
+                here = (stops["dataset"] == dataset) & (stops["model"] == model)
+                mark_stops(ax, of_panel, stops[here])
     return figure
 
 

@@ -12,11 +12,16 @@ import pandas as pd
 
 from companion import notebook_text
 from companion.report.claims import HEADLINES
+from companion.report.verdicts import verdict_in_words
 
 if TYPE_CHECKING:
     from companion.report.study import Study
 
-JUDGED = ("supported", "contradicted", "undecided")
+# ours against the paper's number
+SIZES = ("as the paper's", "smaller", "larger")
+
+# in the order in which they are read
+JUDGED = ("contradicted", "undecided", "supported")
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,9 @@ def reading(
         claims: as `check_claims` gives it. gains: rows of `paired_gains`. lines: further sentences.
     """
     claimed = pd.DataFrame({"verdict": []}) if claims is None else claims
-    said = [in_words(row) for row in claimed[claimed["verdict"].isin(JUDGED)].to_dict("records")]
+    said = []
+    for word in JUDGED:
+        said += [in_words(row) for row in claimed[claimed["verdict"] == word].to_dict("records")]
     if gains is not None:
         said += [gain_in_words(study, row) for row in gains.to_dict("records")]
     return Reading(counted(claimed) or "What these runs say:", [*said, *lines])
@@ -61,9 +68,11 @@ def unclaimed(study: Study, gains: pd.DataFrame) -> pd.DataFrame:
 
 
 def in_words(row: dict[str, Any]) -> str:
-    """A row of the claims table as a sentence."""
-    parts = [row["claim"], row["levels"], with_interval(row), f"{row['n_seeds']} seeds"]
-    return f"{': '.join(filter(None, parts[:3]))}, {parts[3]} ({row['verdict']})"
+    """A row of the claims table as a sentence: verdict, claim, what it compares, estimate."""
+    said = ": ".join(filter(None, [row["claim"], row["levels"], with_interval(row)]))
+    paper = "" if pd.isna(row["paper"]) else f"; the paper's: {row['paper']:g}"
+    word = verdict_in_words(row["verdict"], row["seeds_needed"]).capitalize()
+    return f"{word}. {said}, {row['n_seeds']} seeds{paper}"
 
 
 def gain_in_words(study: Study, row: dict[str, Any]) -> str:
@@ -96,9 +105,10 @@ def counted(claims: pd.DataFrame) -> str:
     total = sum(counts.get(word, 0) for word in JUDGED)
     if not total:
         return ""
-    others = [f"{counts[word]} {word}" for word in JUDGED[1:] if counts.get(word, 0)]
     noun = "claim is" if total == 1 else "claims are"
-    return f"{', '.join([f'{counts.get(JUDGED[0], 0)} of {total} {noun} supported', *others])}."
+    words = [f"{counts.get('supported', 0)} of {total} {noun} supported"]
+    words += [f"{counts[word]} {word}" for word in JUDGED[:-1] if counts.get(word, 0)]
+    return f"{', '.join(words)}."
 
 
 def compared_in_size(claims: pd.DataFrame) -> str:
@@ -106,11 +116,10 @@ def compared_in_size(claims: pd.DataFrame) -> str:
     sizes = claims.loc[claims["verdict"].isin(JUDGED) & (claims["size"] != ""), "size"]
     if sizes.empty:
         return ""
-    words = [f"{n} {size}" for size, n in sizes.value_counts().items()]
-    return (
-        f"For {len(sizes)} of them the paper states a number: ours is {', '.join(words)} "
-        "(by our interval)."
-    )
+    counts = sizes.value_counts()
+    words = [f"our interval holds {counts.get(SIZES[0], 0)}"]
+    words += [f"ours is {size} than {counts[size]}" for size in SIZES[1:] if size in counts]
+    return f"For {len(sizes)} the paper states a number: {', '.join(words)} of them."
 
 
 def answer(claims: pd.DataFrame, about: str) -> str:

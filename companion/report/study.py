@@ -17,7 +17,7 @@ from companion.notebook_text import NARROW
 from companion.report.export import write_csv
 from companion.runs.execute import RunsFailed, execute
 from companion.runs.parameters import each_setting, read_parameters
-from companion.runs.plan import Planned, plan_runs, prepare_datasets
+from companion.runs.plan import Planned, cautions, plan_runs, prepare_datasets
 from companion.runs.store import StoredRun
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def run_study(notebook: str, namespace: dict[str, Any]) -> Study:
     parameters = read_parameters(namespace)
     prepare_datasets(parameters)
     planned = plan_runs(parameters)
+    for line in cautions(planned):
+        print(line)
     n_stored = sum(each.run.is_done() for each in planned)
     why = "the same command again says why"
     try:

@@ -40,6 +40,7 @@ PAPER_DATA = {
     **{f"waterbirds_{percent}": "waterbirds_variants.py" for percent in MATCHED},
 }
 CHANGED = "its data or weights changed after it was planned: start the same command again"
+EMBEDDED = ("real_waterbirds", "eurosat")  # how the names of embedded features begin
 # of the embedded datasets: a moment, seconds, and about half a minute
 GENERATORS = ("embedded.py", "mini_text.py", "mini_vision.py")
 
@@ -224,6 +225,28 @@ def _models(p: dict[str, Any], name: str, data: Dataset) -> list[str]:
     return models or [data.description.default_model]
 
 
+def cautions(planned: Iterable[Planned]) -> list[str]:
+    """What a person may not expect of these runs: the datasets' own settings, made for others."""
+    said = {}
+    for each in planned:
+        d = each.data.description
+        ignored = [name for name in d.recipe if name not in FROZEN_SETTINGS]
+        is_frozen = each.config.recipe.backbone == "frozen"
+        if is_frozen and ignored:
+            said[each.dataset, ""] = (
+                f"{each.dataset}: a linear head has no use for {', '.join(ignored)} of its "
+                "dataset.yaml"
+            )
+        is_other = ":" in each.model and ":" not in d.default_model
+        if d.modality == "image" and is_other:
+            size = input_size(each.config.recipe, d.image_size)[1]
+            said[each.dataset, each.model] = (
+                f"{each.dataset}: its dataset.yaml was made for {d.default_model}; {each.model} "
+                f"gets its {size} px and settings, unless recipe says otherwise"
+            )
+    return list(said.values())
+
+
 def _feature_model(data: Dataset, model: str) -> str:
     """Concrete name of the features that a dataset holds.
 
@@ -276,6 +299,8 @@ def has_weights(config: RunConfig) -> bool:
 
 
 def _locate(name: str, tier: str) -> Path:
+    if _is_embedded(name, tier):
+        tier = "mini"
     try:
         return locate(name, tier)
     except DataError as error:
@@ -355,11 +380,17 @@ def _check_recipe(data: Dataset, recipe: Recipe) -> None:
 
 def not_generated(parameters: dict[str, Any]) -> bool:
     """Whether these parameters name an embedded dataset that is not there yet."""
-    if PRESETS.get(parameters.get("preset", "mini")) != "mini":
-        return False
+    tier = PRESETS.get(parameters.get("preset", "mini"), "paper")
     target = home() / "data" / "mini"
-    named = [name for name in named_datasets(parameters) if not is_path(name)]
+    named = [name for name in named_datasets(parameters) if _is_embedded(name, tier)]
     return not all((target / name / "dataset.yaml").exists() for name in named)
+
+
+def _is_embedded(name: str, tier: str) -> bool:
+    """Whether a dataset comes with the companion: all at the mini tier, features at each."""
+    if is_path(name):
+        return False
+    return tier == "mini" or name.startswith(EMBEDDED)
 
 
 def named_datasets(parameters: dict[str, Any]) -> list[str]:

@@ -20,7 +20,11 @@ def from_folders(root: Path) -> Source:
     Raises:
         DataError: no images, images outside the class folders, or splits mixed with classes.
     """
-    root, paths = _below_shared_folders(existing(root))
+    root = existing(root)
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder of images; give --table for a table of their paths")
+    _tell_hidden(root)
+    root, paths = _below_shared_folders(root)
     tops = {path.split("/")[0] for path in paths if "/" in path}
     splits = {top for top in tops if top.lower() in SPLITS}
     if len(splits) > 1 and splits != tops:
@@ -36,6 +40,17 @@ def from_folders(root: Path) -> Source:
     frame = pd.DataFrame({"path": paths, "label": labels, "split": top}, dtype="str")
     _check_labels(root, frame, n_above)
     return Source(frame, root, root.name)
+
+
+def _tell_hidden(root: Path) -> None:
+    hidden = [entry for entry in sorted(root.iterdir()) if entry.name.startswith(".")]
+    named = [
+        entry.name for entry in hidden if entry.is_dir() and files_below(entry, IMAGE_SUFFIXES)
+    ]
+    if named:
+        note(
+            f"hidden folders with images are left out: {', '.join(named)}; rename them to have them"
+        )
 
 
 def _below_shared_folders(root: Path) -> tuple[Path, list[str]]:

@@ -78,9 +78,11 @@ def with_content(frame: pd.DataFrame, source: Source) -> tuple[pd.DataFrame, pd.
         return frame, frame["text"]
     missing = [path for path in frame["path"] if not (source.root / path).is_file()]
     if missing:
+        is_address = "https:/" in missing[0] or "http:/" in missing[0]
+        remedy = "; these are web addresses: download the images first" if is_address else ""
         raise DataError(
             f"{source.name}: {len(missing)} of {len(frame)} images missing, first "
-            f"{source.root / missing[0]}"
+            f"{source.root / missing[0]}{remedy}"
         )
     frame = _one_row_an_image(frame, source.name)
     check_images(source.root, frame["path"].tolist())

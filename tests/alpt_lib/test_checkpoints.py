@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
@@ -99,8 +100,13 @@ def with_nan(file):
     save_file(state, file)
 
 
-def quantise(file):
-    save_file({k: (100 * v).to(torch.int8) for k, v in mobile_state().items()}, file)
+def of_kind(kind):
+    return lambda file: save_file({k: (100 * v).to(kind) for k, v in mobile_state().items()}, file)
+
+
+def a_pipe(file):
+    file.unlink()
+    os.mkfifo(file)
 
 
 @pytest.mark.parametrize(
@@ -117,13 +123,33 @@ def quantise(file):
             lambda file: file.write_text("version https://git-lfs.github.com/spec/v1"),
             "is a git-lfs pointer, not the file itself: run git lfs pull",
         ),
-        (quantise, r"are quantised: \d+ of \d+ tensors hold whole numbers, first "),
+        *(
+            (of_kind(kind), rf"no plain floats .*: \d+ of \d+ tensors, first [\w.]+ \({kind}\)")
+            for kind in (torch.int8, torch.bool, torch.complex64)
+        ),
+        (
+            lambda file: save_file({k: (100 * v).round() for k, v in mobile_state().items()}, file),
+            r"are quantised: \d+ of \d+ tensors hold whole numbers, first ",
+        ),
+        (a_pipe, "weights must be a file or a folder; .* is neither"),
         (with_nan, r"hold NaN or infinite values: 1 of \d+ tensors, first bn1.weight"),
     ],
 )
 def test_weights_that_do_not_serve_are_refused(birds, weights, spoil, said):
     spoil(weights)
     assert re.search(said, refusal(MOBILE, birds, weights))
+
+
+def test_packed_weights_and_options_that_are_ours_are_refused(birds, tmp_path):
+    state = mobile_state()
+    state["conv_stem.weight"] = state["conv_stem.weight"].to_sparse()
+    torch.save(state, tmp_path / "sparse.pth")
+    assert "first conv_stem.weight (torch.sparse_coo)" in refusal(
+        MOBILE, birds, tmp_path / "sparse.pth"
+    )
+    for option in ("num_classes=5", "features_only=true", "checkpoint_path=/etc/passwd"):
+        said = refusal(f"{MOBILE}&{option}", birds, tmp_path / "sparse.pth")
+        assert "is not to be chosen here, the dataset decides it" in said
 
 
 class Evil:

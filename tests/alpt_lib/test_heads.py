@@ -7,7 +7,7 @@ import yaml
 from sklearn.linear_model import LogisticRegression
 
 from alpt_lib.config import Protocol, Recipe, RunConfig, frozen_recipe
-from alpt_lib.datasets import read_dataset
+from alpt_lib.datasets import CANNOT_TELL, read_dataset
 from alpt_lib.errors import DataError
 from alpt_lib.heads import LinearHead
 from alpt_lib.learners import create_learner
@@ -68,6 +68,24 @@ def test_a_row_that_counts_twice_counts_as_two(folder):
     weighted = head.predict_probs("val")
     head.fit(np.concatenate([rows, rows[twice]]), None)
     np.testing.assert_allclose(weighted, head.predict_probs("val"), atol=1e-6)
+
+
+def test_what_the_oracle_cannot_tell_is_paid_and_not_learned(folder):
+    file = folder / "manifest.csv"
+    truth = read_dataset(folder)
+    frame = pd.read_csv(file)
+    unsure = (frame["split"] == "pool") & (frame.index % 4 == 0)
+    frame.assign(label=frame["label"].where(~unsure, CANNOT_TELL)).to_csv(file, index=False)
+    data = read_dataset(folder)
+    settings = config(folder, protocol=Protocol(seed_set_size=6, budget=30, query_batch_size=10))
+    rounds = list(active_learning(create_learner(data, settings), data.pool(), settings))
+    assert [now.n_labels for now in rounds] == [0, 6, 16, 26, 36]
+    asked = np.array([row for now in rounds for row in now.asked])
+    known = asked[data.labels("pool")[asked] >= 0]
+    assert 6 < len(known) < len(asked) == len(set(asked))
+    head = LinearHead(truth, settings)
+    head.fit(known, None)
+    assert rounds[-1].metrics == head.evaluate(3)
 
 
 def test_with_one_class_labelled_it_expects_nothing_else(folder):

@@ -16,6 +16,7 @@ from alpt_lib.datasets import read_dataset
 from alpt_lib.errors import CompanionError
 from alpt_lib.files import REPOSITORY
 from alpt_lib.training import FineTunedNetwork
+from companion.runs.plan import cautions, plan_runs
 
 
 @pytest.fixture(autouse=True)
@@ -314,3 +315,14 @@ def test_the_command_line_says_it_in_one_line(birds_folder, arguments, said):
     assert done.returncode == 1
     assert re.match(said, done.stderr), done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_settings_that_a_head_or_another_model_has_no_use_for_are_said(birds_folder):
+    given = {"datasets": [str(birds_folder)], "models": ["bit-m-np", "timm:resnet18-np"]}
+    (line,) = cautions(plan_runs(given))
+    assert line == (
+        "toybirds: its dataset.yaml was made for bit-m-np; timm:resnet18-np gets its 32 px and "
+        "settings, unless recipe says otherwise"
+    )
+    frozen = cautions(plan_runs({**given, "recipe": {"backbone": "frozen"}}))
+    assert "toybirds: a linear head has no use for lr, max_steps, warmup_steps of its" in frozen[0]

@@ -103,10 +103,10 @@ def run(prepared, home, tmp_path, monkeypatch):
         "recipe": {"max_steps": 2, "train_batch_size": 8, "micro_batch_size": 3, **SIDES},
     }
 
-    def command(only: str, where: Path = prepared, **changes) -> Path:
+    def command(only: str, where: Path = prepared, preset: str = "paper", **changes) -> Path:
         monkeypatch.setenv("ALPT_HOME", str(where))
         given = yaml.safe_dump({**tiny, **changes})
-        options = ["--preset", "paper", "--only", only, "--workers", "1", "--set", given]
+        options = ["--preset", preset, "--only", only, "--workers", "1", "--set", given]
         assert main(["run", *options]) == 0
         return where / "figures" / "custom"
 
@@ -171,7 +171,7 @@ def test_camelyon17_and_fmow_come_to_the_failure_cases(run):
 
 @pytest.mark.real_data
 @pytest.mark.skipif("ALPT_REAL_DATA" not in os.environ, reason="ALPT_REAL_DATA names no folder")
-def test_the_real_waterbirds_take_the_preset_s_own_path(run, home):
+def test_the_real_waterbirds_are_fine_tuned_beside_a_frozen_network(run, home):
     real = Path(os.environ["ALPT_REAL_DATA"])
     out = home / "data" / "paper" / "waterbirds"
     prepare = importlib.import_module("waterbirds").prepare
@@ -180,23 +180,24 @@ def test_the_real_waterbirds_take_the_preset_s_own_path(run, home):
     manifest = pd.read_csv(out / "manifest.csv")
     few = manifest.groupby("split").sample(200, random_state=0)
     few.to_csv(out / "manifest.csv", index=False)
-    recipe = {"optimizer": "adamw", "lr": 3e-4, "freeze_batch_norm": True, "max_steps": 2}
     output = run(
         "01",
         where=home,
-        weights=str(real / "weights" / "mobilenetv2_100.in1k.safetensors"),
-        models=["timm:mobilenetv2_100?pad_type=same&mean=0.5&std=0.5"],
-        datasets=["waterbirds"],
-        protocol={"budget": 5, "pool_subsample": 64},
-        recipe={**recipe, "resize": 160, "crop": 128},
+        preset="real",
+        weights={"lite0": str(real / "weights" / "tf_efficientnet_lite0.safetensors")},
+        models={"waterbirds": ["lite0"]},
+        protocol={"budget": 5, "query_batch_size": 5, "pool_subsample": 64},
+        recipe={"max_steps": 2},
     )
-    stored = [json.loads(file.read_text()) for file in (home / "runs").glob("*/config.json")]
-    (config,) = [s["config"] for s in stored if s["config"]["acquisition"] == "random"]
-    protocol = config["protocol"]
-    given = [protocol[key] for key in ("seed_set_size", "query_batch_size", "eval_every")]
-    assert given == [40, 5, 2]
-    fitted = [config["recipe"][key] for key in ("augment", "stopping", "train_batch_size")]
-    assert fitted == ["crop_flip", "loss_ratio", 32]
+    stored = [
+        json.loads(file.read_text())["config"] for file in (home / "runs").glob("*/config.json")
+    ]
+    fine_tuned = [c for c in stored if c["recipe"]["backbone"] == "fine-tuned"]
+    assert {c["model"] for c in fine_tuned} == {"timm:tf_efficientnet_lite0.in1k"}
+    assert {c["model"] for c in stored if c not in fine_tuned} == {"features:lite0"}
+    fitted = [fine_tuned[0]["recipe"][key] for key in ("augment", "stopping", "crop", "lr")]
+    assert fitted == ["crop_flip", "loss_ratio", 128, 5e-4]
     curves = pd.read_csv(output / "01_accuracy_curves" / "accuracy_curves.csv")
     assert sorted(set(curves["n_labels"])) == [40, 45]
+    assert set(curves["dataset"]) == {"waterbirds", "real_waterbirds"}
     assert set(curves["metric"]) == {"accuracy", "accuracy_minority"}

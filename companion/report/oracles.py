@@ -1,0 +1,84 @@
+"""Imperfect oracles and pools: which dataset stands for what, and what its labels cost.
+
+data_prep/resampled.py makes the datasets and says in their `generator` what is changed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from alpt_lib.metrics import labels_to_reach
+from companion.report.estimates import RANDOM, arm_values, matched_share
+
+if TYPE_CHECKING:
+    from companion.report.study import Study
+
+# kind and place of a change -> title of its panel
+PANELS = {
+    ("wrong", ""): "wrong labels (%)",
+    ("wrong", "minority"): "wrong labels, disambiguating (%)",
+    ("unsure", ""): "cannot tell (%)",
+    ("unsure", "minority"): "cannot tell, disambiguating (%)",
+    ("matched", ""): "disambiguating in the pool (%)",
+    ("copies", ""): "copies of each example",
+}
+UNCHANGED = "as it is"
+
+
+def conditions(study: Study) -> pd.DataFrame:
+    """Which point of which panel each dataset is.
+
+    A dataset that is not made of another one stands at 0 of every panel about labels and at one
+    copy; pools with a share of disambiguating examples are drawn otherwise, and stand for
+    themselves.
+
+    Returns:
+        dataset, panel, level (percent, or copies); in the order of PANELS.
+    """
+    changed = {name: data.description.generator for name, data in study.datasets.items()}
+    rows = []
+    for (kind, where), panel in PANELS.items():
+        for name, change in changed.items():
+            if (change.get("kind"), change.get("where")) == (kind, where):
+                level = change["level"]
+                if kind == "matched":
+                    level = 100 * (1 - matched_share(study.datasets[name]))
+                rows.append((name, panel, round(level, 1)))
+        panels = {row[1] for row in rows}
+        if kind != "matched" and panel in panels:
+            level = 1 if kind == "copies" else 0
+            rows += [(name, panel, level) for name in changed if "kind" not in changed[name]]
+    if not rows:
+        rows = [(name, UNCHANGED, 0) for name in changed]
+    return pd.DataFrame(rows, columns=["dataset", "panel", "level"])
+
+
+def label_costs(curves: pd.DataFrame) -> pd.DataFrame:
+    """Labels that each arm needs for what random sampling ends with on the unchanged dataset.
+
+    Args:
+        curves: columns dataset, metric, acquisition, seed, n_labels, value; the unchanged dataset
+            comes first. A label that the oracle could not give is paid, too.
+    Returns:
+        dataset, metric, target, acquisition, labels (seed set included, on the mean curve; NaN
+        where the budget does not suffice); no rows of a metric that random sampling does not raise.
+    """
+    first = curves["dataset"].iloc[0]
+    records = []
+    for metric, of_metric in curves.groupby("metric", sort=False):
+        arms = arm_values(of_metric[of_metric["dataset"] == first])
+        if RANDOM not in arms:
+            continue
+        start, *_, target = arms[RANDOM].mean(axis=1)
+        if target <= start:
+            continue
+        for dataset, rows in of_metric.groupby("dataset", sort=False):
+            for acquisition, values in arm_values(rows).items():
+                mean = values.mean(axis=1)
+                labels = labels_to_reach(mean.index.to_numpy(), mean.to_numpy(), target)
+                records.append((dataset, metric, target, acquisition, labels))
+    columns = ["dataset", "metric", "target", "acquisition", "labels"]
+    return pd.DataFrame(records, columns=columns).replace({"labels": {np.inf: np.nan}})
