@@ -75,11 +75,11 @@ def lead(dataset: str, metric: str, acquisition: str, other: str) -> Measure:
     return measure
 
 
-def upsampled(dataset: str, column: str = "subgroup") -> Measure:
+def upsampled(dataset: str, column: str = "subgroup", model: str = "") -> Measure:
     """How many times its share of the pool the minority is asked for (paper, Figs. 4, 5)."""
 
     def measure(study: Study) -> Interval:
-        of_runs = _asked(study, dataset, column)
+        of_runs = _asked(study, dataset, column, model)
         asked, pool = of_runs["share_acquired"].mean(), of_runs["share_pool"].mean()
         return t_interval(of_runs["ratio"], f"{asked:.0%} of the questions, {pool:.0%} of the pool")
 
@@ -218,13 +218,14 @@ def ratios(study: Study, dataset: str, column: str = "subgroup") -> pd.Series:
     return _asked(study, dataset, column)["ratio"]
 
 
-def _asked(study: Study, dataset: str, column: str) -> pd.DataFrame:
+def _asked(study: Study, dataset: str, column: str, model: str = "") -> pd.DataFrame:
     """Shares of the minority, `upsampling_by_run` of each least-confidence run, indexed by seed.
 
     Args:
         column: the subgroup, or an attribute whose rare values then are the minority.
+        model: "" takes the dataset's usual one.
     """
-    model = _usual_model(study, dataset)
+    model = model or _usual_model(study, dataset)
     data = study.datasets[dataset]
     pool = pool_values(data, column)
     is_subgroup = column == "subgroup"
