@@ -79,6 +79,8 @@ plotting.show_table(table)
 # %%
 table = estimates.paired_gains(overall, ["dataset", "model", "head", "metric"])
 study.save_table(table, "gains_by_head")
+by = ["dataset", "model", "acquisition", "head", "metric", "n_labels"]
+study.save_table(estimates.seed_means(overall, by), "heads_by_round")
 plotting.show_table(table)
 
 # %% [markdown]
@@ -91,9 +93,6 @@ plotting.show_table(table)
 # bands their 95% intervals. Temperature leaves accuracies as they are.
 
 # %%
-by = ["dataset", "model", "acquisition", "head", "metric", "n_labels"]
-curves = estimates.seed_means(overall, by)
-study.save_table(curves, "heads_by_round")
 arms = list(dict.fromkeys(overall.acquisition))
 rows = [metric for metric in shown[1:] if metric in set(overall.metric)]
 

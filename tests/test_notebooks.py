@@ -189,6 +189,12 @@ def execute_cells(name: str, **overrides) -> dict:
         ("10_your_dataset", {}),
         ("10_your_dataset", {"acquisitions": ["random"]}),
         ("11_label_your_own", {}),
+        ("13_choosing_or_learning", {}),
+        ("13_choosing_or_learning", {"acquisitions": ["margin", "random"], "seeds": [1, 2]}),
+        ("14_after_the_labels", {}),
+        ("14_after_the_labels", {"acquisitions": ["margin"]}),
+        ("15_imperfect_oracles", {}),
+        ("15_imperfect_oracles", {"acquisitions": ["random"]}),
     ],
 )
 def test_a_new_dataset_comes_by_a_parameter(name, overrides, birds_folder, home):

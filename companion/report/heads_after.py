@@ -17,6 +17,7 @@ from scipy.optimize import minimize_scalar
 
 from alpt_lib.acquisition import POOL
 from alpt_lib.config import override, stream
+from alpt_lib.errors import ConfigError
 from alpt_lib.files import runs_folder
 from alpt_lib.heads import LinearHead
 from alpt_lib.metrics import brier_score, expected_calibration_error, overconfidence, stops_at
@@ -132,7 +133,11 @@ def crossed(study: Study) -> pd.DataFrame:
     Returns:
         columns of `Study.metrics`; `model` learns, `acquisition` names the model that chose, or
         random, whose sets are the same for all. `run_id` is that of the run that acquired the set.
+    Raises:
+        ConfigError: random sampling, with which all is compared, is not in the study.
     """
+    if RANDOM not in set(study.acquisitions["acquisition"]):
+        raise ConfigError("chosen sets are compared with random ones: add random to acquisitions")
     sets: dict[tuple[str, int], dict[str, Acquired]] = {}
     learners: dict[tuple[str, int], dict[str, LinearHead]] = {}
     for run in acquired(study):

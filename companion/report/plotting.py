@@ -468,8 +468,8 @@ def gain_matrix(ax: Axes, gains: pd.DataFrame, models: list[str], **labels: Any)
         ax.annotate(f"±{half:.2f}", place, va="top", fontsize="small", **style)
     drawn = table["random"].groupby("model").first()
     for column, model in enumerate(models):
-        words = f"{drawn[model]:.2f}" if model in drawn else ""
-        ax.annotate(words, (column, len(models)), ha="center", va="center", color="#555555")
+        accuracy = f"{drawn[model]:.2f}" if model in drawn else ""
+        ax.annotate(accuracy, (column, len(models)), ha="center", va="center", color="#555555")
     words = [textwrap.fill(name(model), 13, break_on_hyphens=False) for model in models]
     ax.set_xticks(range(len(models)), words, rotation=50, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(models) + 1), [*words, "random sets"])

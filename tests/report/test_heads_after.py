@@ -9,6 +9,7 @@ import yaml
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_sample_weight
 
+from alpt_lib.errors import ConfigError
 from alpt_lib.heads import LinearHead
 from alpt_lib.metrics import stops_at
 from companion.report import heads_after, oracles
@@ -86,6 +87,12 @@ def test_who_chose_and_who_learns_part(study):
         expected = (reference(study, "poor-np", rows).argmax(axis=1) == labels).mean()
         got = value(crossed, model="poor-np", acquisition="good", seed=seed, metric="accuracy")
         assert got == pytest.approx(expected)
+
+
+def test_without_random_sets_there_is_nothing_to_compare_with(study):
+    study.acquisitions = study.acquisitions.query("acquisition != 'random'")
+    with pytest.raises(ConfigError, match="add random to acquisitions"):
+        heads_after.crossed(study)
 
 
 def test_a_learner_of_its_own_choice_or_of_random_sets_is_the_stored_run(study):

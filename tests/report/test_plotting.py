@@ -58,6 +58,27 @@ def test_names_of_lines_that_end_together_stay_about_where_they_end():
     assert alone == 0.9
 
 
+def test_a_triangle_stands_on_the_mean_curve_for_every_run_that_ends(ax):
+    ends = {"random": [15, np.nan], "least_confidence": [10, 20]}
+    stops = pd.DataFrame([(arm, n) for arm, at in ends.items() for n in at])
+    plotting.mark_stops(ax, rows(2), stops.set_axis(["acquisition", "n_labels"], axis=1))
+    marked = [line.get_xydata().round(6).tolist() for line in ax.lines]
+    assert marked == [[[15, 0.52]], [[10, 0.515], [20, 0.525]]]
+
+
+def test_a_gain_matrix_has_choosers_in_rows_and_bold_where_the_interval_excludes_0(ax):
+    cells = [("a", "a", 0.5, 0.1, 0.05, 0.15), ("a", "b", 0.6, -0.02, -0.05, 0.01)]
+    columns = ["acquisition", "model", "random", "gain", "ci_low", "ci_high"]
+    plotting.gain_matrix(ax, pd.DataFrame(cells, columns=columns), ["a", "b"])
+    shown = {text.get_text(): (text.xy, text.get_weight()) for text in ax.texts}
+    assert shown["+0.10"] == ((0, 0), "bold")
+    assert shown["-0.02"] == ((1, 0), "normal")
+    assert shown["±0.05"][0] == (0, 0)
+    assert shown["±0.03"][0] == (1, 0)
+    assert (shown["0.50"][0], shown["0.60"][0]) == ((0, 2), (1, 2))
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a", "b", "random sets"]
+
+
 def test_a_curve_is_the_mean_over_seeds_with_a_students_t_band(ax):
     plotting.curve(ax, rows(2, ("random",)))
     assert ax.lines[0].get_ydata() == pytest.approx([0.515, 0.525])
