@@ -172,7 +172,7 @@ def stacked(figure: Figure) -> Iterator[None]:
     Of four or more panels side by side half as many stay so.
     """
     width, height = figure.get_size_inches()
-    places = {ax: ax.get_subplotspec() for ax in figure.axes if ax.get_subplotspec()}
+    places = {ax: place for ax in figure.axes if (place := ax.get_subplotspec())}
     has_labels = {ax: ax.yaxis.get_tick_params().get("labelleft", True) for ax in places}
     columns = max((place.get_gridspec().ncols for place in places.values()), default=1)
     kept = max(1, columns // 2) if columns > 1 else 1
