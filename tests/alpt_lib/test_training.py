@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from alpt_lib import scoring
 from alpt_lib.config import Recipe, RunConfig, override
 from alpt_lib.datasets import read_dataset
-from alpt_lib.errors import CompanionError, TrainingDiverged
+from alpt_lib.errors import CompanionError, ConfigError, TrainingDiverged
 from alpt_lib.training import FineTunedNetwork, StoppingRule, batches, learning_rate
 
 ROWS = np.arange(20)
@@ -298,3 +298,12 @@ def test_an_error_that_is_not_of_memory_is_not_taken_for_one(learner):
     learner.model = SmallMemory(learner.model, 5, RuntimeError("shapes do not fit"))
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         learner.fit(ROWS, rng(0))
+
+
+@pytest.mark.parametrize("recipe", [{"micro_batch_size": 1}, {"micro_batch_size": 3}])
+def test_batch_norm_on_a_single_example_says_what_to_set(birds_folder, recipe):
+    settings = Recipe(train_batch_size=4, max_steps=2, **recipe)
+    config = RunConfig(str(birds_folder), "timm:resnet18-np", "random", 1, recipe=settings)
+    learner = FineTunedNetwork(read_dataset(birds_folder), config)
+    with pytest.raises(ConfigError, match="micro_batch_size so that no part of a batch is one"):
+        learner.fit(np.arange(8), np.random.default_rng(0))
