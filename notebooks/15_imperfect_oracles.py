@@ -115,7 +115,9 @@ study.save(figure, "imperfect_oracles")
 # %%
 costs = oracles.label_costs(study.headline)
 study.save_table(costs, "label_costs")
-wide = costs.pivot(index=["dataset", "metric", "target"], columns="acquisition", values="labels")
+wide = costs.pivot(
+    index=["dataset", "metric", "target"], columns="acquisition", values="labels_paid"
+)
 plotting.show_table(wide.reset_index())
 
 # %% [markdown]

@@ -262,7 +262,7 @@ def stopping_table(curves: pd.DataFrame, stops: pd.DataFrame) -> pd.DataFrame:
     Args:
         curves: as `Study.headline`. stops: as `stopping_points`.
     Returns:
-        dataset, model, metric, acquisition, n_seeds, stopped (runs that the rule ends), labels
+        dataset, model, metric, acquisition, n_seeds, stopped (runs that the rule ends), labels_paid
         (their median), still_gained (what the metric gained afterwards, a mean over those runs).
     """
     by = ["dataset", "model", "metric", "acquisition"]
@@ -272,7 +272,7 @@ def stopping_table(curves: pd.DataFrame, stops: pd.DataFrame) -> pd.DataFrame:
     ends = last.reindex(pd.MultiIndex.from_frame(there[["run_id", "metric"]])).to_numpy()
     there = there.assign(still_gained=ends - there["value"])
     groups = there.groupby(by, sort=False)
-    table = groups.agg(stopped=("seed", "size"), labels=("n_labels", "median"))
+    table = groups.agg(stopped=("seed", "size"), labels_paid=("n_labels", "median"))
     table = table.join(groups["still_gained"].mean())
     n_seeds = curves.groupby(by, sort=False)["seed"].nunique().rename("n_seeds")
     table = n_seeds.to_frame().join(table)

@@ -207,7 +207,7 @@ def test_what_stopping_saves_and_loses():
     stops = pd.DataFrame({"run_id": ["1", "2", "3"], "n_labels": [10, 20, np.nan]})
     (row,) = heads_after.stopping_table(curves, stops).to_dict("records")
     # the first would have gained 0.1 more, the second nothing
-    assert (row["n_seeds"], row["stopped"], row["labels"]) == (3, 2, 15)
+    assert (row["n_seeds"], row["stopped"], row["labels_paid"]) == (3, 2, 15)
     assert row["still_gained"] == pytest.approx(0.05)
     none = heads_after.stopping_table(curves, stops.assign(n_labels=np.nan))
     assert none["stopped"].tolist() == [0]
@@ -259,4 +259,4 @@ def test_a_target_costs_what_the_mean_curve_needs_for_random_s_end_on_the_unchan
     falling = rising.assign(metric="accuracy_minority", value=1 - rising["value"])
     table = oracles.label_costs(pd.concat([rising, falling]))
     assert table["target"].unique() == pytest.approx([0.7])
-    assert table["labels"].tolist() == pytest.approx([30, 20, np.nan, 25], nan_ok=True)
+    assert table["labels_paid"].tolist() == pytest.approx([30, 20, np.nan, 25], nan_ok=True)
