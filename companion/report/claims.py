@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from companion.report.estimates import Interval
-from companion.report.later_learning_claims import LATER_CLAIMS
+from companion.report.later_claims import LATER_CLAIMS
 from companion.report.measures import (
     NotTestable,
     gain,
