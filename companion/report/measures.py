@@ -75,21 +75,13 @@ def lead(dataset: str, metric: str, acquisition: str, other: str) -> Measure:
     return measure
 
 
-<<<<<<< HEAD
-def upsampled(dataset: str, column: str = "subgroup", model: str = "") -> Measure:
-    """How many times its share of the pool the minority is asked for (paper, Figs. 4, 5)."""
-
-    def measure(study: Study) -> Interval:
-        of_runs = _asked(study, dataset, column, model)
-=======
 def upsampled(
-    dataset: str, column: str = "subgroup", acquisition: str = LEAST_CONFIDENCE
+    dataset: str, column: str = "subgroup", model: str = "", acquisition: str = LEAST_CONFIDENCE
 ) -> Measure:
     """How many times its share of the pool the minority is asked for (paper, Figs. 4, 5)."""
 
     def measure(study: Study) -> Interval:
-        of_runs = _asked(study, dataset, column, acquisition)
->>>>>>> asking
+        of_runs = _asked(study, dataset, column, model, acquisition)
         asked, pool = of_runs["share_acquired"].mean(), of_runs["share_pool"].mean()
         return t_interval(of_runs["ratio"], f"{asked:.0%} of the questions, {pool:.0%} of the pool")
 
@@ -228,15 +220,14 @@ def ratios(study: Study, dataset: str, column: str = "subgroup") -> pd.Series:
     return _asked(study, dataset, column)["ratio"]
 
 
-<<<<<<< HEAD
-def _asked(study: Study, dataset: str, column: str, model: str = "") -> pd.DataFrame:
-    """Shares of the minority, `upsampling_by_run` of each least-confidence run, indexed by seed.
-=======
 def _asked(
-    study: Study, dataset: str, column: str, acquisition: str = LEAST_CONFIDENCE
+    study: Study,
+    dataset: str,
+    column: str,
+    model: str = "",
+    acquisition: str = LEAST_CONFIDENCE,
 ) -> pd.DataFrame:
     """Shares of the minority, `upsampling_by_run` of each of the function's runs, by seed.
->>>>>>> asking
 
     Args:
         column: the subgroup, or an attribute whose rare values then are the minority.
