@@ -147,7 +147,7 @@ def tsne(
 def initial_features(data: Dataset, config: RunConfig, rows: np.ndarray) -> np.ndarray:
     """(n, n_features) float features of these pool rows before any training; computed once."""
     if data.description.modality == "features":
-        return frozen_features(data, config, POOL)[rows]
+        return np.asarray(frozen_features(data, config, POOL)[rows], dtype=np.float32)
     import torch
 
     recipe = config.recipe
