@@ -229,3 +229,13 @@ def test_embedded_images_give_the_runs_of_the_frozen_network(birds_folder, tmp_p
             shared = [name for name in ours if name in theirs and name != "path"]
             assert len(shared) > 5
             pd.testing.assert_frame_equal(ours[shared], theirs[shared])
+
+
+def test_embedded_images_stay_to_be_seen_and_a_second_network_joins_them(birds_folder, tmp_path):
+    out = tmp_path / "embedded"
+    for name in ("one", "two"):
+        given = ["--model", "bit-m-np", "--name", name, "--out", str(out)]
+        assert embed.main([str(birds_folder), *given]) == 0
+    data = read_dataset(out)
+    assert data.feature_names() == ["one", "two"]
+    assert data.picture_file("pool", 0).samefile(read_dataset(birds_folder).files("pool")[0])
