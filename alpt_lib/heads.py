@@ -204,7 +204,7 @@ def frozen_features(data: Dataset, config: RunConfig, split: str) -> np.ndarray:
             *input_size(config.recipe, data.description.image_size),
             data.description.max_tokens,
         ],
-        "mixed_precision": config.recipe.mixed_precision,
+        "precision": config.recipe.precision,
     }
     target = cache_folder() / f"{data.name}_frozen_{hashed(identity)}.npy"
 
@@ -212,10 +212,8 @@ def frozen_features(data: Dataset, config: RunConfig, split: str) -> np.ndarray:
 
 
 def _compute_features(data: Dataset, config: RunConfig, split: str, target: Path) -> None:
-    import torch
-
     from alpt_lib.fast_layers import keep_freed_memory
-    from alpt_lib.scoring import ScoringNetwork
+    from alpt_lib.scoring import ScoringNetwork, forward_precision
 
     keep_freed_memory()
     network = ScoringNetwork(data, config)
@@ -224,9 +222,7 @@ def _compute_features(data: Dataset, config: RunConfig, split: str, target: Path
     progress = Progress(len(rows), f"features of {data.name} {split}", "example")
 
     def features(part: np.ndarray) -> np.ndarray:
-        kind = network.device.type
-        is_mixed = config.recipe.mixed_precision and kind == "cuda"
-        with torch.autocast(kind, torch.bfloat16, enabled=is_mixed):
+        with forward_precision(config.recipe, network.device):
             computed = network.features(split, part)
         progress.add(len(part))
         data.working("computing features", progress.done, len(rows))

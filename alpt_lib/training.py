@@ -17,7 +17,7 @@ from alpt_lib.datasets import Dataset
 from alpt_lib.errors import ConfigError, TrainingDiverged, TrainingOutOfMemory
 from alpt_lib.loop import Round
 from alpt_lib.registry import NOT_PRETRAINED
-from alpt_lib.scoring import ScoringNetwork, is_out_of_memory
+from alpt_lib.scoring import ScoringNetwork, forward_precision, is_out_of_memory
 
 
 class FineTunedNetwork(ScoringNetwork):
@@ -104,11 +104,10 @@ class FineTunedNetwork(ScoringNetwork):
         rounding, batch norm, which sees one micro-batch at a time, and dropout's draws. Under
         fidelity "released": returns the last one's loss.
         """
-        # bfloat16 needs no loss scaling
-        is_mixed = self.recipe.mixed_precision and self.device.type == "cuda"
         total = torch.zeros(())
         for part, rows in parts:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed):
+            # bfloat16 needs no loss scaling
+            with forward_precision(self.recipe, self.device):
                 logits = self.model(part)
             loss = F.cross_entropy(logits.float(), labels[rows])
             share = len(rows) / n

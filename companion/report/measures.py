@@ -75,11 +75,13 @@ def lead(dataset: str, metric: str, acquisition: str, other: str) -> Measure:
     return measure
 
 
-def upsampled(dataset: str, column: str = "subgroup") -> Measure:
+def upsampled(
+    dataset: str, column: str = "subgroup", model: str = "", acquisition: str = LEAST_CONFIDENCE
+) -> Measure:
     """How many times its share of the pool the minority is asked for (paper, Figs. 4, 5)."""
 
     def measure(study: Study) -> Interval:
-        of_runs = _asked(study, dataset, column)
+        of_runs = _asked(study, dataset, column, model, acquisition)
         asked, pool = of_runs["share_acquired"].mean(), of_runs["share_pool"].mean()
         return t_interval(of_runs["ratio"], f"{asked:.0%} of the questions, {pool:.0%} of the pool")
 
@@ -218,22 +220,29 @@ def ratios(study: Study, dataset: str, column: str = "subgroup") -> pd.Series:
     return _asked(study, dataset, column)["ratio"]
 
 
-def _asked(study: Study, dataset: str, column: str) -> pd.DataFrame:
-    """Shares of the minority, `upsampling_by_run` of each least-confidence run, indexed by seed.
+def _asked(
+    study: Study,
+    dataset: str,
+    column: str,
+    model: str = "",
+    acquisition: str = LEAST_CONFIDENCE,
+) -> pd.DataFrame:
+    """Shares of the minority, `upsampling_by_run` of each of the function's runs, by seed.
 
     Args:
         column: the subgroup, or an attribute whose rare values then are the minority.
+        model: "" takes the dataset's usual one.
     """
-    model = _usual_model(study, dataset)
+    model = model or _usual_model(study, dataset)
     data = study.datasets[dataset]
     pool = pool_values(data, column)
     is_subgroup = column == "subgroup"
     minority = data.minority if is_subgroup else rare(pool.value_counts(normalize=True))
     asked = study.acquisitions
-    for name, value in (("dataset", dataset), ("model", model), ("acquisition", LEAST_CONFIDENCE)):
+    for name, value in (("dataset", dataset), ("model", model), ("acquisition", acquisition)):
         asked = asked[asked[name] == value]
     if not minority or not (asked["round"] > 0).any():
-        raise NotTestable(f"{dataset} has no minority subgroups or no least-confidence arm")
+        raise NotTestable(f"{dataset} has no minority subgroups or no {acquisition} arm")
     asked = asked.assign(wanted=asked[column].isin(minority))
     table = upsampling_by_run(asked, "wanted", pool.isin(minority))
     return table[table["wanted"]].set_index("seed")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from alpt_lib import registry
@@ -53,7 +54,7 @@ class Study:
     def headline(self) -> pd.DataFrame:
         """The rows of `main` that curves are drawn of: at most two metrics a dataset.
 
-        They are those that the dataset describes, then the accuracy on its minority subgroups.
+        They are those that the dataset describes, then the accuracy on disambiguating examples.
         """
         overall = self.main[self.main["subgroup"] == "all"]
         parts = []
@@ -161,21 +162,20 @@ def _load_setting(notebook: str, parameters: dict[str, Any], planned: Sequence[P
 
 def _gather(planned: Sequence[Planned], read: Callable[[StoredRun], pd.DataFrame]) -> pd.DataFrame:
     """One table of all runs, each row with the columns that tell its run."""
-    frames = []
-    for each in planned:
-        table = read(each.run)
-        table = table.drop(columns=[name for name in each.columns if name in table])
-        columns = pd.DataFrame([each.columns] * len(table), index=table.index)
-        frames.append(pd.concat([columns, table], axis=1))
-    return pd.concat(frames, ignore_index=True)
+    tables = [read(each.run) for each in planned]
+    runs = pd.DataFrame([each.columns for each in planned])
+    of_row = np.repeat(np.arange(len(planned)), [len(table) for table in tables])
+    columns = runs.iloc[of_row].reset_index(drop=True)
+    body = pd.concat(tables, ignore_index=True).drop(columns=list(columns), errors="ignore")
+    return pd.concat([columns, body], axis=1)
 
 
 def _run_row(run: StoredRun) -> pd.DataFrame:
-    fits = pd.DataFrame([each.fit for each in run.rounds() if each.fit])
+    fits = [each.fit for each in run.rounds() if each.fit]
     row = {
         "n_rounds": run.config.protocol.n_rounds,
         "n_fits": len(fits),
-        "mean_steps": sum(fits["n_steps"]) / len(fits),
-        "share_stopped_by_rule": sum(fits["stopped_by"] != "max_steps") / len(fits),
+        "mean_steps": sum(fit["n_steps"] for fit in fits) / len(fits),
+        "share_stopped_by_rule": sum(fit["stopped_by"] != "max_steps" for fit in fits) / len(fits),
     }
     return pd.DataFrame([row])

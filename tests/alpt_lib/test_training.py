@@ -122,18 +122,20 @@ def test_micro_batches_of_texts_are_padded_to_their_own_longest_and_give_the_sam
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there it does")
-def test_mixed_precision_changes_nothing_on_a_cpu(birds_folder, monkeypatch):
-    plain, mixed = (
-        diary(monkeypatch, network(birds_folder, mixed_precision=flag)) for flag in (False, True)
+def test_precision_changes_nothing_on_a_cpu(birds_folder, monkeypatch):
+    plain, *others = (
+        diary(monkeypatch, network(birds_folder, precision=name))
+        for name in ("tf32", "fp32", "bf16")
     )
-    assert mixed[0] == plain[0]
-    assert np.array_equal(mixed[1], plain[1])
+    for other in others:
+        assert other[0] == plain[0]
+        assert np.array_equal(other[1], plain[1])
 
 
-def test_mixed_precision_is_of_training_forward_passes_alone_loss_scores_and_weights_stay_fp32(
+def test_bfloat16_is_of_training_forward_passes_alone_loss_scores_and_weights_stay_fp32(
     birds_folder, monkeypatch
 ):
-    learner = network(birds_folder, max_steps=2, mixed_precision=True)
+    learner = network(birds_folder, max_steps=2, precision="bf16")
     autocast = torch.autocast
     loss = Mock(wraps=F.cross_entropy)
     logits = []

@@ -1,0 +1,197 @@
+"""What each way of asking finds, gains and costs: tables and figures over acquisition functions."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from alpt_lib.files import runs_folder
+from alpt_lib.learners import create_learner
+from alpt_lib.loop import ask
+from companion.report import plotting
+from companion.report.estimates import (
+    RANDOM,
+    RUN,
+    paired_gains,
+    seed_means,
+    upsampling_by_run,
+)
+from companion.runs.store import StoredRun
+
+if TYPE_CHECKING:
+    from companion.report.study import Study
+
+METRICS = ["accuracy", "accuracy_minority", "accuracy_worst_group"]
+REPEATS = 3
+# the run itself, in tables of settings
+AS_ABOVE = "as above"
+
+
+def shares_asked(study: Study) -> pd.DataFrame:
+    """Of each run: how many times their share of the pool disambiguating examples were asked for.
+
+    Returns:
+        dataset, model, acquisition, seed, share_acquired, share_pool, value (the ratio); no rows of
+        a dataset without minority subgroups.
+    """
+    tables = []
+    for name, data in study.datasets.items():
+        asked = study.acquisitions[study.acquisitions["dataset"] == name]
+        if not data.minority or not (asked["round"] > 0).any():
+            continue
+        is_wanted = asked.assign(wanted=asked["subgroup"].isin(data.minority))
+        pool = pd.Series(data.subgroup("pool")).isin(data.minority)
+        by_run = upsampling_by_run(is_wanted, "wanted", pool)
+        tables.append(by_run[by_run["wanted"]].rename(columns={"ratio": "value"}))
+    columns = [*RUN, "share_acquired", "share_pool", "value"]
+    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def query_times(study: Study) -> pd.DataFrame:
+    """How long each acquisition function takes for one query, on this machine, now.
+
+    The model is one of the study's, fitted on what its random run had labelled before the last
+    query; features of a frozen network are there already, those of a fine-tuned one are part of the
+    time, as are predictions.
+
+    Returns:
+        dataset, model, acquisition, n_labels, milliseconds (the least of 3).
+    """
+    rows = []
+    runs = study.runs.drop_duplicates(["dataset", "model"])
+    for of_model in runs.to_dict("records"):
+        data = study.datasets[of_model["dataset"]]
+        config = StoredRun.at(runs_folder() / of_model["run_id"]).config
+        last = config.protocol.n_rounds - 1
+        asked = study.acquisitions[study.acquisitions["run_id"] == of_model["run_id"]]
+        pool = data.pool()
+        pool.acquire(asked.loc[asked["round"] <= last, "index"].to_numpy())
+        learner = create_learner(data, config)
+        learner.fit(pool.labelled, np.random.default_rng(0))
+        for acquisition in study.parameters["acquisitions"]:
+            other = replace(config, acquisition=acquisition)
+            times = []
+            for _ in range(REPEATS):
+                started = time.perf_counter()
+                ask(learner, pool, other, last)
+                times.append(1000 * (time.perf_counter() - started))
+            place = (of_model["dataset"], of_model["model"], acquisition)
+            rows.append((*place, len(pool), min(times)))
+    columns = ["dataset", "model", "acquisition", "n_labels", "milliseconds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def gains_by_setting(study: Study) -> pd.DataFrame:
+    """`paired_gains` of the METRICS and headline metrics, in every setting of a study.
+
+    Returns:
+        setting (AS_ABOVE for the study's own), then the columns of `paired_gains`.
+    """
+    parts = []
+    for setting, of_setting in {AS_ABOVE: study, **study.settings}.items():
+        overall = of_setting.main[of_setting.main["subgroup"] == "all"]
+        shown = [*METRICS, *of_setting.headline["metric"].unique()]
+        parts.append(overall[overall["metric"].isin(shown)].assign(setting=setting))
+    gains = paired_gains(pd.concat(parts), ["setting", "dataset", "model", "metric"])
+    # not every function is in every setting
+    return gains.dropna(subset="gain").reset_index(drop=True)
+
+
+def side_by_side(gains: pd.DataFrame, asked: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
+    """One line a function, for reading: gains over random, how often asked, time of a query.
+
+    Args:
+        gains: as `gains_by_setting`, of one setting. asked: as `shares_asked`.
+        times: as `query_times`.
+    """
+    by = ["dataset", "model", "acquisition"]
+    words = gains.assign(words=_with_interval(gains, "gain", "{:+.3f}"))
+    table = words.pivot_table(
+        index=by, columns="metric", values="words", aggfunc="first", sort=False
+    )
+    table = table[[metric for metric in METRICS if metric in table]]
+    if len(asked):
+        ratios = seed_means(asked, by)
+        ratios["times the pool's share"] = _with_interval(ratios, "mean", "{:.2f}")
+        table = table.join(ratios.set_index(by)["times the pool's share"], how="outer", sort=False)
+    table = table.join(times.set_index(by)["milliseconds"].round(1).rename("ms a query"))
+    return table.rename(columns=plotting.name).reset_index()
+
+
+def _with_interval(table: pd.DataFrame, column: str, form: str) -> list[str]:
+    """Numbers with their intervals, such as "+0.10 (+0.07 to +0.13)"."""
+    values = table[[column, "ci_low", "ci_high"]].to_numpy()
+    return [f"{form} ({form} to {form})".format(*row) for row in values]
+
+
+def dots(ax: Axes, table: pd.DataFrame, chance: float = 0, **labels: str) -> None:
+    """A dot an acquisition function, with its 95% interval; the dashed line is random sampling.
+
+    Args:
+        table: acquisition, mean, ci_low, ci_high; the first on top. chance: where the line is.
+        labels: title, xlabel, xscale.
+    """
+    for place, row in enumerate(table.itertuples()):
+        colour = plotting.COLOURS.get(row.acquisition)
+        ax.plot([row.ci_low, row.ci_high], [place, place], color=colour, linewidth=1.5)
+        ax.plot(row.mean, place, "o", markersize=4.5, color=colour)
+    names = [plotting.name(acquisition) for acquisition in table["acquisition"]]
+    ax.set_yticks(range(len(table)), names)
+    ax.set_ylim(len(table) - 0.5, -0.5)
+    ax.axvline(chance, color=plotting.HIGHLIGHT, linestyle="--", linewidth=1.2)
+    ax.grid(axis="y", visible=False)
+    ax.set(**labels)
+
+
+def dots_grid(
+    gains: pd.DataFrame, by: list[str], titles: dict[tuple, str], sharex: bool = True
+) -> Figure:
+    """A panel of gains for each of the titled groups, two a row, on one scale where `sharex`.
+
+    Args:
+        gains: rows of `paired_gains` of one metric a group. by: the columns of a group.
+        titles: values of `by` -> the panel's title, in order.
+    """
+    table = gains.rename(columns={"gain": "mean"})
+    groups = {key: rows for key, rows in table.groupby(by, sort=False) if key in titles}
+    longest = max(len(rows) for rows in groups.values())
+    figure, axes = plotting.grid(-(-len(groups) // 2), 0.75 + 0.19 * longest, sharex=sharex)
+    for ax in axes.flat[len(groups) :]:
+        ax.set_visible(False)
+    for ax, (key, rows) in zip(axes.flat, groups.items(), strict=False):
+        dots(ax, rows, title=titles[key], xlabel="gain over random")
+        ax.tick_params(labelbottom=True)
+    return figure
+
+
+def found_and_gained(gains: pd.DataFrame, asked: pd.DataFrame, metrics: list[str]) -> Figure:
+    """How often each function asks for disambiguating examples, and what it gains, side by side.
+
+    Args:
+        gains: as `gains_by_setting`, of one setting, dataset and model. asked: as `shares_asked`,
+            of the same; without rows, the first panel is left out. metrics: a panel each.
+    """
+    ratios = seed_means(asked, ["acquisition"]).sort_values("mean", ascending=False)
+    ratios = ratios[ratios["acquisition"] != RANDOM]
+    columns = (len(ratios) > 0) + len(metrics)
+    height = 0.9 + 0.21 * gains["acquisition"].nunique()
+    figure, axes = plotting.grid(1, height, columns, sharey=True)
+    panels = list(axes.flat)
+    if len(ratios):
+        dots(panels[0], ratios, 1, title="asked for, times\nthe pool's share", xscale="log")
+        ticks = [tick for tick in (0.5, 1, 2, 4, 8, 16) if tick < ratios["ci_high"].max()]
+        panels[0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        panels[0].minorticks_off()
+    order = ratios["acquisition"] if len(ratios) else gains["acquisition"].drop_duplicates()
+    for ax, metric in zip(panels[-len(metrics) :], metrics, strict=True):
+        rows = gains[gains["metric"] == metric].rename(columns={"gain": "mean"})
+        rows = rows.set_index("acquisition").loc[list(order)].reset_index()
+        words = plotting.name(metric).removeprefix("accuracy, ")
+        dots(ax, rows, title=f"gain over random,\n{words}")
+    return figure
