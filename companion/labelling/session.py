@@ -297,7 +297,7 @@ class Session:
 
         A head on a frozen network: on any other labels; else on a query batch more.
         """
-        if self.is_training or self.why_random():
+        if self.is_closed or self.is_training or self.why_random():
             return False
         if self.is_frozen:
             return self._classes_told() != self._trained_on
