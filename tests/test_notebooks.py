@@ -218,6 +218,15 @@ def test_a_dataset_without_subgroups_shows_what_it_has(name, birds_copy, home):
     assert list((home / "figures" / "custom" / name).glob("*.png"))
 
 
+def test_embeddings_whose_pictures_are_there_can_be_labelled(birds_folder, tmp_path, capsys):
+    command = ["--model", "bit-m-np", "--name", "mine", "--out", str(tmp_path / "embedded")]
+    script = str(REPOSITORY / "data_prep" / "embed.py")
+    subprocess.run([sys.executable, script, str(birds_folder), *command], check=True)
+    folder = str(tmp_path / "embedded")
+    execute_cells("11_label_your_own", datasets=[folder], models=[])
+    assert "It is the same loop" in capsys.readouterr().out
+
+
 # ---- all of them
 
 
