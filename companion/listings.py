@@ -67,6 +67,7 @@ def list_models() -> pd.DataFrame:
         "timm:NAME": "any timm model",
         "hf:NAME": "any transformers sequence classifier, or a folder",
         "NAME-np": "the same network, not pretrained",
+        "all": "alone: every network whose features a dataset of features holds",
     }
     rows += [(form, words, "", "") for form, words in forms.items()]
     return pd.DataFrame(rows, columns=["model", "in figures", "smoke, mini", "paper"])

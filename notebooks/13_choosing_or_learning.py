@@ -50,7 +50,7 @@ for name, data in study.datasets.items():
     asked = asked.assign(disambiguating=asked.subgroup.isin(data.minority))
     in_pool = estimates.pool_values(data, "subgroup").isin(data.minority)
     table = estimates.upsampling_by_run(asked, "disambiguating", in_pool)
-    shares.append(table[table.disambiguating].drop(columns="seed"))
+    shares.append(table[table.disambiguating].drop(columns=["seed", "disambiguating"]))
 by = ["dataset", "model", "acquisition"]
 table = pd.concat(shares).groupby(by, sort=False).mean(numeric_only=True).reset_index()
 study.save_table(table, "chosen")

@@ -80,7 +80,7 @@ share = asked.assign(disambiguating_asked=wanted).groupby(["dataset", "acquisiti
 share = share.disambiguating_asked.mean()
 table = table.join(share, on=["dataset", "acquisition"]).drop(columns="dataset")
 study.save_table(table, "gain_by_oracle")
-plotting.show_table(table)
+plotting.show_table(table.assign(level=table.level.map("{:g}".format)))
 
 # %% [markdown]
 # ## Where does it stop paying?
@@ -115,10 +115,9 @@ study.save(figure, "imperfect_oracles")
 # %%
 costs = oracles.label_costs(study.headline)
 study.save_table(costs, "label_costs")
-wide = costs.pivot(
-    index=["dataset", "metric", "target"], columns="acquisition", values="labels_paid"
-)
-plotting.show_table(wide.reset_index())
+index = ["dataset", "metric", "target"]
+wide = costs.pivot(index=index, columns="acquisition", values="labels_paid")
+plotting.show_table(wide.reindex(list(study.datasets), level="dataset").reset_index())
 
 # %% [markdown]
 # ## The paper's claims beside ours
