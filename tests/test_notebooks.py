@@ -24,8 +24,13 @@ mpl.use("Agg")
 NAMES = notebook_text.notebook_names()
 every_notebook = pytest.mark.parametrize("name", NAMES)
 
-# a drawing and two tutorials: their miniatures serve every preset
-ALWAYS_MINI = ("00_task_ambiguity", "10_your_dataset", "11_label_your_own")
+# a drawing, two tutorials, and embedded photographs: their miniatures serve every preset
+ALWAYS_MINI = (
+    "00_task_ambiguity",
+    "10_your_dataset",
+    "11_label_your_own",
+    "12_other_ways_to_ask",
+)
 # what fine-tuning on the photographs themselves has to say something about
 FINE_TUNED = [path.stem for path in (notebook_text.NOTEBOOKS / "presets" / "real").glob("*")]
 
@@ -180,6 +185,7 @@ def execute_cells(name: str, **overrides) -> dict:
         ("10_your_dataset", {}),
         ("10_your_dataset", {"acquisitions": ["random"]}),
         ("11_label_your_own", {}),
+        ("12_other_ways_to_ask", {"settings": {}}),
     ],
 )
 def test_a_new_dataset_comes_by_a_parameter(name, overrides, birds_folder, home):
