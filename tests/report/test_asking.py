@@ -72,7 +72,7 @@ def test_the_table_and_the_figures_hold_every_function_once(study):
     # two lines each, and random's
     assert [len(ax.lines) for ax in figure.axes] == [7, 7, 7]
     figure = asking.dots_grid(gains[gains.metric == "accuracy"], ["setting"], {("by 1",): "By 1"})
-    assert figure.axes[0].get_title(loc="left") == "By 1"
+    assert "By 1" in (figure.axes[0].get_title(), figure.axes[0].get_title(loc="left"))
     mpl.pyplot.close("all")
 
 
