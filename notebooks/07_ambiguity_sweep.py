@@ -61,7 +61,7 @@ matched = {name: 100 * estimates.matched_share(data) for name, data in study.dat
 # queried by least confidence, relative to their share of the pool.
 
 # %%
-final = study.main.query("metric == 'accuracy' and subgroup == 'all'")
+final = study.main.query("metric in ('accuracy', 'accuracy_minority') and subgroup == 'all'")
 final = estimates.last_rounds(final).assign(matched=lambda rows: rows.dataset.map(matched))
 asked = []
 for name, data in study.datasets.items():
@@ -73,9 +73,11 @@ asked = pd.concat(asked).query("mismatched")
 asked = asked.assign(matched=asked.dataset.map(matched), value=asked.ratio)
 
 # %%
-gains = estimates.paired_gains(final, ["matched", "dataset", "model"]).sort_values("matched")
+by = ["matched", "dataset", "model", "metric"]
+gains = estimates.paired_gains(final, by).sort_values("matched", kind="stable")
 key = ["model", "matched", "acquisition"]
-table = gains.join(asked.groupby(key).ratio.mean(), on=key).sort_values(key[:2])
+ratios = asked.groupby(key).ratio.mean()
+table = gains.join(ratios, on=key).sort_values(["model", "metric", "matched"])
 study.save_table(table, "gain_by_ambiguity")
 plotting.show_table(table)
 
@@ -89,27 +91,30 @@ plotting.show_table(table)
 # frozen network), then the miniature (fine-tuned).
 
 # %%
-gain = estimates.gains_by_seed(final, ["matched", "model"])
+gain = estimates.gains_by_seed(final, ["matched", "model", "metric"])
 models = list(final.model.unique())
-words = [
-    ("final accuracy", "validation accuracy"),
-    ("gain over random sampling", "difference in accuracy"),
-    ("disambiguating among queried", "ratio (1 = as in the pool)"),
+average = "metric == 'accuracy'"
+panels = [
+    (final.query(average), "final accuracy", "validation accuracy"),
+    (gain.query(average), "gain over random", "difference in accuracy"),
+    (gain.query(f"not {average}"), "gain, disambiguating examples", "difference in accuracy"),
+    (asked, "disambiguating among queried", "ratio (1 = as in the pool)"),
 ]
 
 # %%
 figure, axes = plotting.grid(2 * len(models), 2.1)
 for i, model in enumerate(models):
-    *shown, spare = axes[2 * i : 2 * i + 2].flat
-    for ax, rows, (title, what) in zip(shown, (final, gain, asked), words, strict=True):
+    shown = axes[2 * i : 2 * i + 2].flatten()
+    for ax, (rows, title, what) in zip(shown, panels, strict=True):
         of_model = rows[rows.model == model]
         if len(of_model):
             plotting.curve(ax, of_model.sort_values("matched"), x="matched")
         ax.set(title=title, xlabel="matched pictures in the pool (%)", ylabel=what)
-    shown[0].set_title(f"{registry.title(model)}: {words[0][0]}")
-    shown[1].axhline(0, color="black", linewidth=0.8)
-    plotting.pool_line(shown[2], 1)
-    spare.set_visible(False)
+        for level in {"ratio (1 = as in the pool)": [1], "difference in accuracy": [0]}.get(
+            what, []
+        ):
+            plotting.pool_line(ax, level)
+    shown[0].set_title(f"{registry.title(model)}: final accuracy")
 plotting.note_seeds(figure, study.runs)
 study.save(figure, "ambiguity_sweep")
 
