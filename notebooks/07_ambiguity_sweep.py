@@ -85,9 +85,9 @@ plotting.show_table(table)
 # ## Accuracy, gain and upsampling against ambiguity
 #
 # **Figure.** Against the share of pool pictures whose bird and background match: accuracy after the
-# last round, the gain over random sampling (0: none), and how many times their share of the pool
-# mismatched pictures are asked for (1: as chance would). Lines are means over seeds, bands their
-# 95% intervals; gains are paired by seed. The real photographs come first (a linear head on a
+# last round; the gain over random sampling, on all pictures and on the disambiguating ones (0:
+# none); and how many times their share of the pool these are asked for (1: as chance would). Lines
+# are means over seeds, bands their 95% intervals (Student's t); gains are paired by seed. The real photographs come first (a linear head on a
 # frozen network), then the miniature (fine-tuned).
 
 # %%
@@ -95,24 +95,22 @@ gain = estimates.gains_by_seed(final, ["matched", "model", "metric"])
 models = list(final.model.unique())
 average = "metric == 'accuracy'"
 panels = [
-    (final.query(average), "final accuracy", "validation accuracy"),
-    (gain.query(average), "gain over random", "difference in accuracy"),
-    (gain.query(f"not {average}"), "gain, disambiguating examples", "difference in accuracy"),
-    (asked, "disambiguating among queried", "ratio (1 = as in the pool)"),
+    (final.query(average), "final accuracy", "validation accuracy", None),
+    (gain.query(average), "gain over random", "difference in accuracy", 0),
+    (gain.query(f"not {average}"), "gain, disambiguating examples", "difference in accuracy", 0),
+    (asked, "disambiguating among queried", "ratio (1 = as in the pool)", 1),
 ]
 
 # %%
 figure, axes = plotting.grid(2 * len(models), 2.1)
 for i, model in enumerate(models):
     shown = axes[2 * i : 2 * i + 2].flatten()
-    for ax, (rows, title, what) in zip(shown, panels, strict=True):
+    for ax, (rows, title, what, level) in zip(shown, panels, strict=True):
         of_model = rows[rows.model == model]
         if len(of_model):
             plotting.curve(ax, of_model.sort_values("matched"), x="matched")
         ax.set(title=title, xlabel="matched pictures in the pool (%)", ylabel=what)
-        for level in {"ratio (1 = as in the pool)": [1], "difference in accuracy": [0]}.get(
-            what, []
-        ):
+        if level is not None:
             plotting.pool_line(ax, level)
     shown[0].set_title(f"{registry.title(model)}: final accuracy")
 plotting.note_seeds(figure, study.runs)
