@@ -87,8 +87,8 @@ plotting.show_table(table)
 # **Figure.** Against the share of pool pictures whose bird and background match: accuracy after the
 # last round; the gain over random sampling, on all pictures and on the disambiguating ones (0:
 # none); and how many times their share of the pool these are asked for (1: as chance would). Lines
-# are means over seeds, bands their 95% intervals (Student's t); gains are paired by seed. The real photographs come first (a linear head on a
-# frozen network), then the miniature (fine-tuned).
+# are means over seeds, bands their 95% intervals (Student's t); gains are paired by seed. The real
+# photographs come first (a linear head on a frozen network), then the miniature (fine-tuned).
 
 # %%
 gain = estimates.gains_by_seed(final, ["matched", "model", "metric"])
