@@ -22,6 +22,7 @@ RECIPE = Recipe(
 )
 SCRIPTS = (
     "executors",
+    "frozen",
     "kill_50",
     "labelling",
     "loop_speed",
