@@ -26,6 +26,8 @@ NEIGHBOURS = 20
 PURITY = 0.95
 # pool examples whose balls are looked at; of more, a random part
 MOST_BALLS = 5000
+# the last graph of balls, by the features that it is of
+KEPT_GRAPH: dict[tuple, csr_array] = {}
 
 
 def core_set(candidates: Candidates, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -153,16 +155,13 @@ def balls(features_ND: np.ndarray, n_classes: int) -> csr_array:
 
     The last graph is kept: features of a frozen network are the same in every round and run.
     """
-    digest = hashlib.blake2b(np.ascontiguousarray(features_ND)).hexdigest()
+    digest = hashlib.blake2b(np.ascontiguousarray(features_ND).data).hexdigest()
     key = (digest, features_ND.shape, n_classes)
-    if key not in _graph:
+    if key not in KEPT_GRAPH:
         graph = _balls(features_ND, n_classes)
-        _graph.clear()
-        _graph[key] = graph
-    return _graph[key]
-
-
-_graph: dict[tuple, csr_array] = {}
+        KEPT_GRAPH.clear()
+        KEPT_GRAPH[key] = graph
+    return KEPT_GRAPH[key]
 
 
 def _balls(features_ND: np.ndarray, n_classes: int) -> csr_array:

@@ -192,6 +192,6 @@ def found_and_gained(gains: pd.DataFrame, asked: pd.DataFrame, metrics: list[str
     for ax, metric in zip(panels[-len(metrics) :], metrics, strict=True):
         rows = gains[gains["metric"] == metric].rename(columns={"gain": "mean"})
         rows = rows.set_index("acquisition").loc[list(order)].reset_index()
-        words = plotting.name(metric).removeprefix("accuracy, ")
-        dots(ax, rows, title=f"gain over random,\n{words}")
+        words = plotting.name(metric).removeprefix("accuracy, ").removesuffix(" examples")
+        dots(ax, rows, title=f"gain over random:\n{words}")
     return figure

@@ -333,6 +333,11 @@ CLAIMS: dict[str, list[Claim]] = {
                 slope(lambda study, dataset: gains(study, dataset, "accuracy"), model),
             ),
             Claim(
+                f"{name}: gain on disambiguating examples grows with ambiguity (per 10 points)",
+                "ours, after Fig. 8",
+                slope(lambda study, dataset: gains(study, dataset, MINORITY), model),
+            ),
+            Claim(
                 f"{name}: upsampling grows with ambiguity (ratio per 10 points)",
                 "6.4, Fig. 9",
                 slope(ratios, model),

@@ -1,0 +1,93 @@
+"""Tables and figures over acquisition functions: what they count, on runs of toy birds."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from companion.report import asking, later_claims
+from companion.report.measures import NotTestable
+from companion.report.study import run_study
+
+mpl.use("Agg")
+ARMS = ["random", "least_confidence", "core_set", "cheating_group_balance"]
+
+
+@pytest.fixture
+def study(birds_folder, home):
+    given = {
+        "datasets": [str(birds_folder)],
+        "models": ["bit-m-np"],
+        "recipe": {"backbone": "frozen"},
+        "acquisitions": ARMS,
+        "seeds": [1, 2, 3],
+        "settings": {"by 1": {"protocol": {"query_batch_size": 1}, "acquisitions": ARMS[:2]}},
+        "workers": 1,
+    }
+    return run_study("12_other_ways_to_ask", given)
+
+
+def test_shares_are_counted_over_queried_examples_of_the_minority(study):
+    shares = asking.shares_asked(study)
+    assert len(shares) == 4 * 3
+    data = study.datasets["toybirds"]
+    pool = np.isin(data.subgroup("pool"), data.minority).mean()
+    for row in shares.itertuples():
+        runs = study.acquisitions
+        own = runs[(runs.acquisition == row.acquisition) & (runs.seed == row.seed)]
+        asked = own[own["round"] > 0].subgroup.isin(data.minority).mean()
+        assert row.value == pytest.approx(asked / pool)
+    means = shares.groupby("acquisition").value.mean()
+    assert means.idxmax() == "cheating_group_balance"
+
+
+def test_gains_are_paired_within_each_setting(study):
+    gains = asking.gains_by_setting(study)
+    shown = gains[gains.metric == "accuracy"].groupby("setting", sort=False).acquisition.apply(list)
+    assert shown.to_dict() == {asking.AS_ABOVE: ARMS[1:], "by 1": ARMS[1:2]}
+    final = study.settings["by 1"].main.query("metric == 'accuracy' and subgroup == 'all'")
+    final = final[final["round"] == 12].pivot(index="seed", columns="acquisition", values="value")
+    by_hand = (final.least_confidence - final.random).mean()
+    row = gains.query("setting == 'by 1' and metric == 'accuracy'")
+    assert row.gain.item() == pytest.approx(by_hand)
+
+
+def test_every_function_is_timed_on_the_same_model(study):
+    times = asking.query_times(study)
+    assert times.acquisition.tolist() == ARMS
+    # 8 of the seed set and all but the last query batch of 4
+    assert set(times.n_labels) == {16}
+    assert times.milliseconds.between(0.01, 10_000).all()
+
+
+def test_the_table_and_the_figures_hold_every_function_once(study):
+    gains = asking.gains_by_setting(study)
+    own = gains[gains.setting == asking.AS_ABOVE]
+    asked = asking.shares_asked(study)
+    table = asking.side_by_side(own, asked, asking.query_times(study))
+    assert sorted(table.acquisition) == sorted(ARMS)
+    figure = asking.found_and_gained(own, asked, ["accuracy_minority", "accuracy"])
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names[0] == "groups balanced (cheats)"
+    assert len(set(names)) == 3
+    # two lines each, and random's
+    assert [len(ax.lines) for ax in figure.axes] == [7, 7, 7]
+    figure = asking.dots_grid(gains[gains.metric == "accuracy"], ["setting"], {("by 1",): "By 1"})
+    assert "By 1" in (figure.axes[0].get_title(), figure.axes[0].get_title(loc="left"))
+    mpl.pyplot.close("all")
+
+
+def test_claims_within_a_setting_look_at_its_runs_alone(study):
+    measure = later_claims.within("by 1", lambda given: given)
+    assert measure(study) is study.settings["by 1"]
+    with pytest.raises(NotTestable, match="no setting 'by 7'"):
+        later_claims.within("by 7", lambda given: given)(study)
+    with pytest.raises(NotTestable, match="no setting"):
+        later_claims.between("by 1", "by 7", "least_confidence")(study)
+
+
+def test_every_setting_that_a_claim_names_is_one_of_the_notebook():
+    from companion import notebook_text
+
+    settings = notebook_text.tagged_literals("12_other_ways_to_ask")["settings"]
+    named = {later_claims.OTHER_PRETRAINING, later_claims.LOW_BUDGET, later_claims.SMALL_SEED_SET}
+    assert named | {later_claims.ONE_BY_ONE, later_claims.AT_ONCE} <= set(settings)
