@@ -65,7 +65,7 @@ def nearest(features_ND: np.ndarray, others_MD: np.ndarray) -> np.ndarray:
 
 
 def typi_clust(candidates: Candidates, n: int, rng: np.random.Generator) -> np.ndarray:
-    """The most typical example of each unlabelled cluster (Hacohen et al. 2022, alg. 1, eq. 4).
+    """The most typical example of each unlabelled cluster (Hacohen et al. 2022, TypiClust).
 
     Features of unit length form as many clusters as there will be labels (500 at most), by k-means.
     Clusters without a label come first, the largest of them first, those of five or fewer last;
@@ -102,7 +102,7 @@ def typi_clust(candidates: Candidates, n: int, rng: np.random.Generator) -> np.n
 
 
 def mean_distances(features_ND: np.ndarray) -> np.ndarray:
-    """(N,) mean distance to the 20 nearest of the others (eq. 4: typicality is its inverse)."""
+    """(N,) mean distance to the 20 nearest of the others (their typicality is its inverse)."""
     k = min(NEIGHBOURS, len(features_ND) - 1)
     means = []
     for part in chunks(len(features_ND), 1024):
@@ -118,7 +118,7 @@ def prob_cover(candidates: Candidates, n: int, rng: np.random.Generator) -> np.n
 
     A ball around each example covers what lies in it. Again and again the example is asked for
     whose ball holds most of what no labelled or chosen one covers. The balls are as large as leaves
-    95% of them pure, classes being guessed by k-means (their section 3.3). Of a pool beyond 5,000,
+    95% of them pure, classes being guessed by k-means (their way to choose delta). Of a pool beyond 5,000,
     a random part of that size is looked at; where it is smaller than n, chance adds the rest.
 
     Returns:
@@ -155,7 +155,7 @@ def balls(features_ND: np.ndarray, n_classes: int) -> csr_array:
 
     The last graph is kept: features of a frozen network are the same in every round and run.
     """
-    digest = hashlib.blake2b(np.ascontiguousarray(features_ND)).hexdigest()
+    digest = hashlib.blake2b(features_ND.tobytes()).hexdigest()
     key = (digest, features_ND.shape, n_classes)
     if key not in KEPT_GRAPH:
         graph = _balls(features_ND, n_classes)
