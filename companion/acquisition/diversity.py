@@ -78,7 +78,7 @@ def typi_clust(candidates: Candidates, n: int, rng: np.random.Generator) -> np.n
         return np.empty(0, dtype=np.int64)
     features_ND = np.concatenate([candidates.labelled_features, candidates.features])
     lengths_N = np.linalg.norm(features_ND, axis=1, keepdims=True)
-    features_ND = features_ND / np.where(lengths_N > 0, lengths_N, 1)
+    features_ND /= np.where(lengths_N > 0, lengths_N, 1)
     n_labelled = len(candidates.labelled)
     k = min(n_labelled + n, MOST_CLUSTERS, len(features_ND))
     cluster_N, _ = k_means(features_ND, k, rng)
@@ -118,8 +118,9 @@ def prob_cover(candidates: Candidates, n: int, rng: np.random.Generator) -> np.n
 
     A ball around each example covers what lies in it. Again and again the example is asked for
     whose ball holds most of what no labelled or chosen one covers. The balls are as large as leaves
-    95% of them pure, classes being guessed by k-means (their way to choose delta). Of a pool beyond 5,000,
-    a random part of that size is looked at; where it is smaller than n, chance adds the rest.
+    95% of them pure, classes being guessed by k-means (so they choose delta). Of a pool beyond
+    5,000, a random part of that size is looked at; where it is smaller than n, chance adds the
+    rest.
 
     Returns:
         (n,) int64 positions, in the order chosen.
