@@ -106,8 +106,10 @@ class Recipe:
     train_batch_size: Positive = 32  # released code
     # examples a backward pass, gradients added up over the batch; 0 takes all (released code: 4)
     micro_batch_size: Count = 0
-    # ours (released code: fp32): bfloat16 forward passes in training on CUDA; no effect on a CPU
-    mixed_precision: bool = False
+    # on CUDA: "tf32" lets convolutions round to TF32, PyTorch's default and so the released code's;
+    # "fp32" forbids it; "bf16", ours, has bfloat16 forward passes in training and for the features
+    # of frozen networks. No effect on a CPU
+    precision: Literal["tf32", "fp32", "bf16"] = "tf32"
     # the paper's rule; or its Appendix D's early stopping; "fixed_steps" is ours
     stopping: Literal["loss_ratio", "early_stopping", "fixed_steps"] = "loss_ratio"
     # the paper's: stop when the training loss falls to this share of its first value
@@ -133,7 +135,7 @@ class Recipe:
             raise ConfigError(f"crop {self.crop} exceeds resize {self.resize}")
 
 
-FROZEN_SETTINGS = ("backbone", "l2", "resize", "crop", "mixed_precision", "fidelity")
+FROZEN_SETTINGS = ("backbone", "l2", "resize", "crop", "precision", "fidelity")
 
 
 def frozen_recipe(recipe: Recipe) -> Recipe:

@@ -155,7 +155,7 @@ class Dataset:
             )
         return chosen
 
-    def picture(self, split: str, row: int) -> Path | None:
+    def picture_file(self, split: str, row: int) -> Path | None:
         """The file of an example's picture, if it has one that is there and may be read."""
         rows = self.rows(split)
         if "path" not in rows:

@@ -1,5 +1,6 @@
 """One decoder for training, evaluation, contact sheets and labelling, of files in any format."""
 
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from alpt_lib.errors import DataError, one_line
+
+# what is too large is refused by name; before that, a warning says nothing that helps
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 GREYS_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 # under which a picture's info says what was taken for black and white

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from alpt_lib.acquisition import POOL
-from alpt_lib.config import RunConfig, input_size
+from alpt_lib.config import Recipe, RunConfig, input_size
 from alpt_lib.datasets import Dataset
 from alpt_lib.errors import CompanionError, ModelError, TrainingDiverged, one_line
 from alpt_lib.fast_layers import folded_convolutions
@@ -50,8 +50,7 @@ class ScoringNetwork:
         self.config = config
         self.recipe = config.recipe
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        # PyTorch's default rounds convolutions; scores and the released code are fp32
-        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = config.recipe.precision != "fp32"
         model = create_model(config.model, data, config.weights, config.seed)
         self.model = model.to(self.device)
         # examples a scoring batch at most; halved where the device's memory asks for it
@@ -232,6 +231,12 @@ class ScoringNetwork:
             "differ by rounding at most"
         )
         return None
+
+
+def forward_precision(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """bfloat16 for what is not a score, where the recipe wants it and the device is a GPU."""
+    is_mixed = recipe.precision == "bf16" and device.type == "cuda"
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_mixed)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from alpt_lib.acquisition import POOL
 from alpt_lib.config import Recipe, RunConfig, stream
 from alpt_lib.datasets import Dataset
-from alpt_lib.errors import TrainingDiverged, TrainingOutOfMemory
+from alpt_lib.errors import ConfigError, TrainingDiverged, TrainingOutOfMemory
 from alpt_lib.loop import Round
 from alpt_lib.registry import NOT_PRETRAINED
-from alpt_lib.scoring import ScoringNetwork, is_out_of_memory
+from alpt_lib.scoring import ScoringNetwork, forward_precision, is_out_of_memory
 
 
 class FineTunedNetwork(ScoringNetwork):
@@ -89,7 +89,7 @@ class FineTunedNetwork(ScoringNetwork):
                 parts = inputs.micro_batches(batch_rows, size, self.device, rng)
                 loss = self._backward(parts, labels, len(batch_rows))
                 optimizer.step()
-            except RuntimeError as error:
+            except (RuntimeError, ValueError) as error:
                 raise self._explained(error, size) from error
             if stopping.after(step + 1, loss):
                 break
@@ -104,11 +104,10 @@ class FineTunedNetwork(ScoringNetwork):
         rounding, batch norm, which sees one micro-batch at a time, and dropout's draws. Under
         fidelity "released": returns the last one's loss.
         """
-        # bfloat16 needs no loss scaling
-        is_mixed = self.recipe.mixed_precision and self.device.type == "cuda"
         total = torch.zeros(())
         for part, rows in parts:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=is_mixed):
+            # bfloat16 needs no loss scaling
+            with forward_precision(self.recipe, self.device):
                 logits = self.model(part)
             loss = F.cross_entropy(logits.float(), labels[rows])
             share = len(rows) / n
@@ -116,8 +115,14 @@ class FineTunedNetwork(ScoringNetwork):
             total = total + loss.detach() * share
         return (loss if self.recipe.fidelity == "released" else total).item()
 
-    def _explained(self, error: RuntimeError, size: int) -> RuntimeError | TrainingOutOfMemory:
-        if not is_out_of_memory(error):
+    def _explained(self, error: RuntimeError | ValueError, size: int) -> Exception:
+        if "more than 1 value per channel" in str(error):
+            return ConfigError(
+                "batch norm cannot train on a single example: choose seed_set_size, "
+                "train_batch_size and micro_batch_size so that no part of a batch is one alone "
+                f"(it trains on {size} at a time), or set freeze_batch_norm"
+            )
+        if isinstance(error, ValueError) or not is_out_of_memory(error):
             return error
         return TrainingOutOfMemory(
             f"out of memory on {self.device} in training on {size} examples at a time: set recipe "

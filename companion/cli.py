@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import yaml
 
-from alpt_lib.errors import CompanionError, unknown, visible
+from alpt_lib.errors import CompanionError, one_line, unknown, visible
 from alpt_lib.files import home
 from alpt_lib.progress import QUIET
 from companion import commands
@@ -300,6 +300,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         # `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ImportError as error:
+        # torch is loaded only when it is needed, and takes some GB of address space
+        why = f"{one_line(error)}; is there enough memory, and the lock installed?"
+        print(f"error: {why}", file=sys.stderr)
         return 1
     except (CompanionError, OSError) as error:
         remedy = REMEDIES.get(error.errno, "") if isinstance(error, OSError) else ""

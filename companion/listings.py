@@ -1,6 +1,7 @@
 """What there is, as tables and text for a terminal: datasets, models, presets, runs, claims."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def list_models() -> pd.DataFrame:
         "timm:NAME": "any timm model",
         "hf:NAME": "any transformers sequence classifier, or a folder",
         "NAME-np": "the same network, not pretrained",
+        "all": "alone: every network whose features a dataset of features holds",
     }
     rows += [(form, words, "", "") for form, words in forms.items()]
     return pd.DataFrame(rows, columns=["model", "in figures", "smoke, mini", "paper"])
@@ -109,7 +111,12 @@ def list_notebooks() -> pd.DataFrame:
 
 def list_runs() -> pd.DataFrame:
     """Stored runs, finished and unfinished."""
-    return runs_table(upkeep.listing())
+    runs = upkeep.listing()
+    n_left_out = len(run_folders()) - len(runs)
+    if n_left_out:
+        said = f"{n_left_out} run(s) left out, config.json cannot be read: `alpt verify` names them"
+        print(said, file=sys.stderr)
+    return runs_table(runs)
 
 
 LISTS: dict[str, Callable[[], pd.DataFrame]] = {

@@ -55,12 +55,20 @@ KEPT = (
 )
 
 
-def embed(data: Dataset, config: RunConfig, name: str, out: Path, dims: int = 0) -> dict[str, Any]:
+def embed(
+    data: Dataset,
+    config: RunConfig,
+    name: str,
+    out: Path,
+    dims: int = 0,
+    links_pictures: bool = False,
+) -> dict[str, Any]:
     """Write the features of a model into a dataset folder of features.
 
     Args:
         config: the model, its weights, the input size and the seed of what is not pretrained.
         name: what the features are called. dims: principal components; 0 keeps all features.
+        links_pictures: contact sheets show the pictures, where these stay.
     Returns:
         where they come from, as it stands in dataset.yaml.
     Raises:
@@ -72,7 +80,9 @@ def embed(data: Dataset, config: RunConfig, name: str, out: Path, dims: int = 0)
     features, provenance = computed(data, config, splits, dims)
     _write_features(out, name, features)
     if not (out / "dataset.yaml").exists():
-        write_dataset(out, manifest, description)
+        links_pictures = links_pictures and data.is_image
+        write_dataset(out, manifest, description, data.folder if links_pictures else None)
+        description |= {"allow_outside": True} if links_pictures else {}
     description["generator"][name] = provenance
     _write_description(out, description)
     return provenance
@@ -185,6 +195,15 @@ def reduce(parts: list[np.ndarray], dims: int) -> tuple[list[np.ndarray], float]
     return components, float(pca.explained_variance_ratio_.sum())
 
 
+def _are_same(rows: pd.DataFrame, manifest: pd.DataFrame) -> bool:
+    """Whether these are the same examples; paths may begin with a link to the pictures."""
+    names = ["path"] if "path" in rows and "path" in manifest else []
+    if not rows.drop(columns=names).equals(manifest.drop(columns=names)):
+        return False
+    pairs = zip(rows["path"], manifest["path"], strict=True) if names else ()
+    return all(path.endswith(name) for path, name in pairs)
+
+
 def _description(data: Dataset, out: Path, manifest: pd.DataFrame, name: str) -> dict[str, Any]:
     """Content of dataset.yaml: what is there already, if it is of the same examples."""
     if not (out / "dataset.yaml").exists():
@@ -194,7 +213,7 @@ def _description(data: Dataset, out: Path, manifest: pd.DataFrame, name: str) ->
         return {**described, **kind, "generator": {}}
     there = read_dataset(out)
     rows = pd.concat([there.rows(s) for s in (POOL, *there.eval_splits)], ignore_index=True)
-    if there.description.modality != "features" or not rows.equals(manifest):
+    if there.description.modality != "features" or not _are_same(rows, manifest):
         raise DataError(f"{out} holds another dataset; choose another --out")
     return yaml.safe_load((out / "dataset.yaml").read_text(encoding="utf-8"))
 
@@ -239,7 +258,7 @@ def _embed_one(data: Dataset, options: argparse.Namespace) -> None:
         recipe=frozen_recipe(Recipe(resize=options.size)),
     )
     name = options.name or re.sub(r"\W+", "-", options.model.rpartition(":")[2])
-    provenance = embed(data, config, name, options.out, options.dims)
+    provenance = embed(data, config, name, options.out, options.dims, links_pictures=True)
     held = provenance.get("explained_variance")
     share = f", {held:.1%} of the pool's variance" if held else ""
     print(f"{options.out}: features {name} of {options.model}{share}")

@@ -15,6 +15,7 @@ evaluated; a higher share holds the matched rows of the lower ones and some more
 What is evaluated stays as it is.
 
     python data_prep/resampled.py FOLDER [--out data/mini] [--models lite0] [--pool 3000]
+        [--kinds wrong unsure]
 
 FOLDER is a dataset folder of features, or the name of one in data/mini. Same source, same bytes.
 """
@@ -53,6 +54,7 @@ MATCHED = (50, 60, 70, 80, 90, 95, 98, 99, 100)
 WRONG = {"": (10, 20, 30), "minority": (10, 20, 30)}
 UNSURE = {"": (30,), "minority": (30, 60)}
 COPIES = (2, 4)
+KINDS = ("matched", "wrong", "unsure", "copies")
 # of titles
 WORDS = {
     "matched": "{level}% matched",
@@ -68,14 +70,16 @@ class Variant:
     """One dataset made of another: what is changed, where, and how much.
 
     Args:
-        kind: in words. level: percent, or how many. where: "" or "minority".
+        kind: one of KINDS. level: percent, or how many. where: "" or "minority".
         draw: of the source and its manifest the rows of the new pool, under their old index.
+        size: rows that are drawn, where it is to be chosen.
     """
 
     kind: str
     level: int
     where: str
     draw: Callable[[Dataset, pd.DataFrame], pd.DataFrame]
+    size: int = 0
 
     @property
     def name(self) -> str:
@@ -155,7 +159,7 @@ def variants(data: Dataset, size: int) -> list[Variant]:
     made = []
     for percent in MATCHED:
         draw: Any = partial(matched_pool, percent=percent, size=size)
-        made.append(Variant("matched", percent, "", draw))
+        made.append(Variant("matched", percent, "", draw, size))
     for kind, levels in (("wrong", WRONG), ("unsure", UNSURE)):
         for where, percent in ((where, p) for where, percents in levels.items() for p in percents):
             settings = {"percent": percent, "where": where, "is_unsure": kind == "unsure"}
@@ -166,7 +170,11 @@ def variants(data: Dataset, size: int) -> list[Variant]:
 
 
 def write_variants(
-    source: Path, out: Path | None = None, models: Sequence[str] = (), size: int = MATCHED_POOL
+    source: Path,
+    out: Path | None = None,
+    models: Sequence[str] = (),
+    size: int = MATCHED_POOL,
+    kinds: Sequence[str] = KINDS,
 ) -> list[Path]:
     """Write the datasets made of a source, beside it or into `out`; those complete are left alone.
 
@@ -179,7 +187,8 @@ def write_variants(
     """
     data = read_dataset(source)
     models = models or [data.description.default_model]
-    return [_write(data, each, out or source.parent, list(models)) for each in variants(data, size)]
+    chosen = [each for each in variants(data, size) if each.kind in kinds]
+    return [_write(data, each, out or source.parent, list(models)) for each in chosen]
 
 
 def _write(data: Dataset, variant: Variant, out: Path, models: list[str]) -> Path:
@@ -207,7 +216,9 @@ def _described(data: Dataset, variant: Variant, models: list[str]) -> dict[str, 
     """Content of dataset.yaml: the source's, but for its name and where its rows come from."""
     source = yaml.safe_load((data.folder / "dataset.yaml").read_text(encoding="utf-8"))
     changed = {"kind": variant.kind, "level": variant.level, "where": variant.where}
-    made_from = {name: hash_file(data.feature_file(name))[:16] for name in models}
+    changed |= {"size": variant.size} if variant.size else {}
+    made_from = {"rows": data.fingerprint}
+    made_from |= {name: hash_file(data.feature_file(name))[:16] for name in models}
     columns = source["subgroups"]
     if variant.changes_labels:
         columns = ["true_label" if column == "label" else column for column in columns]
@@ -221,7 +232,7 @@ def _described(data: Dataset, variant: Variant, models: list[str]) -> dict[str, 
         "default_model": models[0],
         # fewer rounds than the source's: there are many of these datasets
         "protocol": {**source.get("protocol", {}), "query_batch_size": QUERY_BATCH},
-        "generator": {"of": data.name, **changed, "made_from": data.fingerprint, **made_from},
+        "generator": {"of": data.name, **changed, "seed": SEED, **made_from},
     }
 
 
@@ -235,10 +246,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--models", nargs="+", default=[], help="default: the default model")
     pool = "rows of the pools with a share of matched ones (default: %(default)s)"
     parser.add_argument("--pool", type=int, default=MATCHED_POOL, help=pool)
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="default: all")
     options = parser.parse_args(arguments)
     try:
         source = locate(options.folder)
-        for folder in write_variants(source, options.out, options.models, options.pool):
+        given = (options.models, options.pool, options.kinds)
+        for folder in write_variants(source, options.out, *given):
             print(folder)
     except (CompanionError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

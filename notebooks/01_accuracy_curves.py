@@ -107,8 +107,8 @@ if not is_first.all():
 # Predictions that no longer move (Bloodgood and Vijay-Shanker 2009) say so without a label: the
 # rule ends a run once the models of successive rounds agree on 2,000 pool examples, with a mean
 # kappa of at least 0.99 over three rounds. It is applied to heads on frozen networks, whose rounds
-# can be fitted again. `labels` is the median over the runs that it ends; `still gained`, what the
-# rest of the budget would have added.
+# can be fitted again. `labels paid` is the median over the runs that it ends; `still gained`, what
+# the rest of the budget would have added.
 
 # %%
 table_of_stops = heads_after.stopping_table(curves, stops)

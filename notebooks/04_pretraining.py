@@ -12,7 +12,8 @@
 #
 # On the **real Waterbirds** (frozen networks, a linear head each round) the question goes further:
 # *what* must pretraining know? One architecture, MobileNetV2, is pretrained on iNaturalist's birds,
-# on ImageNet, or on iNaturalist's insects; EfficientNet-Lite0 on ImageNet or not at all. The paper
+# on ImageNet, or on iNaturalist's insects; EfficientNet-Lite0 and -Lite2 on ImageNet, Lite0 not at
+# all, from three initialisations. The paper
 # supposes that specialised models may be needed (section 6.5).
 #
 # **What would count against it.** A network without pretraining that gains from asking, or gains as
@@ -31,10 +32,13 @@ datasets = [  # names, or folders that hold a manifest
 models = {  # of each dataset; one not named here takes its own model; a plain list serves all
     "real_waterbirds": [
         "lite0",
+        "lite2",
         "mobilenet-birds",
         "mobilenet-imagenet",
         "mobilenet-insects",
         "lite0-1-np",
+        "lite0-2-np",
+        "lite0-3-np",
     ],
     "waterbirds": ["bit-m", "bit-m-deep", "bit-m-np"],
     "treeperson": ["bit-m", "bit-m-np"],

@@ -61,7 +61,7 @@ matched = {name: 100 * estimates.matched_share(data) for name, data in study.dat
 # queried by least confidence, relative to their share of the pool.
 
 # %%
-final = study.main.query("metric == 'accuracy' and subgroup == 'all'")
+final = study.main.query("metric in ('accuracy', 'accuracy_minority') and subgroup == 'all'")
 final = estimates.last_rounds(final).assign(matched=lambda rows: rows.dataset.map(matched))
 asked = []
 for name, data in study.datasets.items():
@@ -73,9 +73,11 @@ asked = pd.concat(asked).query("mismatched")
 asked = asked.assign(matched=asked.dataset.map(matched), value=asked.ratio)
 
 # %%
-gains = estimates.paired_gains(final, ["matched", "dataset", "model"]).sort_values("matched")
+by = ["matched", "dataset", "model", "metric"]
+gains = estimates.paired_gains(final, by).sort_values("matched", kind="stable")
 key = ["model", "matched", "acquisition"]
-table = gains.join(asked.groupby(key).ratio.mean(), on=key).sort_values(key[:2])
+ratios = asked.groupby(key).ratio.mean()
+table = gains.join(ratios, on=key).sort_values(["model", "metric", "matched"])
 study.save_table(table, "gain_by_ambiguity")
 plotting.show_table(table)
 
@@ -83,28 +85,34 @@ plotting.show_table(table)
 # ## Accuracy, gain and upsampling against ambiguity
 #
 # **Figure.** Against the share of pool pictures whose bird and background match: accuracy after the
-# last round, the gain over random sampling (0: none), and how many times their share of the pool
-# mismatched pictures are asked for (1: as chance would). Lines are means over seeds, bands their
-# 95% intervals; gains are paired by seed. The real photographs come first (a linear head on a
-# frozen network), then the miniature (fine-tuned).
+# last round; the gain over random sampling, on all pictures and on the disambiguating ones (0:
+# none); and how many times their share of the pool these are asked for (1: as chance would). Lines
+# are means over seeds, bands their 95% intervals (Student's t); gains are paired by seed. The real
+# photographs come first (a linear head on a frozen network), then the miniature (fine-tuned).
 
 # %%
-gain = estimates.gains_by_seed(final, ["matched", "model"])
+gain = estimates.gains_by_seed(final, ["matched", "model", "metric"])
 models = list(final.model.unique())
+average = "metric == 'accuracy'"
+panels = [
+    (final.query(average), "final accuracy", "validation accuracy", None),
+    (gain.query(average), "gain over random", "difference in accuracy", 0),
+    (gain.query(f"not {average}"), "gain, disambiguating examples", "difference in accuracy", 0),
+    (asked, "disambiguating among queried", "ratio (1 = as in the pool)", 1),
+]
+
+# %%
 figure, axes = plotting.grid(2 * len(models), 2.1)
 for i, model in enumerate(models):
-    (accuracy, above), (ratio, spare) = axes[2 * i : 2 * i + 2]
-    for ax, rows in ((accuracy, final), (above, gain), (ratio, asked)):
+    shown = axes[2 * i : 2 * i + 2].flatten()
+    for ax, (rows, title, what, level) in zip(shown, panels, strict=True):
         of_model = rows[rows.model == model]
         if len(of_model):
             plotting.curve(ax, of_model.sort_values("matched"), x="matched")
-        ax.set_xlabel("matched pictures in the pool (%)")
-    accuracy.set(title=f"{registry.title(model)}: final accuracy", ylabel="validation accuracy")
-    above.set(title="gain over random sampling", ylabel="difference in accuracy")
-    ratio.set(title="disambiguating among queried", ylabel="ratio (1 = as in the pool)")
-    above.axhline(0, color="black", linewidth=0.8)
-    plotting.pool_line(ratio, 1)
-    spare.set_visible(False)
+        ax.set(title=title, xlabel="matched pictures in the pool (%)", ylabel=what)
+        if level is not None:
+            plotting.pool_line(ax, level)
+    shown[0].set_title(f"{registry.title(model)}: final accuracy")
 plotting.note_seeds(figure, study.runs)
 study.save(figure, "ambiguity_sweep")
 

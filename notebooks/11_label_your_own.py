@@ -73,7 +73,7 @@ source, check, truth = simulated.as_collection(data, folder)
 parts = {name: asdict(getattr(run, name)) for name in ("protocol", "recipe")}
 sizes = {name: getattr(data.description, name) for name in ("image_size", "max_tokens")}
 same = {name: getattr(run, name) for name in ("model", "acquisition", "seed", "weights")}
-settings = {**same, **parts, **sizes}
+as_stored = {**same, **parts, **sizes}
 
 # %%
 yours = {name: given[name] for name in ("weights", "protocol")}
@@ -125,7 +125,7 @@ torch.set_num_threads(1)
 
 # %%
 stored = planned.run.acquisitions()
-robot = {"who": "simulated", "check": check, **settings}
+robot = {"who": "simulated", "check": check, **as_stored}
 session = labelling.open_session(source, data.classes, tempfile.mkdtemp(), **robot)
 for row in stored.query("round == 0")["index"]:
     id_ = session.collection.ids[row]

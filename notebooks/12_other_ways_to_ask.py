@@ -244,6 +244,9 @@ readings.reading(study, checked)
 # does not know what the model is torn between, so it has no reason to ask for it; one that mixes
 # doubt with variety asks for it less often than doubt alone. Balanced groups show how much is left.
 #
-# **What would have counted against it.** A control with balanced classes level with least
-# confidence, network for network: then section 6.1's gain would be class balance. Where the second
-# figure shows that, for a network, we say so: with that network it is.
+# <details><summary>What would have counted against it</summary>
+#
+# A control with balanced classes level with least confidence, network for network: then section
+# 6.1's gain would be class balance. Where the second figure shows that, for a network, it is.
+#
+# </details>

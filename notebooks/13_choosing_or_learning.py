@@ -31,7 +31,7 @@ workers = 0  # processes; 0 takes one per core
 # %%
 import pandas as pd
 
-from companion.report import claims, estimates, heads_after, plotting
+from companion.report import claims, estimates, heads_after, plotting, readings
 from companion.report.study import run_study
 
 plotting.house_style()
@@ -50,7 +50,7 @@ for name, data in study.datasets.items():
     asked = asked.assign(disambiguating=asked.subgroup.isin(data.minority))
     in_pool = estimates.pool_values(data, "subgroup").isin(data.minority)
     table = estimates.upsampling_by_run(asked, "disambiguating", in_pool)
-    shares.append(table[table.disambiguating].drop(columns="seed"))
+    shares.append(table[table.disambiguating].drop(columns=["seed", "disambiguating"]))
 by = ["dataset", "model", "acquisition"]
 table = pd.concat(shares).groupby(by, sort=False).mean(numeric_only=True).reset_index()
 study.save_table(table, "chosen")
@@ -71,7 +71,7 @@ models = list(dict.fromkeys(study.runs.model))
 # this network learns most from. The diagonal is what notebook 04 shows.
 #
 # **Figure.** Gain in validation accuracy over the random set of the same seed, above on the
-# disambiguating (minority) subgroups, below on all examples where the dataset names both: rows
+# disambiguating examples, below on all examples where the dataset names both: rows
 # choose, columns learn. ± is half of the 95% interval (Student's t) over seeds, paired by seed;
 # bold where it excludes 0. The last row is the accuracy that random sets give.
 
@@ -88,10 +88,16 @@ study.save(figure, "choosing_or_learning")
 # ## The paper's claims beside ours
 
 # %%
-claims.show_claims(claims.check_claims("13_choosing_or_learning", study))
+checked = claims.check_claims("13_choosing_or_learning", study)
+claims.show_claims(checked)
 
 # %% [markdown]
 # ## What we read from it
+
+# %%
+readings.reading(study, checked)
+
+# %% [markdown]
 # Read down a column for *learning*: a column that stays at or below 0, whoever chose, belongs to a
 # network that cannot use what it is given. Read along a row for *choosing*: a row that stays above
 # 0 for every learner that can use it belongs to a network that finds what settles the task, for
@@ -99,6 +105,10 @@ claims.show_claims(claims.check_claims("13_choosing_or_learning", study))
 # network finds many and yet gains nothing on the diagonal, while others gain from its set, it lacks
 # the features to learn from them, not the questions.
 #
-# **What would have counted against it.** A row of a network without pretraining that is as good as
-# the pretrained ones for the same learner, or a column of one with gains above 0: the claims table
-# judges both for one pair of networks, and the figure shows whether other pairs agree.
+# <details><summary>What would have counted against it</summary>
+#
+# A row of a network without pretraining that is as good as the pretrained ones for the same
+# learner, or a column of one with gains above 0: the claims table judges both for one pair of
+# networks, and the figure shows whether other pairs agree.
+#
+# </details>

@@ -42,7 +42,7 @@ workers = 0  # processes; 0 takes one per core
 # %%
 import pandas as pd
 
-from companion.report import claims, estimates, heads_after, plotting
+from companion.report import claims, estimates, heads_after, plotting, readings
 from companion.report.study import run_study
 
 plotting.house_style()
@@ -79,6 +79,8 @@ plotting.show_table(table)
 # %%
 table = estimates.paired_gains(overall, ["dataset", "model", "head", "metric"])
 study.save_table(table, "gains_by_head")
+by = ["dataset", "model", "acquisition", "head", "metric", "n_labels"]
+study.save_table(estimates.seed_means(overall, by), "heads_by_round")
 plotting.show_table(table)
 
 # %% [markdown]
@@ -91,11 +93,10 @@ plotting.show_table(table)
 # bands their 95% intervals. Temperature leaves accuracies as they are.
 
 # %%
-by = ["dataset", "model", "acquisition", "head", "metric", "n_labels"]
-curves = estimates.seed_means(overall, by)
-study.save_table(curves, "heads_by_round")
 arms = list(dict.fromkeys(overall.acquisition))
 rows = [metric for metric in shown[1:] if metric in set(overall.metric)]
+
+# %%
 figure, axes = plotting.grid(len(rows), 2.0, columns=len(arms), sharey="row")
 for pair, metric in zip(axes, rows, strict=True):
     for ax, arm in zip(pair, arms, strict=True):
@@ -120,7 +121,7 @@ study.save(figure, "after_the_labels")
 # %%
 others = estimates.last_rounds(others).sort_values("l2")
 by = ["dataset", "model", "acquisition", "metric", "l2"]
-study.save_table(estimates.seed_means(others, by, student=True), "heads_by_l2")
+study.save_table(estimates.seed_means(others, by), "heads_by_l2")
 figure, axes = plotting.panels(len(rows))
 for ax, metric in zip(axes, rows, strict=True):
     plotting.curve(ax, others[others.metric == metric], x="l2", title=plotting.name(metric))
@@ -134,10 +135,16 @@ study.save(figure, "under_other_l2")
 # ## The paper's claims beside ours
 
 # %%
-claims.show_claims(claims.check_claims("14_after_the_labels", study))
+checked = claims.check_claims("14_after_the_labels", study)
+claims.show_claims(checked)
 
 # %% [markdown]
 # ## What we read from it
+
+# %%
+readings.reading(study, checked)
+
+# %% [markdown]
 # The first table says what balancing does to labels that are there already. Weighting groups up
 # cannot make up for groups that were hardly met: compare the group-balanced lines of the two
 # columns. It needs to know the groups of the acquired labels, which asking did not.
@@ -149,6 +156,10 @@ claims.show_claims(claims.check_claims("14_after_the_labels", study))
 # others. Read the signs with the second figure: how confident a head is hangs on its L2 as much as
 # on its labels, and a network that is fine-tuned may behave differently again.
 #
-# **What would have counted against it.** Group-balanced lines that end at the same height left and
-# right: then groups, not questions, would be what matters. Lines of calibration that run alike
-# left and right would say that asking does nothing to confidence.
+# <details><summary>What would have counted against it</summary>
+#
+# Group-balanced lines that end at the same height left and right: then groups, not questions, would
+# be what matters. Lines of calibration that run alike left and right would say that asking does
+# nothing to confidence.
+#
+# </details>

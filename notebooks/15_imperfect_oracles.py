@@ -52,7 +52,7 @@ output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
 
 # %%
-from companion.report import claims, estimates, oracles, plotting
+from companion.report import claims, estimates, oracles, plotting, readings
 from companion.report.study import run_study
 
 plotting.house_style()
@@ -80,14 +80,14 @@ share = asked.assign(disambiguating_asked=wanted).groupby(["dataset", "acquisiti
 share = share.disambiguating_asked.mean()
 table = table.join(share, on=["dataset", "acquisition"]).drop(columns="dataset")
 study.save_table(table, "gain_by_oracle")
-plotting.show_table(table)
+plotting.show_table(table.assign(level=table.level.map("{:g}".format)))
 
 # %% [markdown]
 # ## Where does it stop paying?
 # A line that falls to 0 has lost what asking gained; below 0 random sampling does better.
 #
 # **Figure.** The gain over random sampling after the last round against what is wrong with the
-# oracle or the pool: on all validation examples and on the disambiguating (minority) subgroups.
+# oracle or the pool: on all validation examples and on the disambiguating examples.
 # Black: no gain. Lines are means over seeds, paired by seed, bands their 95%
 # intervals.
 
@@ -115,28 +115,36 @@ study.save(figure, "imperfect_oracles")
 # %%
 costs = oracles.label_costs(study.headline)
 study.save_table(costs, "label_costs")
-wide = costs.pivot(index=["dataset", "metric", "target"], columns="acquisition", values="labels")
-plotting.show_table(wide.reset_index())
+index = ["dataset", "metric", "target"]
+wide = costs.pivot(index=index, columns="acquisition", values="labels_paid")
+plotting.show_table(wide.reindex(list(study.datasets), level="dataset").reset_index())
 
 # %% [markdown]
 # ## The paper's claims beside ours
 
 # %%
-claims.show_claims(claims.check_claims("15_imperfect_oracles", study))
+checked = claims.check_claims("15_imperfect_oracles", study)
+claims.show_claims(checked)
 
 # %% [markdown]
 # ## What we read from it
-# Labels that are wrong anywhere make the head ask worse: compare the share of disambiguating
-# examples in the first table. They harm random sampling, too, so the gain is what is left of both.
-# Errors on disambiguating examples alone are another matter: random sampling hardly meets them,
-# while asking goes and finds them, and is taught the spurious rule by its own questions. An oracle
-# that cannot tell harms where it cannot tell of what matters. In a pool with fewer disambiguating
-# examples there is less to find, and what is asked instead serves worse than a random draw. Copies
-# cost a second question for the same answer, for least confidence finds a copy as uncertain as its
-# original.
+
+# %%
+readings.reading(study, checked)
+
+# %% [markdown]
+# Wrong labels reach both arms, so a gain is what is left of both; compare the share of
+# disambiguating examples in the first table. Errors on disambiguating examples alone are another
+# matter: random sampling hardly meets them, while asking goes and finds them, and is taught the
+# spurious rule by its own questions. A copy costs a second question for the same answer, for least
+# confidence finds it as uncertain as its original.
 #
 # So before asking, ask what the oracle is worth on the examples that will be asked for, not on
 # those of the pool: an error rate measured on a random sample says little about it.
 #
-# **What would have counted against it.** Lines of the first two panels that do not fall, or, at the
-# left end of the fifth, a gain on the disambiguating subgroups as large as at its right end.
+# <details><summary>What would have counted against it</summary>
+#
+# Lines of the first two panels that do not fall, or, at the left end of the fifth, a gain on the
+# disambiguating examples as large as at its right end.
+#
+# </details>

@@ -156,7 +156,7 @@ def balls(features_ND: np.ndarray, n_classes: int) -> csr_array:
 
     The last graph is kept: features of a frozen network are the same in every round and run.
     """
-    digest = hashlib.blake2b(features_ND.tobytes()).hexdigest()
+    digest = hashlib.blake2b(np.ascontiguousarray(features_ND).data).hexdigest()
     key = (digest, features_ND.shape, n_classes)
     if key not in KEPT_GRAPH:
         graph = _balls(features_ND, n_classes)

@@ -44,10 +44,7 @@ def bald(candidates: Candidates, n: int, rng: np.random.Generator) -> np.ndarray
 
 def _information(candidates: Candidates, part: slice, masks_KD: np.ndarray) -> np.ndarray:
     features_ND = candidates.features[part]
-    mean_NC = np.zeros((len(features_ND), candidates.n_classes))
-    mean_entropy_N = np.zeros(len(features_ND))
-    for mask_D in masks_KD:
-        probs_NC = candidates.probs_of_features(features_ND * mask_D)
-        mean_NC += probs_NC / len(masks_KD)
-        mean_entropy_N += entr(probs_NC).sum(axis=1) / len(masks_KD)
+    probs_KNC = [candidates.probs_of_features(features_ND * mask_D) for mask_D in masks_KD]
+    mean_NC = np.mean(probs_KNC, axis=0)
+    mean_entropy_N = np.mean([entr(probs_NC).sum(axis=1) for probs_NC in probs_KNC], axis=0)
     return entr(mean_NC).sum(axis=1) - mean_entropy_N

@@ -90,6 +90,7 @@ class LabelWidget(anywidget.AnyWidget):
         """In the training thread: train on what was labelled meanwhile, and tell the page."""
         if self.session.refit_is_due() and not self.session.has_failed:
             self.session.refit(wait=False)
+        self._show_opinion()
         self._refresh()
 
     def _show(self) -> None:

@@ -4,50 +4,32 @@ import hashlib
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, BATCH_FUNCTIONS, CHEATING
-from alpt_lib.checkpoints import local_weights
-from alpt_lib.config import FROZEN_SETTINGS, Protocol, Recipe, RunConfig, frozen_recipe, override
+from alpt_lib.config import RunConfig
 from alpt_lib.errors import LabelError, unknown
 from alpt_lib.files import REPOSITORY, home
-from alpt_lib.recipes import recipe_for
-from alpt_lib.registry import FEATURES, reads_texts, resolve
+from alpt_lib.registry import FEATURES
 from companion.labelling import exchange
 from companion.labelling.asking import Asking, Item, Queue, percent
 from companion.labelling.background import Fitted, Task, Trainer
 from companion.labelling.items import Collection
 from companion.labelling.records import Records, noted, now
+from companion.labelling.settings import require_known, run_config
 from companion.labelling.sources import read_collection
 from companion.labelling.spreadsheet import Label
 from companion.labelling.storage import CANNOT_TELL, RESERVED, SKIPPED, UNDONE, Labels, held
 
-# ours: for a person's own data, where nobody knows yet how hard they are
-SEED_SET = 20
-QUERY_BATCH = 10
 # a model that is so sure of all that is left has nothing more to ask
 SURE = 0.99
 # seed sets labelled before the model starts without a class that nobody has met
 PATIENCE = 3
-# settings that a head has not
-FINE_TUNING = {field.name for field in fields(Recipe)} - set(FROZEN_SETTINGS)
-SETTINGS = (
-    "model",
-    "acquisition",
-    "seed",
-    "weights",
-    "protocol",
-    "recipe",
-    "image_size",
-    "max_tokens",
-)
-
 # a cell that is run again takes the place of its first run
 _open_here: dict[Path, "Session"] = {}
 
@@ -90,9 +72,7 @@ def open_session(
     Raises:
         CompanionError: what cannot be used; a folder that another process is labelling into.
     """
-    for name in settings:
-        if name not in SETTINGS:
-            raise LabelError(unknown("setting", name, SETTINGS))
+    require_known(settings)
     for name in classes:
         if name in RESERVED:
             raise LabelError(
@@ -111,67 +91,13 @@ def open_session(
         max_tokens=settings.get("max_tokens", 40 if is_embedded else 256),
     )
     target = Path(folder).expanduser() if folder else default_folder(collection.source)
-    return Session(collection, target, who, _config(collection, settings))
+    return Session(collection, target, who, run_config(collection, settings))
 
 
 def default_folder(source: Path) -> Path:
     """data/labels/NAME-HASH in the home folder: beside pictures nothing may be writable."""
     digest = hashlib.sha256(str(source.absolute()).encode()).hexdigest()[:8]
     return home() / "data" / "labels" / f"{source.stem}-{digest}"
-
-
-def _config(collection: Collection, settings: dict[str, Any]) -> RunConfig:
-    given = settings.get("model", "roberta-m" if collection.is_text else "bit-m")
-    model = resolve(given)
-    has_features = model.startswith(FEATURES)
-    if not has_features and reads_texts(model) != collection.is_text:
-        reads = "texts" if reads_texts(model) else "images"
-        holds = f"{collection.source.name} holds {collection.description.modality}s"
-        raise LabelError(f"model {given} reads {reads}; {holds}")
-    acquisition = settings.get("acquisition", "least_confidence")
-    if acquisition in CHEATING:
-        raise LabelError(
-            f"{acquisition} needs every answer before it asks, and here nobody knows them; take "
-            f"one of {', '.join(ACQUISITION_FUNCTIONS)}"
-        )
-    if acquisition in BATCH_FUNCTIONS:
-        raise LabelError(
-            f"{acquisition} chooses a batch together, but people are asked for one item after the "
-            f"other; take one of {', '.join(ACQUISITION_FUNCTIONS)}"
-        )
-    seed_set = max(SEED_SET, 2 * len(collection.classes))
-    protocol = Protocol(seed_set_size=seed_set, query_batch_size=QUERY_BATCH, budget=0)
-    return RunConfig(
-        str(collection.source),
-        model,
-        acquisition,
-        settings.get("seed", 1),
-        None if has_features else local_weights(given, "mini", settings.get("weights")),
-        protocol=override(protocol, settings.get("protocol") or {}, "protocol"),
-        recipe=_recipe(given, collection.description.image_size, settings.get("recipe") or {}),
-    )
-
-
-def _recipe(model: str, image_size: int, changes: dict[str, Any]) -> Recipe:
-    """A head on the frozen network, unless the changes say `backbone: fine-tuned`."""
-    if isinstance(changes, Mapping) and changes.get("backbone", "frozen") == "frozen":
-        usual = vars(Recipe())
-        silly = [n for n in changes if n in FINE_TUNING and changes[n] != usual[n]]
-        if silly:
-            raise LabelError(
-                f"a session trains a head on the frozen network, which has no {', '.join(silly)}: "
-                "leave that out, or add backbone: fine-tuned"
-            )
-        changes = {**changes, "backbone": "frozen"}
-    recipe = Recipe()
-    if not model.startswith(FEATURES):
-        recipe = override(recipe, recipe_for(model.removeprefix("mini-"), image_size), "recipe")
-    recipe = override(recipe, changes, "recipe")
-    if recipe.backbone == "frozen":
-        return frozen_recipe(recipe)
-    if model.startswith(FEATURES):
-        raise LabelError("features can only be read by a head: leave backbone: fine-tuned out")
-    return recipe
 
 
 class Session:
@@ -371,7 +297,7 @@ class Session:
 
         A head on a frozen network: on any other labels; else on a query batch more.
         """
-        if self.is_training or self.why_random():
+        if self.is_closed or self.is_training or self.why_random():
             return False
         if self.is_frozen:
             return self._classes_told() != self._trained_on

@@ -29,7 +29,7 @@ def as_collection(data: Dataset, folder: Path) -> tuple[Path, dict[str, str], di
         with whole_file(folder / "features" / f"{name}.npy") as stream:
             np.save(stream, np.concatenate([data.features(name, split) for split in splits]))
     has_text = "text" in rows
-    if not has_text and not data.picture(POOL, 0):
+    if not has_text and not data.picture_file(POOL, 0):
         raise DataError(f"{data.name} holds features whose pictures are not here: nobody can label")
     if has_text:
         ids = [str(row) for row in range(len(rows))]

@@ -25,7 +25,7 @@ function render({ model, el }) {
   const image = node("img");
   const text = node("div", "alpt-text");
   const caption = node("div", "alpt-caption");
-  const opinion = node("div", "alpt-caption");
+  const opinion = node("div", "alpt-caption alpt-telling");
   const choices = node("div", "alpt-choices");
   const others = node("div", "alpt-choices alpt-others");
   const said = node("div", "alpt-said");
@@ -81,6 +81,7 @@ function render({ model, el }) {
   button("s", "skip for now", tell(words.skipped), others).classList.add("alpt-telling");
   button("u", "undo", undo, others);
   const toggler = button("m", "model’s opinion", toggle, others);
+  toggler.classList.add("alpt-telling");
   others.append(hint);
 
   root.addEventListener("keydown", (event) => {

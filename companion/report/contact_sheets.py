@@ -72,7 +72,7 @@ def contact_sheet(ax: Axes, data: Dataset, acquired: pd.DataFrame, n_rows: int =
 
 def has_pictures(data: Dataset, acquired: pd.DataFrame) -> bool:
     """Whether all these examples can be shown as pictures; of features, where the files are."""
-    return all(data.picture(POOL, row) for row in acquired["index"].unique())
+    return all(data.picture_file(POOL, row) for row in acquired["index"].unique())
 
 
 def picture(data: Dataset, row: int) -> Image.Image:

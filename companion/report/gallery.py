@@ -31,7 +31,7 @@ SHORT_END = re.compile(r"[:,]|(?<=\?)")
 
 
 def write_gallery(
-    names: list[str], preset: str, output: Path, reference: str, to_come: Sequence[str] = ()
+    names: Sequence[str], preset: str, output: Path, reference: str, to_come: Sequence[str] = ()
 ) -> Path:
     """Write `output`/index.html, claims.csv and data_dictionary.csv; returns the page.
 
@@ -65,7 +65,7 @@ def write_gallery(
     return index
 
 
-def _entries(names: list[str], output: Path, to_come: Sequence[str]) -> list[dict[str, Any]]:
+def _entries(names: Sequence[str], output: Path, to_come: Sequence[str]) -> list[dict[str, Any]]:
     shown = []
     for name in notebook_names():
         if name in names or name in to_come or (output / name / f"{name}.html").exists():
@@ -109,8 +109,8 @@ def _figures(name: str, folder: Path) -> dict[str, str]:
 
 def _hero(entries: list[dict[str, Any]]) -> str:
     """The first picture of the page, taken from its notebook's; "" where there is none yet."""
-    figures = next((e["figures"] for e in entries if e["name"] == HERO[0]), {})
-    return figures.pop(HERO[1], "")
+    of_notebook = [entry["figures"] for entry in entries if entry["name"] == HERO[0]]
+    return of_notebook[0].pop(HERO[1], "") if of_notebook else ""
 
 
 def _rounds(output: Path, to_come: Sequence[str]) -> str:

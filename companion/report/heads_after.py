@@ -17,6 +17,7 @@ from scipy.optimize import minimize_scalar
 
 from alpt_lib.acquisition import POOL
 from alpt_lib.config import override, stream
+from alpt_lib.errors import ConfigError
 from alpt_lib.files import runs_folder
 from alpt_lib.heads import LinearHead
 from alpt_lib.metrics import brier_score, expected_calibration_error, overconfidence, stops_at
@@ -132,7 +133,11 @@ def crossed(study: Study) -> pd.DataFrame:
     Returns:
         columns of `Study.metrics`; `model` learns, `acquisition` names the model that chose, or
         random, whose sets are the same for all. `run_id` is that of the run that acquired the set.
+    Raises:
+        ConfigError: random sampling, with which all is compared, is not in the study.
     """
+    if RANDOM not in set(study.acquisitions["acquisition"]):
+        raise ConfigError("chosen sets are compared with random ones: add random to acquisitions")
     sets: dict[tuple[str, int], dict[str, Acquired]] = {}
     learners: dict[tuple[str, int], dict[str, LinearHead]] = {}
     for run in acquired(study):
@@ -257,7 +262,7 @@ def stopping_table(curves: pd.DataFrame, stops: pd.DataFrame) -> pd.DataFrame:
     Args:
         curves: as `Study.headline`. stops: as `stopping_points`.
     Returns:
-        dataset, model, metric, acquisition, n_seeds, stopped (runs that the rule ends), labels
+        dataset, model, metric, acquisition, n_seeds, stopped (runs that the rule ends), labels_paid
         (their median), still_gained (what the metric gained afterwards, a mean over those runs).
     """
     by = ["dataset", "model", "metric", "acquisition"]
@@ -267,7 +272,7 @@ def stopping_table(curves: pd.DataFrame, stops: pd.DataFrame) -> pd.DataFrame:
     ends = last.reindex(pd.MultiIndex.from_frame(there[["run_id", "metric"]])).to_numpy()
     there = there.assign(still_gained=ends - there["value"])
     groups = there.groupby(by, sort=False)
-    table = groups.agg(stopped=("seed", "size"), labels=("n_labels", "median"))
+    table = groups.agg(stopped=("seed", "size"), labels_paid=("n_labels", "median"))
     table = table.join(groups["still_gained"].mean())
     n_seeds = curves.groupby(by, sort=False)["seed"].nunique().rename("n_seeds")
     table = n_seeds.to_frame().join(table)

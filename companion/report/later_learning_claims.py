@@ -63,7 +63,7 @@ def head_difference(metric: str, first: dict[str, Any], second: dict[str, Any]) 
 
 
 def lost_gain(dataset: str) -> Measure:
-    """Gain in the minority subgroups of the unchanged real Waterbirds minus that of another."""
+    """Gain on disambiguating examples of the unchanged real Waterbirds minus that of another."""
     return lambda study: t_interval(gains(study, REAL, MINORITY) - gains(study, dataset, MINORITY))
 
 
@@ -152,33 +152,33 @@ LATER_CLAIMS: dict[str, list[Claim]] = {
     "15_imperfect_oracles": [
         *(
             Claim(
-                f"{words}: mismatched groups still above random",
+                f"{words}: accuracy on disambiguating examples still above random",
                 "ours, after 8",
                 gain(f"{REAL}_{name}", MINORITY),
             )
             for words, name in (
                 ("30% wrong labels", "wrong_30"),
-                ("30% of mismatched ones labelled wrong", "wrong_minority_30"),
+                ("30% of disambiguating ones labelled wrong", "wrong_minority_30"),
                 ("Oracle cannot tell 30%", "unsure_30"),
-                ("Oracle cannot tell 60% of mismatched ones", "unsure_minority_60"),
-                ("1% mismatched in the pool", "matched_99"),
+                ("Oracle cannot tell 60% of disambiguating ones", "unsure_minority_60"),
+                ("1% disambiguating in the pool", "matched_99"),
                 ("Four copies of each example", "copies_4"),
             )
         ),
         *(
             Claim(
-                f"{words}: gains less than without, mismatched groups",
+                f"{words}: gains less than without, disambiguating examples",
                 "ours, after 8",
                 lost_gain(f"{REAL}_{name}"),
             )
             for words, name in (
                 ("30% wrong labels", "wrong_30"),
-                ("30% of mismatched ones labelled wrong", "wrong_minority_30"),
+                ("30% of disambiguating ones labelled wrong", "wrong_minority_30"),
                 ("Four copies of each example", "copies_4"),
             )
         ),
         Claim(
-            "No mismatched example in the pool: no gain in mismatched groups",
+            "No disambiguating example in the pool: no gain on such examples",
             "8",
             gain(f"{REAL}_matched_100", MINORITY),
             expect="not above",

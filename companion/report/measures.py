@@ -76,12 +76,12 @@ def lead(dataset: str, metric: str, acquisition: str, other: str) -> Measure:
 
 
 def upsampled(
-    dataset: str, column: str = "subgroup", acquisition: str = LEAST_CONFIDENCE
+    dataset: str, column: str = "subgroup", model: str = "", acquisition: str = LEAST_CONFIDENCE
 ) -> Measure:
     """How many times its share of the pool the minority is asked for (paper, Figs. 4, 5)."""
 
     def measure(study: Study) -> Interval:
-        of_runs = _asked(study, dataset, column, acquisition)
+        of_runs = _asked(study, dataset, column, model, acquisition)
         asked, pool = of_runs["share_acquired"].mean(), of_runs["share_pool"].mean()
         return t_interval(of_runs["ratio"], f"{asked:.0%} of the questions, {pool:.0%} of the pool")
 
@@ -221,14 +221,19 @@ def ratios(study: Study, dataset: str, column: str = "subgroup") -> pd.Series:
 
 
 def _asked(
-    study: Study, dataset: str, column: str, acquisition: str = LEAST_CONFIDENCE
+    study: Study,
+    dataset: str,
+    column: str,
+    model: str = "",
+    acquisition: str = LEAST_CONFIDENCE,
 ) -> pd.DataFrame:
     """Shares of the minority, `upsampling_by_run` of each of the function's runs, by seed.
 
     Args:
         column: the subgroup, or an attribute whose rare values then are the minority.
+        model: "" takes the dataset's usual one.
     """
-    model = _usual_model(study, dataset)
+    model = model or _usual_model(study, dataset)
     data = study.datasets[dataset]
     pool = pool_values(data, column)
     is_subgroup = column == "subgroup"

@@ -63,7 +63,7 @@ def label_costs(curves: pd.DataFrame) -> pd.DataFrame:
         curves: columns dataset, metric, acquisition, seed, n_labels, value; the unchanged dataset
             comes first. A label that the oracle could not give is paid, too.
     Returns:
-        dataset, metric, target, acquisition, labels (seed set included, on the mean curve; NaN
+        dataset, metric, target, acquisition, labels_paid (seed set included, on the mean curve; NaN
         where the budget does not suffice); no rows of a metric that random sampling does not raise.
     """
     first = curves["dataset"].iloc[0]
@@ -80,5 +80,5 @@ def label_costs(curves: pd.DataFrame) -> pd.DataFrame:
                 mean = values.mean(axis=1)
                 labels = labels_to_reach(mean.index.to_numpy(), mean.to_numpy(), target)
                 records.append((dataset, metric, target, acquisition, labels))
-    columns = ["dataset", "metric", "target", "acquisition", "labels"]
-    return pd.DataFrame(records, columns=columns).replace({"labels": {np.inf: np.nan}})
+    columns = ["dataset", "metric", "target", "acquisition", "labels_paid"]
+    return pd.DataFrame(records, columns=columns).replace({"labels_paid": {np.inf: np.nan}})

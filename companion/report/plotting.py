@@ -172,7 +172,7 @@ def stacked(figure: Figure) -> Iterator[None]:
     Of four or more panels side by side half as many stay so.
     """
     width, height = figure.get_size_inches()
-    places = {ax: ax.get_subplotspec() for ax in figure.axes if ax.get_subplotspec()}
+    places = {ax: place for ax in figure.axes if (place := ax.get_subplotspec())}
     has_labels = {ax: ax.yaxis.get_tick_params().get("labelleft", True) for ax in places}
     columns = max((place.get_gridspec().ncols for place in places.values()), default=1)
     kept = max(1, columns // 2) if columns > 1 else 1
@@ -180,10 +180,16 @@ def stacked(figure: Figure) -> Iterator[None]:
         _restack(part, [ax for ax in places if ax.get_figure(root=False) is part], kept)
     for ax in places:
         ax.tick_params(axis="y", labelleft=True)
+    # there is no room for a legend beside it
+    notes = [text for text in figure.texts if figure.legends and text.get_text()]
+    for note in notes:
+        note.set_text(f"\n{note.get_text()}")
     figure.set_size_inches(NARROW, height * columns / kept)
     try:
         yield
     finally:
+        for note in notes:
+            note.set_text(note.get_text().removeprefix("\n"))
         figure.set_size_inches(width, height)
         for ax, place in places.items():
             ax.set_subplotspec(place)
@@ -462,8 +468,8 @@ def gain_matrix(ax: Axes, gains: pd.DataFrame, models: list[str], **labels: Any)
         ax.annotate(f"±{half:.2f}", place, va="top", fontsize="small", **style)
     drawn = table["random"].groupby("model").first()
     for column, model in enumerate(models):
-        words = f"{drawn[model]:.2f}" if model in drawn else ""
-        ax.annotate(words, (column, len(models)), ha="center", va="center", color="#555555")
+        accuracy = f"{drawn[model]:.2f}" if model in drawn else ""
+        ax.annotate(accuracy, (column, len(models)), ha="center", va="center", color="#555555")
     words = [textwrap.fill(name(model), 13, break_on_hyphens=False) for model in models]
     ax.set_xticks(range(len(models)), words, rotation=50, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(len(models) + 1), [*words, "random sets"])

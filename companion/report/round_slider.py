@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from alpt_lib.datasets import POOL, Dataset
-from companion.report.contact_sheets import picture
+from companion.report.contact_sheets import has_pictures, picture
 from companion.report.estimates import matched_share
 from companion.report.pages import fill
 from companion.report.plotting import COLOURS, name
@@ -102,7 +102,7 @@ def _names(data: Dataset) -> list[str]:
 def _thumbnails(data: Dataset, asked: pd.DataFrame) -> dict[int, str]:
     """Row -> its picture as an address that holds it; none where there are none, or too many."""
     rows = asked.loc[asked["round"] > 0, "index"].unique()
-    if not data.is_image or len(rows) > MOST_THUMBNAILS:
+    if len(rows) > MOST_THUMBNAILS or not has_pictures(data, asked):
         return {}
     pictures = {}
     for row in rows.tolist():

@@ -54,7 +54,7 @@ class Study:
     def headline(self) -> pd.DataFrame:
         """The rows of `main` that curves are drawn of: at most two metrics a dataset.
 
-        They are those that the dataset describes, then the accuracy on its minority subgroups.
+        They are those that the dataset describes, then the accuracy on disambiguating examples.
         """
         overall = self.main[self.main["subgroup"] == "all"]
         parts = []

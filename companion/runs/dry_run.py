@@ -261,7 +261,7 @@ def _kind(config: RunConfig) -> tuple:
     if base.startswith("timm:"):
         base = base.partition("?")[0].partition(".")[0]
     recipe = config.recipe
-    settings = (recipe.resize, recipe.crop, recipe.micro_batch_size, recipe.mixed_precision)
+    settings = (recipe.resize, recipe.crop, recipe.micro_batch_size, recipe.precision)
     return base, config.dataset, *settings
 
 
@@ -295,6 +295,8 @@ def cost_of_an_example(run: StoredRun) -> Cost:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
+    from alpt_lib.scoring import forward_precision
+
     torch.set_num_threads(1)  # as in a worker
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     is_gpu = device.type == "cuda"
@@ -305,8 +307,8 @@ def cost_of_an_example(run: StoredRun) -> Cost:
         inputs = torch.randint(5, 500, (n, *shape), device=device)
     else:
         inputs = torch.randint(256, (n, *shape), dtype=torch.uint8, device=device)
-    is_mixed = run.config.recipe.mixed_precision and is_gpu
-    mixed = torch.autocast(device.type, torch.bfloat16, enabled=is_mixed)
+    torch.backends.cudnn.allow_tf32 = run.config.recipe.precision != "fp32"
+    mixed = forward_precision(run.config.recipe, device)
 
     def train() -> None:
         with mixed:

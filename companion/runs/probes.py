@@ -41,6 +41,8 @@ class Probed:
         self.groups = subgroup_names(data.rows(self.split), list(config.probe)).to_numpy(object)
         balanced = balanced_rows(self.groups, PER_GROUP, np.random.default_rng(config.seed))
         self.rows = np.random.default_rng([config.seed, 5]).permutation(balanced)
+        self.is_frozen = config.recipe.backbone == "frozen"
+        self.probed: list[dict[str, Any]] = []
 
     def reset(self) -> None:
         self.learner.reset()
@@ -64,7 +66,10 @@ class Probed:
         """The learner's own metric rows, then the probe's; before any label the probe's alone."""
         if number < 0:
             self.learner.reset()
-        return self.learner.evaluate(number) + self.probe()
+        # frozen features are what they were
+        if not (self.probed and self.is_frozen):
+            self.probed = self.probe()
+        return self.learner.evaluate(number) + self.probed
 
     def probe(self) -> list[dict[str, Any]]:
         """Metric rows of a probe on the features as they are now."""
@@ -142,7 +147,7 @@ def tsne(
 def initial_features(data: Dataset, config: RunConfig, rows: np.ndarray) -> np.ndarray:
     """(n, n_features) float features of these pool rows before any training; computed once."""
     if data.description.modality == "features":
-        return frozen_features(data, config, POOL)[rows]
+        return np.asarray(frozen_features(data, config, POOL)[rows], dtype=np.float32)
     import torch
 
     recipe = config.recipe

@@ -185,8 +185,10 @@ class StoredRun:
         return lines
 
     def _texts(self) -> list[bytes]:
-        file = self.folder / "rounds.jsonl"
-        return file.read_bytes().splitlines(keepends=True) if file.exists() else []
+        try:
+            return (self.folder / "rounds.jsonl").read_bytes().splitlines(keepends=True)
+        except OSError:
+            return []
 
     def rounds(self) -> list[Round]:
         """The stored rounds, in order; a torn last line (a crash while writing) is left out."""
@@ -200,7 +202,16 @@ class StoredRun:
             return 0
 
     def is_done(self) -> bool:
-        return self.n_stored() >= self.n_lines and len(self.lines()) == self.n_lines
+        is_whole = self.n_stored() >= self.n_lines and len(self.lines()) == self.n_lines
+        return is_whole and self._has_config()
+
+    def _has_config(self) -> bool:
+        """Whether config.json can be read; without it no list or table has the run."""
+        try:
+            StoredRun.at(self.folder)
+        except StoreError:
+            return False
+        return True
 
     def failure(self, since: float = 0.0) -> str | None:
         """Why the last attempt ended early, if that was after `since` (s); None if it did not."""

@@ -79,6 +79,8 @@ def _faults(folder: Path) -> list[str]:
     if hashed(run.identity) != folder.name:
         faults.append("the identity in config.json gives another id")
     file = folder / "rounds.jsonl"
+    if file.exists() and not file.is_file():
+        return ["rounds.jsonl is no file: delete the folder to do its run again"]
     text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
     if text and not text.endswith("\n"):
         faults.append("the last line of rounds.jsonl is torn")

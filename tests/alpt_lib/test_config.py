@@ -23,7 +23,7 @@ def test_the_released_protocol_has_64_rounds_and_a_last_one_may_be_smaller():
         ({"learning_rate": 1}, "unknown recipe setting 'learning_rate'.*; known: backbone, l2, o"),
         ({"loss_ratio": 2.0}, "loss_ratio must be less than 1; got 2.0"),
         ({"micro_batch_size": -1}, "micro_batch_size must be greater than or equal to 0; got -1"),
-        ({"mixed_precision": 1}, r"mixed_precision must be a valid boolean; got 1 \(int\)"),
+        ({"freeze_batch_norm": 1}, r"freeze_batch_norm must be a valid boolean; got 1 \(int\)"),
         ({"fidelity": "exact"}, "unknown fidelity 'exact'; known: paper, released"),
         ({"resize": 100, "crop": 200}, "crop 200 exceeds resize 100"),
         ({"decay_steps": [1, "b"]}, r"decay_steps must be a valid integer; got 'b' \(str\)"),

@@ -97,7 +97,10 @@ def test_a_table_is_read_as_its_writer_meant_and_what_is_not_plain_is_said(
         (table([["text 0", "ham,"]]), "line 2 has 3 fields, its header 2"),
         (table([["a", "b"], ["c"]]), "line 3 has 1 fields, its header 2"),
         (table([["'Dear, me'", "ham"]]), "line 2 has 3 fields"),
-        ("# remark\ntext,label\na,b\n", "line 2 has 2 fields, its header 1 (# remark)"),
+        (
+            "# remark\ntext,label\na,b\n",
+            "its first line is a comment: delete what stands above the header",
+        ),
         (table([["Good; very", "pos"], ["Bad", "neg"]], ";"), "line 2 has 3 fields"),
         (table(SPOKEN), "line 22: ',' expected after '\"'; put such texts in quotes"),
         (table(CLOSED), "lines 7 to 22 would be one record, though each looks like one"),

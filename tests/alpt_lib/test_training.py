@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from alpt_lib import scoring
 from alpt_lib.config import Recipe, RunConfig, override
 from alpt_lib.datasets import read_dataset
-from alpt_lib.errors import CompanionError, TrainingDiverged
+from alpt_lib.errors import CompanionError, ConfigError, TrainingDiverged
 from alpt_lib.training import FineTunedNetwork, StoppingRule, batches, learning_rate
 
 ROWS = np.arange(20)
@@ -122,18 +122,20 @@ def test_micro_batches_of_texts_are_padded_to_their_own_longest_and_give_the_sam
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there it does")
-def test_mixed_precision_changes_nothing_on_a_cpu(birds_folder, monkeypatch):
-    plain, mixed = (
-        diary(monkeypatch, network(birds_folder, mixed_precision=flag)) for flag in (False, True)
+def test_precision_changes_nothing_on_a_cpu(birds_folder, monkeypatch):
+    plain, *others = (
+        diary(monkeypatch, network(birds_folder, precision=name))
+        for name in ("tf32", "fp32", "bf16")
     )
-    assert mixed[0] == plain[0]
-    assert np.array_equal(mixed[1], plain[1])
+    for other in others:
+        assert other[0] == plain[0]
+        assert np.array_equal(other[1], plain[1])
 
 
-def test_mixed_precision_is_of_training_forward_passes_alone_loss_scores_and_weights_stay_fp32(
+def test_bfloat16_is_of_training_forward_passes_alone_loss_scores_and_weights_stay_fp32(
     birds_folder, monkeypatch
 ):
-    learner = network(birds_folder, max_steps=2, mixed_precision=True)
+    learner = network(birds_folder, max_steps=2, precision="bf16")
     autocast = torch.autocast
     loss = Mock(wraps=F.cross_entropy)
     logits = []
@@ -296,3 +298,12 @@ def test_an_error_that_is_not_of_memory_is_not_taken_for_one(learner):
     learner.model = SmallMemory(learner.model, 5, RuntimeError("shapes do not fit"))
     with pytest.raises(RuntimeError, match="shapes do not fit"):
         learner.fit(ROWS, rng(0))
+
+
+@pytest.mark.parametrize("recipe", [{"micro_batch_size": 1}, {"micro_batch_size": 3}])
+def test_batch_norm_on_a_single_example_says_what_to_set(birds_folder, recipe):
+    settings = Recipe(train_batch_size=4, max_steps=2, **recipe)
+    config = RunConfig(str(birds_folder), "timm:resnet18-np", "random", 1, recipe=settings)
+    learner = FineTunedNetwork(read_dataset(birds_folder), config)
+    with pytest.raises(ConfigError, match="micro_batch_size so that no part of a batch is one"):
+        learner.fit(np.arange(8), np.random.default_rng(0))

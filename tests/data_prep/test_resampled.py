@@ -122,12 +122,21 @@ def test_what_is_complete_is_left_alone_and_follows_its_source(source):
     np.save(source / "features" / "net.npy", np.full((600, 1), 7.0))
     resampled.write_variants(source, size=SIZE)
     assert read_dataset(folder).features("net", "pool").mean() == 7
+    resampled.write_variants(source, size=SIZE // 2)
+    assert len(read_dataset(folder).rows("pool")) == SIZE // 2
 
 
 def test_a_pool_that_cannot_be_filled_is_refused(source, capsys):
     assert resampled.main([str(source), "--out", str(source.parent), "--pool", "600"]) == 1
     says = "toy: 50% matched needs 200 rows of a in its minority subgroups; it has 100"
     assert capsys.readouterr().err == f"error: {says}\n"
+
+
+def test_some_kinds_alone_can_be_made(source, capsys):
+    options = ["--out", str(source.parent / "made"), "--pool", "600", "--kinds", "copies"]
+    assert resampled.main([str(source), *options]) == 0
+    names = [line.rpartition("/")[2] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["toy_copies_2", "toy_copies_4"]
 
 
 def test_a_dataset_without_minority_has_no_such_pools(source):

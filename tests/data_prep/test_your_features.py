@@ -229,3 +229,21 @@ def test_embedded_images_give_the_runs_of_the_frozen_network(birds_folder, tmp_p
             shared = [name for name in ours if name in theirs and name != "path"]
             assert len(shared) > 5
             pd.testing.assert_frame_equal(ours[shared], theirs[shared])
+
+
+def test_embedded_images_stay_to_be_seen_and_a_second_network_joins_them(birds_folder, tmp_path):
+    out = tmp_path / "embedded"
+    for name in ("one", "two"):
+        given = ["--model", "bit-m-np", "--name", name, "--out", str(out)]
+        assert embed.main([str(birds_folder), *given]) == 0
+    data = read_dataset(out)
+    assert data.feature_names() == ["one", "two"]
+    assert data.picture_file("pool", 0).samefile(read_dataset(birds_folder).files("pool")[0])
+
+
+def test_more_components_than_the_pool_has_examples_are_refused(birds_folder, tmp_path, capsys):
+    given = ["--model", "bit-m-np", "--name", "x", "--out", str(tmp_path / "out"), "--dims", "101"]
+    assert embed.main([str(birds_folder), *given]) == 1
+    said = capsys.readouterr().err
+    assert "asked for 101 components of 100 pool examples with 256 features; --dims takes" in said
+    assert not (tmp_path / "out").exists()

@@ -22,8 +22,9 @@ pytestmark = pytest.mark.browser
 pytest_plugins = ["label_fixtures"]
 
 CELL = """from companion import labelling
-settings = {"protocol": {"seed_set_size": 4, "query_batch_size": 3}, "recipe": {"max_steps": 2}}
-session = labelling.open_session("pictures", ["tall", "wide"], "labels", who="robot", **settings)
+protocol = {"seed_set_size": 4, "query_batch_size": 3}
+folders = ("pictures", ["tall", "wide"], "labels")
+session = labelling.open_session(*folders, who="robot", protocol=protocol)
 labelling.LabelWidget(session)"""
 N_PICTURES = 12
 CHROMIUM = next(
@@ -145,6 +146,9 @@ def test_labels_on_disk_are_the_clicks_and_keys_also_across_a_kernel_restart(pic
         run_cells(page)
         n_cells = page.locator(".jp-Cell").count()
         label(3)
+        page.get_by_text("What the model takes it for is hidden").wait_for()
+        page.keyboard.press("m")
+        page.get_by_text("The model takes it for: nothing yet").wait_for()
         item = shown(page)
         page.keyboard.press("d")  # JupyterLab deletes a cell at d d
         page.keyboard.press("d")
@@ -154,6 +158,10 @@ def test_labels_on_disk_are_the_clicks_and_keys_also_across_a_kernel_restart(pic
             assert (shown(page) == item) is (key == "u")
         label(2)
         before = shown(page)
+        # trained by now, or soon
+        page.get_by_text(
+            re.compile(r"The model takes it for: (tall|wide) \d+%, (tall|wide)")
+        ).wait_for()
         save_and_reload(page)
         assert shown(page) == before
         label(1)

@@ -9,6 +9,7 @@ import yaml
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_sample_weight
 
+from alpt_lib.errors import ConfigError
 from alpt_lib.heads import LinearHead
 from alpt_lib.metrics import stops_at
 from companion.report import heads_after, oracles
@@ -86,6 +87,12 @@ def test_who_chose_and_who_learns_part(study):
         expected = (reference(study, "poor-np", rows).argmax(axis=1) == labels).mean()
         got = value(crossed, model="poor-np", acquisition="good", seed=seed, metric="accuracy")
         assert got == pytest.approx(expected)
+
+
+def test_without_random_sets_there_is_nothing_to_compare_with(study):
+    study.acquisitions = study.acquisitions.query("acquisition != 'random'")
+    with pytest.raises(ConfigError, match="add random to acquisitions"):
+        heads_after.crossed(study)
 
 
 def test_a_learner_of_its_own_choice_or_of_random_sets_is_the_stored_run(study):
@@ -200,7 +207,7 @@ def test_what_stopping_saves_and_loses():
     stops = pd.DataFrame({"run_id": ["1", "2", "3"], "n_labels": [10, 20, np.nan]})
     (row,) = heads_after.stopping_table(curves, stops).to_dict("records")
     # the first would have gained 0.1 more, the second nothing
-    assert (row["n_seeds"], row["stopped"], row["labels"]) == (3, 2, 15)
+    assert (row["n_seeds"], row["stopped"], row["labels_paid"]) == (3, 2, 15)
     assert row["still_gained"] == pytest.approx(0.05)
     none = heads_after.stopping_table(curves, stops.assign(n_labels=np.nan))
     assert none["stopped"].tolist() == [0]
@@ -252,4 +259,4 @@ def test_a_target_costs_what_the_mean_curve_needs_for_random_s_end_on_the_unchan
     falling = rising.assign(metric="accuracy_minority", value=1 - rising["value"])
     table = oracles.label_costs(pd.concat([rising, falling]))
     assert table["target"].unique() == pytest.approx([0.7])
-    assert table["labels"].tolist() == pytest.approx([30, 20, np.nan, 25], nan_ok=True)
+    assert table["labels_paid"].tolist() == pytest.approx([30, 20, np.nan, 25], nan_ok=True)

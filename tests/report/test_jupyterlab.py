@@ -104,6 +104,15 @@ def test_run_all_leaves_neither_errors_nor_warnings(address, name):
         assert list((folder / "figures" / "custom" / name).glob("*.png"))
         if name == "03_subgroup_upsampling":
             assert_that_its_browser_answers(page)
+            assert_that_its_slider_moves(page)
+
+
+def assert_that_its_slider_moves(page) -> None:
+    """The one that needs no kernel."""
+    slider = page.locator(".rounds input")
+    slider.focus()
+    slider.press("Home")
+    assert "round 0" in page.locator(".rounds-says").inner_text()
 
 
 def assert_that_its_browser_answers(page) -> None:

@@ -17,6 +17,8 @@ from companion.report import contact_sheets, plotting
 
 mpl.use("Agg")
 
+RUN = ["dataset", "model", "acquisition"]
+
 
 def rows(n_seeds: int, arms: tuple[str, ...] = ("random", "least_confidence")) -> pd.DataFrame:
     cells = [
@@ -56,6 +58,27 @@ def test_names_of_lines_that_end_together_stay_about_where_they_end():
     assert alone == 0.9
 
 
+def test_a_triangle_stands_on_the_mean_curve_for_every_run_that_ends(ax):
+    ends = {"random": [15, np.nan], "least_confidence": [10, 20]}
+    stops = pd.DataFrame([(arm, n) for arm, at in ends.items() for n in at])
+    plotting.mark_stops(ax, rows(2), stops.set_axis(["acquisition", "n_labels"], axis=1))
+    marked = [line.get_xydata().round(6).tolist() for line in ax.lines]
+    assert marked == [[[15, 0.52]], [[10, 0.515], [20, 0.525]]]
+
+
+def test_a_gain_matrix_has_choosers_in_rows_and_bold_where_the_interval_excludes_0(ax):
+    cells = [("a", "a", 0.5, 0.1, 0.05, 0.15), ("a", "b", 0.6, -0.02, -0.05, 0.01)]
+    columns = ["acquisition", "model", "random", "gain", "ci_low", "ci_high"]
+    plotting.gain_matrix(ax, pd.DataFrame(cells, columns=columns), ["a", "b"])
+    shown = {text.get_text(): (text.xy, text.get_weight()) for text in ax.texts}
+    assert shown["+0.10"] == ((0, 0), "bold")
+    assert shown["-0.02"] == ((1, 0), "normal")
+    assert shown["±0.05"][0] == (0, 0)
+    assert shown["±0.03"][0] == (1, 0)
+    assert (shown["0.50"][0], shown["0.60"][0]) == ((0, 2), (1, 2))
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["a", "b", "random sets"]
+
+
 def test_a_curve_is_the_mean_over_seeds_with_a_students_t_band(ax):
     plotting.curve(ax, rows(2, ("random",)))
     assert ax.lines[0].get_ydata() == pytest.approx([0.515, 0.525])
@@ -69,7 +92,7 @@ def test_one_seed_draws_a_line_and_says_that_there_is_no_interval(ax):
     assert len(ax.lines) == 2
     runs = pd.DataFrame({"acquisition": list("xxxyy"), "seed": [1, 2, 3, 1, 2]})
     runs = runs.assign(dataset="a", model="m")
-    assert plotting.seed_note(runs).startswith("95% CI over 2 to 3 seeds")
+    assert plotting.seed_note(runs).startswith("95% CI over 2 to 3 seeds (Student's t)")
     assert plotting.seed_note(runs[runs.acquisition == "y"]).startswith("95% CI over 2 seeds")
     assert "no interval" in plotting.seed_note(runs[runs.seed == 1])
 
@@ -88,6 +111,38 @@ def test_names_below_bars_are_broken_so_that_they_do_not_touch(ax, label):
     values = pd.DataFrame({"acquisition": "random", "group": [label, "b"], "value": [0.2, 0.8]})
     plotting.bars(ax, values, "group")
     assert max(map(len, ax.get_xticklabels()[0].get_text().split("\n"))) <= 12
+
+
+@pytest.mark.parametrize(("columns", "kept"), [(1, 1), (2, 1), (3, 1), (4, 2)])
+def test_a_phone_gets_the_panels_below_one_another_and_the_figure_is_as_before(ax, columns, kept):
+    figure, axes = plotting.grid(2, 2.0, columns=columns, sharey="row")
+    axes[1, -1].set_visible(columns == 1)
+    plotting.note_seeds(figure, pd.DataFrame([{**dict.fromkeys(RUN, 1), "seed": 1}]))
+    axes[0, 0].plot([1, 2], label="a")
+    plotting.legend(figure, axes[0, 0])
+    before = [[place.bounds for place in places(figure)], figure.get_suptitle()]
+    with plotting.stacked(figure):
+        assert figure.get_figwidth() == plotting.NARROW
+        shown = [ax for ax in axes.flat if ax.get_visible()]
+        lefts = {round(ax.get_window_extent().x0) for ax in drawn(figure, shown)}
+        assert len(lefts) == kept
+        tops = [ax.get_window_extent().y1 for ax in shown[::kept]]
+        assert tops == sorted(tops, reverse=True)
+        assert all(ax.yaxis.get_tick_params()["labelleft"] for ax in shown)
+    assert figure.get_figwidth() == plotting.WIDTH
+    assert [[place.bounds for place in places(figure)], figure.get_suptitle()] == before
+    assert axes[0, -1].yaxis.get_tick_params().get("labelleft", True) == (columns == 1)
+    plt.close(figure)
+
+
+def drawn(figure, axes):
+    figure.canvas.draw()
+    return axes
+
+
+def places(figure):
+    figure.canvas.draw()
+    return [ax.get_position() for ax in figure.axes]
 
 
 def test_the_same_figure_is_the_same_bytes(ax):

@@ -15,6 +15,7 @@ from PIL import Image
 from alpt_lib.errors import ConfigError
 from companion import notebook_text
 from companion.report import reference, render, shrink
+from companion.report.claims import HEADLINES
 from companion.report.gallery import write_gallery
 from companion.report.verdicts import VERDICTS, verdict_in_words
 
@@ -142,9 +143,64 @@ def test_the_gallery_shows_claims_figures_and_links_and_needs_nothing_from_elsew
         "width=device-width",
     ):
         assert piece in page
-    assert "http" not in page
-    assert "<script" not in page
+    assert_that_it_loads_nothing(page)
     assert "Birds < trees" in (output / "claims.csv").read_text()
+
+
+def assert_that_it_loads_nothing(page: str) -> None:
+    """Links may lead elsewhere; pictures, styles and scripts are all there."""
+    soup = BeautifulSoup(page, "html.parser")
+    assert not soup.select("link, iframe, script[src]")
+    assert all("://" not in element["src"] for element in soup.select("[src]"))
+    assert "@import" not in page
+    assert "url(http" not in page
+
+
+ROUNDS = '<div class="rounds"><script>1</script></div>'
+
+
+def test_the_page_begins_with_the_answer_and_a_picture_of_real_photographs(notebooks, home):
+    (notebooks / "01_works.ipynb").rename(notebooks / "01_accuracy_curves.ipynb")
+    (notebooks / "02_fails.ipynb").rename(notebooks / "03_subgroup_upsampling.ipynb")
+    output = home / "figures" / "mini"
+    names = ["01_accuracy_curves", "03_subgroup_upsampling"]
+    headline, *_ = HEADLINES["real"]
+    write_claims(output / names[0], (headline, "s", 0.25, 0.11, 0.1, 0.12, 16, "supported"))
+    for name in names:
+        (output / name).mkdir(exist_ok=True)
+        (output / name / f"{name}.html").write_text("<html></html>")
+    (output / names[1] / "rounds.html").write_text(ROUNDS)
+    for picture in ("first_curves", "other"):
+        plt.figure(figsize=(3, 2)).savefig(output / names[0] / f"{picture}.png")
+    page = write_gallery(names, "mini", output, "").read_text()
+    soup = BeautifulSoup(page, "html.parser")
+    answer = soup.select_one("#real .answer").get_text()
+    assert "+0.110 (+0.100 to +0.120)" in answer
+    assert "16 seeds" in answer
+    sources = [image["src"].split("/")[-1] for image in soup.select("figure img")]
+    assert sources == ["first_curves.png", "other.png"]
+    assert ROUNDS in page
+    order = [page.index(f'id="{part}"') for part in ("real", "rounds", "mini", "claims")]
+    assert order == sorted(order)
+    assert soup.select_one("#claims details")
+    assert_that_it_loads_nothing(page)
+
+
+def test_what_is_still_to_come_is_named_and_an_older_one_is_not_shown(notebooks, home):
+    output = home / "figures" / "mini"
+    write_claims(output / "02_fails", ("old", "s", None, 0.1, 0.1, 0.1, 5, "supported"))
+    for name in ("01_works", "02_fails"):
+        (output / name).mkdir(exist_ok=True)
+        (output / name / f"{name}.html").write_text("<html></html>")
+    names = ["01_works", "02_fails"]
+    page = write_gallery(names, "mini", output, "", to_come=["02_fails"]).read_text()
+    assert "still at work" in page
+    assert "To come: 02 A heading" in page
+    assert 'href="02_fails/02_fails.html"' not in page
+    assert pd.read_csv(output / "claims.csv").empty
+    page = write_gallery(names, "mini", output, "").read_text()
+    assert "still at work" not in page
+    assert 'href="02_fails/02_fails.html"' in page
 
 
 def test_the_page_shows_every_verdict_with_its_sign_and_what_the_reference_says(
@@ -165,9 +221,9 @@ def test_the_page_shows_every_verdict_with_its_sign_and_what_the_reference_says(
     (tmp_path / "reference" / "mini").mkdir(parents=True)
     theirs.to_csv(tmp_path / "reference" / "mini" / "claims.csv", index=False)
     page = write_gallery(["01_works"], "mini", output, "mini").read_text()
-    assert "1 of 5 agree with the reference" in page
+    assert f"1 of {len(VERDICTS)} agree with the reference" in page
     assert "2.500, 0.500 to 3.000: agrees" in page
-    assert page.count(": differs") == 4
+    assert page.count(": differs") == len(VERDICTS) - 1
 
 
 def noise(size: int) -> bytes:
@@ -210,6 +266,8 @@ def test_the_same_notebook_rendered_twice_gives_the_same_files_tables_included(n
     assert twice[0] == twice[1]
     assert re.search(r"T_\d+_0_row0_col0", twice[0][0])
     assert re.search(r"T_\d+_1_row0_col0", twice[0][0])
+    cell = BeautifulSoup(twice[0][1], "html.parser").select_one("table.cards td")
+    assert (cell["data-is"], cell.get_text()) == ("a", "1")
 
 
 DRAWS = """
@@ -219,7 +277,7 @@ figure, ax = plt.subplots(num="drawn", figsize=(2, 2))
 Path("{folder}").mkdir(parents=True, exist_ok=True)
 class study:
     def save(figure, name):
-        for suffix in ("png", "svg"):
+        for suffix in ("png", "svg", "narrow.png"):
             figure.savefig(f"{folder}/{{name}}.{{suffix}}")
 study.save(figure, "two_words")
 """
@@ -245,11 +303,19 @@ def test_a_figure_is_stored_once_and_its_caption_goes_wherever_it_goes(drawn):
     assert notebook_text.paper_source("01_works") == "section 5.1, Fig. 2"
     page = (drawn / "index.html").read_text()
     reader = (drawn / "01_works" / "01_works.html").read_text()
-    assert "What <em>every</em> seed gives" in page
-    for text in (page, reader):
+    for text, n_times in ((page, 2), (reader, 1)):
+        assert text.count("What <em>every</em> seed gives") == n_times
+        assert "**Figure.**" not in text
+        caption = BeautifulSoup(text, "html.parser").select_one("figure figcaption")
+        assert caption.get_text().strip() == 'What every seed gives, "5 < 6".'
         assert BeautifulSoup(text, "html.parser").img["alt"] == 'What every seed gives, "5 < 6".'
     images = BeautifulSoup(reader, "html.parser").find_all("img")
     assert [image["src"] for image in images] == ["two_words.png"]
+    (source,) = BeautifulSoup(reader, "html.parser").find_all("source")
+    assert source["srcset"] == "two_words.narrow.png"
+    folded = BeautifulSoup(reader, "html.parser").select("details.code")
+    assert folded[0].summary.get_text() == "the parameters"
+    assert "two_words" in folded[-1].get_text()
     assert "data:image/png" not in reader
     with Image.open(drawn / "01_works" / "two_words.png") as image:
         assert image.mode == "P"

@@ -47,7 +47,7 @@ INF, NAN = float("inf"), float("nan")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"preset": "maxi"}, r"unknown preset 'maxi'; known: smoke, mini, paper"),
+        ({"preset": "maxi"}, r"unknown preset 'maxi'; known: smoke, mini, real, paper"),
         ({"epochs": 3}, r"unknown parameter 'epochs'"),
         ({"datasets": []}, r"datasets is empty; it takes a list of dataset names or folders"),
         ({"datasets": ["./nowhere"]}, r"nowhere/dataset.yaml is missing: a dataset folder needs"),
@@ -56,6 +56,11 @@ INF, NAN = float("inf"), float("nan")
         ({"models": [""]}, r"unknown model ''; known: bit-s, bit-m"),
         ({"models": [3]}, r"models takes a list of model names.*; got \[3\]"),
         ({"models": ["timm:resnet9000"]}, r"unknown timm model 'resnet9000'"),
+        ({"recipe": {"backbone": "frozen", "lr": 0.1}}, "to convergence and has no lr; its recipe"),
+        (
+            {"recipe": {"backbone": "frozen"}, "stopping": ["early_stopping"]},
+            "to convergence and has no stopping; its recipe",
+        ),
         ({"models": ["roberta-m"]}, r"model mini-roberta-m reads texts; .*toybirds holds images"),
         ({"models": {"toybrids": ["bit-m"]}}, r"unknown dataset in models 'toybrids' \(did you me"),
         ({"acquisitions": ["margn"]}, r"'margn' \(did you mean 'margin'\?\); known: random, least"),
@@ -297,7 +302,7 @@ def test_a_manifest_in_another_encoding_is_read_as_it_was_meant(birds_copy, enco
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--preset", "maxi"], r"error: unknown preset 'maxi'; known: smoke, mini, paper\n"),
+        (["--preset", "maxi"], r"error: unknown preset 'maxi'; known: smoke, mini, real, paper\n"),
         (["--only", "99"], r"error: unknown notebook '99'"),
         (["--only", "01", "--set", "{seeds: [1, 1]}"], r"error: parameter seeds names 1 twice"),
         (["--only", "01", "--set", "{sseds: [1]}"], r"error: unknown parameter 'sseds'"),

@@ -22,6 +22,7 @@ from alpt_lib.errors import ConfigError, DataError, StoreError, TrainingDiverged
 from alpt_lib.files import REPOSITORY, hashed
 from alpt_lib.loop import Round
 from alpt_lib.training import FineTunedNetwork
+from companion.listings import list_runs
 from companion.runs import store, upkeep
 from companion.runs.execute import RunsFailed, execute
 from companion.runs.store import StoredRun, all_runs
@@ -457,6 +458,29 @@ def test_a_learning_rate_that_is_too_high_is_said_with_what_to_change(birds_fold
     said = r"1 of 1 runs failed.*: training loss is (nan|inf) at step .*; lower lr"
     with pytest.raises(RunsFailed, match=said):
         do(birds_folder, acquisitions=["margin"], recipe={"lr": 1e30, "warmup_steps": 0})
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]"])
+def test_a_finished_run_whose_config_is_lost_is_said_and_mended(birds_folder, content, capsys):
+    done, _ = do(birds_folder)
+    before = rows([done])
+    (done.folder / "config.json").write_text(content)
+    assert list(list_runs()["run_id"]) != [done.run_id]
+    assert "1 run(s) left out, config.json cannot be read" in capsys.readouterr().err
+    assert not done.is_done()
+    do(birds_folder)
+    assert done.is_done()
+    assert rows([done]) == before
+    assert done.run_id in list(list_runs()["run_id"])
+
+
+def test_a_folder_in_the_place_of_rounds_is_named_and_hides_no_other_run(birds_folder):
+    done, other = do(birds_folder)
+    (done.folder / "rounds.jsonl").unlink()
+    (done.folder / "rounds.jsonl").mkdir()
+    assert set(list_runs()["run_id"]) == {done.run_id, other.run_id}
+    (fault,) = upkeep.verify()
+    assert fault.startswith(f"{done.run_id}: rounds.jsonl is no file")
 
 
 # --- upkeep

@@ -31,7 +31,7 @@ from companion.runs import workers
 from companion.runs.execute import RunsFailed, execute
 from companion.runs.plan import CHANGED, plan_runs
 from companion.runs.store import StoredRun
-from companion.runs.work import groups
+from companion.runs.work import groups, longest_first
 
 COMMAND = [sys.executable, "-m", "companion", "execute", "--quiet", "--preset", "smoke"]
 
@@ -246,6 +246,15 @@ def test_runs_with_the_same_seed_set_fit_are_one_group_whatever_comes_after_it(r
     together = groups([*same, *others])
     assert sorted(map(len, together)) == [1, 1, 1, 1, 4]
     assert max(together, key=len) == same
+
+
+def test_groups_keep_the_order_that_is_asked_for_or_begin_with_the_longest(runs):
+    def seeds(runs: list[StoredRun]) -> list[int]:
+        return [group[0].config.seed for group in groups(runs)]
+
+    short = [StoredRun(replace(run.config, seed=7), run.data) for run in runs[:1]]
+    assert seeds([*short, *runs]) == [7, 1, 2]
+    assert seeds(longest_first([*short, *runs])) == [1, 2, 7]
 
 
 @pytest.mark.parametrize(
