@@ -23,7 +23,7 @@ RECIPE = Recipe(
 SCRIPTS = (
     "executors",
     "kill_50",
-    "labelling",
+    "clicks",
     "loop_speed",
     "profile_run",
     "scaling",
