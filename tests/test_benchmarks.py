@@ -21,7 +21,9 @@ RECIPE = Recipe(
     lr=0.03, warmup_steps=2, max_steps=4, train_batch_size=8, micro_batch_size=MICRO_BATCH
 )
 SCRIPTS = (
+    "choosing",
     "executors",
+    "frozen",
     "kill_50",
     "clicks",
     "loop_speed",

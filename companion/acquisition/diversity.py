@@ -65,7 +65,7 @@ def nearest(features_ND: np.ndarray, others_MD: np.ndarray) -> np.ndarray:
 
 
 def typi_clust(candidates: Candidates, n: int, rng: np.random.Generator) -> np.ndarray:
-    """The most typical example of each unlabelled cluster (Hacohen et al. 2022, alg. 1, eq. 4).
+    """The most typical example of each unlabelled cluster (Hacohen et al. 2022, TypiClust).
 
     Features of unit length form as many clusters as there will be labels (500 at most), by k-means.
     Clusters without a label come first, the largest of them first, those of five or fewer last;
@@ -78,7 +78,7 @@ def typi_clust(candidates: Candidates, n: int, rng: np.random.Generator) -> np.n
         return np.empty(0, dtype=np.int64)
     features_ND = np.concatenate([candidates.labelled_features, candidates.features])
     lengths_N = np.linalg.norm(features_ND, axis=1, keepdims=True)
-    features_ND = features_ND / np.where(lengths_N > 0, lengths_N, 1)
+    features_ND /= np.where(lengths_N > 0, lengths_N, 1)
     n_labelled = len(candidates.labelled)
     k = min(n_labelled + n, MOST_CLUSTERS, len(features_ND))
     cluster_N, _ = k_means(features_ND, k, rng)
@@ -102,7 +102,7 @@ def typi_clust(candidates: Candidates, n: int, rng: np.random.Generator) -> np.n
 
 
 def mean_distances(features_ND: np.ndarray) -> np.ndarray:
-    """(N,) mean distance to the 20 nearest of the others (eq. 4: typicality is its inverse)."""
+    """(N,) mean distance to the 20 nearest of the others (their typicality is its inverse)."""
     k = min(NEIGHBOURS, len(features_ND) - 1)
     means = []
     for part in chunks(len(features_ND), 1024):
@@ -118,8 +118,9 @@ def prob_cover(candidates: Candidates, n: int, rng: np.random.Generator) -> np.n
 
     A ball around each example covers what lies in it. Again and again the example is asked for
     whose ball holds most of what no labelled or chosen one covers. The balls are as large as leaves
-    95% of them pure, classes being guessed by k-means (their section 3.3). Of a pool beyond 5,000,
-    a random part of that size is looked at; where it is smaller than n, chance adds the rest.
+    95% of them pure, classes being guessed by k-means (so they choose delta). Of a pool beyond
+    5,000, a random part of that size is looked at; where it is smaller than n, chance adds the
+    rest.
 
     Returns:
         (n,) int64 positions, in the order chosen.

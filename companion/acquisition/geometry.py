@@ -87,5 +87,5 @@ def k_means(
         # of duplicates there may be fewer than k kinds
         warnings.simplefilter("ignore", ConvergenceWarning)
         # ten steps in single precision end where they do in double
-        solver.fit(features_ND if few else features_ND.astype(np.float32))
+        solver.fit(features_ND if few else features_ND.astype(np.float32, copy=False))
     return solver.labels_, solver.cluster_centers_

@@ -46,7 +46,7 @@ def badge(candidates: Candidates, n: int, rng: np.random.Generator) -> np.ndarra
 
 
 def drop_query(candidates: Candidates, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Central ones of those whose class hangs on a few features (Gupte et al. 2024, alg. 1).
+    """Central ones of those whose class hangs on a few features (Gupte et al. 2024, DropQuery).
 
     Three times three quarters of an example's features are set to 0. The examples whose class
     changes more than half of the times form n clusters, by k-means, and the nearest to each centre
