@@ -25,7 +25,7 @@ SCRIPTS = (
     "executors",
     "frozen",
     "kill_50",
-    "labelling",
+    "clicks",
     "loop_speed",
     "profile_run",
     "scaling",
