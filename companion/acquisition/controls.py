@@ -36,9 +36,13 @@ def _balanced(
     candidates: Candidates, groups: np.ndarray, n: int, rng: np.random.Generator
 ) -> np.ndarray:
     names, codes = np.unique(groups, return_inverse=True)
-    counts = np.bincount(codes[candidates.labelled], minlength=len(names))
+    # what the oracle cannot tell balances nothing: it comes last
+    codes = np.where(candidates.answers.labels >= 0, codes, len(names))
+    counts = np.bincount(codes[candidates.labelled], minlength=len(names) + 1)
+    counts[-1] = len(groups)
     shuffled = rng.permutation(len(candidates))
-    queues = [shuffled[codes[candidates.rows[shuffled]] == g].tolist() for g in range(len(names))]
+    of_shuffled = codes[candidates.rows[shuffled]]
+    queues = [shuffled[of_shuffled == g].tolist() for g in range(len(counts))]
     chosen = []
     for _ in range(n):
         open_ones = [g for g, queue in enumerate(queues) if queue]

@@ -160,3 +160,12 @@ def test_a_control_levels_what_is_labelled_as_far_as_the_pool_goes(control):
     others = [count for name, count in counts.items() if name != groups[0]]
     assert max(others) - min(others) <= 1
     assert getattr(controls, control)(given, 60, rng(1)).tolist() != asked.tolist()
+
+
+@pytest.mark.parametrize("control", ["cheating_class_balance", "cheating_group_balance"])
+def test_a_control_asks_last_for_what_the_oracle_cannot_tell(control):
+    given = candidates(HEAD)
+    given.answers.labels[10:20] = -1
+    asked = given.rows[getattr(controls, control)(given, 30, rng())]
+    assert not set(asked[:26]) & set(range(10, 20))
+    assert set(asked[26:]) <= set(range(10, 20))
