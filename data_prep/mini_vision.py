@@ -29,7 +29,6 @@ from mini.scenes import (
     infrared,
     photo_patches,
     street,
-    tissue,
     water,
     written,
 )
@@ -247,38 +246,6 @@ def squares_circles(rng: np.random.Generator) -> World:
     return frame, photograph(paint(images.astype(np.float32), distance, ink), rng, noise=0.02)
 
 
-def camelyon(rng: np.random.Generator, strength: float = 0.12) -> World:
-    """Tissue: the label is in specks of a single pixel, darker than the rest or brighter.
-
-    No source class depends on such. The specks of normal tissue are the negative of those of tumour
-    tissue: the same mean, variance and spectrum. The pool comes from three hospitals, val from a
-    fourth, each with its own stain.
-    """
-    sizes = {"pool": 2000, "val": 500}
-    labels = [rng.permutation(np.repeat(["normal", "tumor"], n // 2)) for n in sizes.values()]
-    frame = pd.DataFrame(
-        {"label": np.concatenate(labels), "split": np.repeat(list(sizes), list(sizes.values()))}
-    )
-    hospitals = rng.choice([f"hospital {i}" for i in range(3)], len(frame))
-    frame["hospital"] = np.where(frame["split"] == "val", "hospital 3", hospitals)
-    images = tissue(frame["hospital"].to_numpy(), rng)
-    sign = column(np.where(frame["label"] == "tumor", -1, 1))
-    specks = sign * (rng.exponential(1, images.shape[:3]).astype(np.float32) - 1)
-    depth = rng.uniform(0.6, 1.4, (len(frame), 1, 1, 1)) * strength
-    return frame, photograph(images * (1 + depth * specks[..., None]), rng, noise=0.02)
-
-
-def speck_skewness(images: np.ndarray) -> np.ndarray:
-    """The hand-made feature that tells tissue: skewness of a pixel minus its neighbours, (n,)."""
-    grey = images.astype(np.float32).mean(-1)
-    residual = grey[:, :, 1:-1] - (grey[:, :, :-2] + grey[:, :, 2:]) / 2
-    residual = np.clip(
-        residual, *np.quantile(residual, (0.01, 0.99), axis=(1, 2), keepdims=True)
-    )  # nuclei have edges
-    residual = residual - np.median(residual, axis=(1, 2), keepdims=True)
-    return (residual**3).mean((1, 2)) / (residual**2).mean((1, 2)) ** 1.5
-
-
 BINARY = {
     "optimizer": "sgd",
     "lr": 0.03,
@@ -417,22 +384,6 @@ WORLDS: dict[str, tuple[Callable[[np.random.Generator], World], dict]] = {
             ["label", "colour"],
             ["square/blue", "circle/red"],
             protocol={"seed_set_size": 10, "budget": 40, "query_batch_size": 10, "eval_every": 1},
-        ),
-    ),
-    "camelyon": (
-        camelyon,
-        about(
-            "Tissue",
-            "Tumour or normal tissue, told apart by nothing but specks of one pixel, darker than "
-            "the rest or "
-            "brighter: far from what pretraining saw, though every label is certain. Three "
-            "hospitals in the pool, a fourth in val; "
-            "after Camelyon17.",
-            ["normal", "tumor"],
-            ["label", "hospital"],
-            [],
-            figure_metrics=["accuracy"],
-            protocol={"budget": 90, "query_batch_size": 45, "eval_every": 1},
         ),
     ),
 }

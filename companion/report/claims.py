@@ -72,11 +72,10 @@ PROBED = [
 ]
 
 # the model that tells each ambiguity sweep
-SWEEPS = [("Real Waterbirds, frozen Lite0", "lite0"), ("Waterbirds", "bit-m")]
+SWEEPS = [(REAL, "lite0"), ("Waterbirds", "bit-m")]
 
 FAR_FROM_PRETRAINING = [
-    ("Satellite images (EuroSAT), frozen Lite0", "eurosat"),
-    ("Tissue far from pretraining", "camelyon"),
+    ("Satellite images (EuroSAT), linear head on frozen Lite0", "eurosat"),
     ("Camelyon17", "camelyon17"),
     ("FMoW", "fmow"),
 ]

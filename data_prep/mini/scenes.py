@@ -172,25 +172,3 @@ def written(digit: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarra
         3 * zoom(digit / 16, side / 8, order=1) - 1, 0, 1
     )
     return canvas
-
-
-def tissue(hospital: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Purple nuclei in pink tissue, in the stain of each hospital; (n, 32, 32, 3)."""
-    n = len(hospital)
-    shift = np.array([int(name[-1]) for name in hospital])
-    pink = hsv(
-        0.93 - 0.025 * shift + rng.normal(0, 0.01, n),
-        rng.uniform(0.25, 0.4, n) + 0.04 * shift,
-        rng.uniform(0.8, 0.95, n),
-    )
-    purple = hsv(
-        0.78 - 0.03 * shift + rng.normal(0, 0.01, n),
-        rng.uniform(0.45, 0.65, n),
-        rng.uniform(0.4, 0.6, n),
-    )
-    images = pink[:, None, None] * (1 + 0.06 * waves(rng, n, 2.5, 0.0, 1.6))[..., None]
-    nuclei = np.empty((n, 12, 6))
-    nuclei[..., [0, 1]] = rng.uniform(-1, 1, (n, 12, 2))
-    nuclei[..., [3, 4]] = nuclei[..., [0, 1]] + rng.uniform(-0.12, 0.12, (n, 12, 2))
-    nuclei[..., [2, 5]] = rng.uniform(0.08, 0.2, (n, 12, 1))
-    return paint(images, capsules(nuclei), purple)
