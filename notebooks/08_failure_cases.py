@@ -68,8 +68,8 @@ plotting.show_table(probe_table)
 #
 # **Figure.** Validation accuracy against the number of labels, for the pretrained network and its
 # twin; and the accuracy of a linear probe of the class on their features, before any label and
-# after the last round (frozen features stay as they are). All on one scale. Lines and bars are means over seeds, bands and whiskers their 95%
-# intervals.
+# after the last round (frozen features stay as they are). All on one scale. Lines and bars are
+# means over seeds, bands and whiskers their 95% intervals (Student's t).
 
 # %%
 panels = list(curves[curves.metric == "accuracy"].groupby(["dataset", "model"], sort=False))
@@ -107,8 +107,9 @@ readings.reading(study, checked, readings.unclaimed(study, table))
 # well above its twin, the data are not as far from pretraining as intended.
 #
 # Two things to hold against this test. EuroSAT is balanced and holds no spurious attribute, so
-# there is nothing to disambiguate: a gain here is of another kind than on Waterbirds. And whether asking
-# fails may hang on what is trained: the paper fine-tunes whole networks, here only a head learns.
+# there is nothing to disambiguate: a gain here is of another kind than on Waterbirds. And whether
+# asking fails may hang on what is trained: the paper fine-tunes whole networks, here only a head
+# learns.
 #
 # <details><summary>What would have counted against it</summary>
 #
