@@ -326,7 +326,7 @@ def claims_text(comparison: pd.DataFrame, in_colour: bool) -> str:
     if not (comparison["compared"] != "").any():
         beside = ""
     rest = f" {'paper':>7} {'ours, 95% interval':>23}{beside} verdict"
-    width = max(36, min(88, shutil.get_terminal_size((200, 24)).columns - len(rest) - 12))
+    width = max(36, min(88, shutil.get_terminal_size((200, 24)).columns - len(rest) - 18))
     lines = [f"{'claim':{width}}{rest}"]
     for row in comparison.itertuples():
         claim = row.claim if len(row.claim) <= width else f"{row.claim[: width - 1]}…"

@@ -100,7 +100,7 @@ def _folded(body: str, summaries: dict[int, str]) -> str:
 
 def _name_cells(table: Any) -> None:
     headings = [cell.get_text().strip() for cell in table.select("thead tr:last-of-type th")]
-    table["class"] = [*table.get("class", []), "cards"]
+    table["class"] = list(dict.fromkeys([*table.get("class", []), "cards"]))
     for row in table.select("tbody tr"):
         cells = row.find_all(["th", "td"], recursive=False)
         if len(cells) == len(headings):

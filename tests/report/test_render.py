@@ -180,7 +180,7 @@ def test_the_page_begins_with_the_answer_and_a_picture_of_real_photographs(noteb
     sources = [image["src"].split("/")[-1] for image in soup.select("figure img")]
     assert sources == ["first_curves.png", "other.png"]
     assert ROUNDS in page
-    order = [page.index(f'id="{part}"') for part in ("real", "rounds", "mini", "claims")]
+    order = [page.index(f'id="{part}"') for part in ("real", "rounds", "holds", "claims")]
     assert order == sorted(order)
     assert soup.select_one("#claims details")
     assert_that_it_loads_nothing(page)
