@@ -123,8 +123,8 @@ study = run_study("12_other_ways_to_ask", globals())
 # ## Each way of asking, side by side
 # Final gains over random sampling, paired by seed; how often disambiguating examples, and those of
 # the rarest class, are asked for, as multiples of their share of the pool (random should be at 1);
-# and how long one query takes. Brackets are 95% intervals over seeds (Student's t). The time is that
-# of one query on the machine that drew this page, predictions included, with nearly all labels
+# and how long one query takes. Brackets are 95% intervals over seeds (Student's t). The time is
+# that of one query on the machine that drew this page, predictions included, with nearly all labels
 # there.
 
 # %%
