@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from threading import get_ident
 from typing import IO, Any
@@ -25,7 +26,13 @@ CONTENTS = {"uint8": "decoded images", "int32": "tokens", "float32": "features"}
 
 def home() -> Path:
     """The folder of data/, runs/ and figures/: the checkout, unless ALPT_HOME names another."""
-    return Path(os.environ.get("ALPT_HOME", REPOSITORY)).resolve()
+    return _resolved(os.environ.get("ALPT_HOME", str(REPOSITORY)), os.getcwd())
+
+
+@lru_cache(maxsize=8)
+def _resolved(path: str, start: str) -> Path:
+    """Asked for with every look at a run, and it takes a hundred times as long as the look."""
+    return Path(start, path).resolve()
 
 
 def runs_folder() -> Path:

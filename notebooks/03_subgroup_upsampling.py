@@ -94,9 +94,10 @@ study.save(figure, "subgroup_upsampling")
 # share should be high while the task is open and fall back once they have been answered, or once
 # the pool runs out of them.
 #
-# **Figure.** The acquisition timeline: share of each subgroup in every query batch, random sampling
-# on the left, least confidence on the right, on the same axes. Dashed in the same colour: the
-# subgroup's share of the pool. Lines are means over seeds, bands their 95% intervals.
+# **Figure.** The acquisition timeline: share of each subgroup in every query batch (of more than
+# 16, neighbours together), random sampling on the left, least confidence on the right, on the same
+# axes. Dashed in the same colour: the subgroup's share of the pool. Lines are means over seeds,
+# bands their 95% intervals.
 
 # %%
 shares = []

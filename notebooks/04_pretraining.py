@@ -108,8 +108,9 @@ study.save_table(estimates.seed_means(final, [*by, "acquisition"]), "final_accur
 # ## What they ask for (Appendix G)
 # A network that gains by asking should be the one that finds the disambiguating examples.
 #
-# **Figure.** Share of disambiguating examples in each query batch of least confidence, by model;
-# dashed, their share of the pool. Lines are means over seeds, bands their 95% intervals.
+# **Figure.** Share of disambiguating examples in each query batch (of more than 16, neighbours
+# together) of least confidence, by model; dashed, their share of the pool. Lines are means over
+# seeds, bands their 95% intervals.
 
 # %%
 patterns = {}
@@ -125,7 +126,7 @@ if patterns:
 # %%
 if patterns:
     figure, axes = plotting.panels(len(patterns))
-    labels = {"xlabel": "round", "ylabel": "share of the batch"}
+    labels = {"xlabel": "round", "ylabel": "share of the batch", "ylim": (0, None)}
     options = {"by": "model", "x": "round", "colours": plotting.MODEL_COLOURS, **labels}
     for ax, (dataset, shares) in zip(axes, patterns.items(), strict=True):
         asked = shares[shares.acquisition == "least_confidence"]

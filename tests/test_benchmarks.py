@@ -23,8 +23,9 @@ RECIPE = Recipe(
 SCRIPTS = (
     "choosing",
     "executors",
+    "frozen",
     "kill_50",
-    "labelling",
+    "clicks",
     "loop_speed",
     "profile_run",
     "scaling",

@@ -375,8 +375,8 @@ HEADLINES: dict[str, dict[str, str]] = {
         f"{REAL}: disambiguating examples asked for, times their share": (
             "it asks for disambiguating examples {} as often as the pool holds them"
         ),
-        f"{REAL}: no gain on disambiguating examples without pretraining": (
-            "without pretraining asking scores {}"
+        f"{REAL}: no gain on disambiguating examples without pretraining (initialisation 1)": (
+            "without pretraining asking scores {} (the first of three initialisations)"
         ),
     },
     "mini": {

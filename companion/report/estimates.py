@@ -23,6 +23,9 @@ RUN = ["dataset", "model", "acquisition", "seed"]
 
 RANDOM = "random"
 
+# query batches that a share is shown of one by one
+MOST_BATCHES = 16
+
 # more are out of reach, whatever they would show
 MOST_SEEDS = 1000
 
@@ -181,13 +184,20 @@ def savings(rows: pd.DataFrame, by: list[str], baseline: str = RANDOM) -> pd.Ser
 def share_by_round(acquisitions: pd.DataFrame, column: str, values: list[str]) -> pd.DataFrame:
     """Share of these values in each query batch, the seed set left out.
 
+    Of more than MOST_BATCHES neighbours are taken together: batches of 5 would hide the line.
+
     Args:
         acquisitions: run columns, round, `column`; one acquired example a row.
     Returns:
-        dataset, model, acquisition, seed, round (from 1), value in [0, 1].
+        dataset, model, acquisition, seed, round (from 1; the last of those taken together), value
+        in [0, 1].
     """
     acquired = acquisitions[acquisitions["round"] > 0]
-    wanted = acquired.assign(value=acquired[column].isin(values).astype(float))
+    rounds = acquired["round"]
+    last = rounds.max()
+    together = np.ceil(last / MOST_BATCHES)
+    ends = (np.ceil(rounds / together) * together).clip(upper=last).astype(int)
+    wanted = acquired.assign(value=acquired[column].isin(values).astype(float), round=ends)
     return wanted.groupby([*RUN, "round"], sort=False)["value"].mean().reset_index()
 
 

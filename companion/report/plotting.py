@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from alpt_lib.registry import TITLES, title
@@ -89,6 +90,9 @@ WIDTH = 6.4
 
 # inches: the same figure for a phone
 NARROW = 3.7
+
+# letters of a title in a line of it
+TITLE = 42
 
 # frames of disambiguating examples, lines of the pool's share
 HIGHLIGHT = "#d55e00"
@@ -180,20 +184,33 @@ def stacked(figure: Figure) -> Iterator[None]:
         _restack(part, [ax for ax in places if ax.get_figure(root=False) is part], kept)
     for ax in places:
         ax.tick_params(axis="y", labelleft=True)
-    # there is no room for a legend beside it
-    notes = [text for text in figure.texts if figure.legends and text.get_text()]
-    for note in notes:
-        note.set_text(f"\n{note.get_text()}")
+    words = _reword(figure, places)
     figure.set_size_inches(NARROW, height * columns / kept)
     try:
         yield
     finally:
-        for note in notes:
-            note.set_text(note.get_text().removeprefix("\n"))
+        for text, before in words.items():
+            text.set_text(before)
         figure.set_size_inches(width, height)
         for ax, place in places.items():
             ax.set_subplotspec(place)
             ax.tick_params(axis="y", labelleft=has_labels[ax])
+
+
+def _reword(figure: Figure, axes: Iterable[Axes]) -> dict[Text, str]:
+    """Break titles that are wider than a phone, notes go below a legend; returns what was there."""
+    before = {}
+    for ax in axes:
+        for text in ax.findobj(Text, include_self=False):
+            if text.get_text() and text.get_text() == ax.get_title(loc="left"):
+                before[text] = text.get_text()
+                lines = text.get_text().split("\n")
+                text.set_text("\n".join(textwrap.fill(line, TITLE) for line in lines))
+    for note in figure.texts:
+        if figure.legends and note.get_text():
+            before[note] = note.get_text()
+            note.set_text(f"\n{note.get_text()}")
+    return before
 
 
 def _restack(part: FigureBase, axes: list[Axes], columns: int) -> None:

@@ -16,6 +16,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from importlib.metadata import version
@@ -53,6 +54,26 @@ KEPT = (
 )
 
 
+@dataclass
+class Look:
+    """What a look at a run's files found."""
+
+    # of rounds.jsonl and config.json
+    stamps: tuple
+    n_stored: int
+    # whether all of the run can be read; None: not asked yet
+    is_whole: bool | None = None
+
+
+def _stamp(file: Path) -> tuple:
+    """What changes with a file's content; () where there is none."""
+    try:
+        status = file.stat()
+    except OSError:
+        return ()
+    return str(file), status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class StoredRun:
     """One run and what the store holds of it, read anew at each call.
 
@@ -65,6 +86,7 @@ class StoredRun:
         self.config = config
         self._data = data
         self._weights = weights
+        self._seen: Look | None = None
 
     @classmethod
     def at(cls, folder: Path) -> "StoredRun":
@@ -196,14 +218,23 @@ class StoredRun:
 
     def n_stored(self) -> int:
         """How many lines are stored; cheap."""
-        try:
-            return (self.folder / "rounds.jsonl").read_bytes().count(b"\n")
-        except OSError:
-            return 0
+        return self._look().n_stored
 
     def is_done(self) -> bool:
-        is_whole = self.n_stored() >= self.n_lines and len(self.lines()) == self.n_lines
-        return is_whole and self._has_config()
+        look = self._look()
+        if look.is_whole is None:
+            is_long_enough = look.n_stored >= self.n_lines
+            is_readable = is_long_enough and len(self.lines()) == self.n_lines
+            look.is_whole = is_readable and self._has_config()
+        return look.is_whole
+
+    def _look(self) -> Look:
+        """What is known of the run's files; they are read again only if they have changed."""
+        folder = self.folder
+        stamps = (_stamp(folder / "rounds.jsonl"), _stamp(folder / "config.json"))
+        if self._seen is None or self._seen.stamps != stamps:
+            self._seen = Look(stamps, b"".join(self._texts()).count(b"\n"))
+        return self._seen
 
     def _has_config(self) -> bool:
         """Whether config.json can be read; without it no list or table has the run."""

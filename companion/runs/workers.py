@@ -24,7 +24,7 @@ from companion.runs.plan import as_planned
 from companion.runs.store import StoredRun
 from companion.runs.work import is_settled, work
 
-LOOK = 0.5  # s between two looks at the workers
+LOOK = 1.0  # s between two looks at the workers
 GRACE = 10.0  # s for a worker to end in order once its parent is gone
 PATIENCE = 3  # workers that may die, one after the other, before they begin a run
 # threads would fight over the cores; large pages save 1% of a step where glibc can

@@ -74,9 +74,23 @@ def test_the_last_round_is_each_runs_own():
     assert estimates.last_rounds(rows)["value"].tolist() == [1, 4]
 
 
+@pytest.mark.parametrize(
+    ("n_rounds", "rounds"),
+    [(16, [*range(1, 17)]), (17, [*range(2, 17, 2), 17]), (64, [*range(4, 65, 4)])],
+)
+def test_of_many_batches_neighbours_are_taken_together(n_rounds, rounds):
+    asked = acquisitions().loc[[0]]
+    asked = pd.concat([asked.assign(round=number + 1) for number in range(n_rounds)])
+    asked["subgroup"] = np.where(asked["round"] % 2, "rare", "common")
+    shares = estimates.share_by_round(asked, "subgroup", ["rare"])
+    assert shares["round"].tolist() == rounds
+    assert shares["value"].mean() == pytest.approx(0.5, abs=0.06)
+
+
 def test_shares_leave_the_seed_set_out():
     shares = estimates.share_by_round(acquisitions(), "subgroup", ["rare"])
     assert shares["value"].tolist() == [0.5, 1.0]
+    assert shares["round"].tolist() == [1, 2]
     pool = pd.Series(["rare", "common", "common", "common"])
     table = estimates.upsampling_by_run(acquisitions(), "subgroup", pool).set_index("subgroup")
     assert table["ratio"]["rare"] == pytest.approx(0.75 / 0.25)

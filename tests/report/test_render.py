@@ -84,7 +84,7 @@ def test_a_preset_changes_all_notebooks_its_file_for_one_that_one_a_change_adds_
 
 @pytest.mark.parametrize(
     ("preset", "changes", "said"),
-    [("tiny", {}, "smoke, mini, paper"), ("smoke", {"sedes": [1]}, "did you mean 'seeds'")],
+    [("tiny", {}, "smoke, mini, real, paper"), ("smoke", {"sedes": [1]}, "did you mean 'seeds'")],
 )
 def test_an_unknown_preset_or_parameter_is_refused(notebooks, preset, changes, said):
     with pytest.raises(ConfigError, match=said):

@@ -1,6 +1,6 @@
 """Labelling: the time from a click to the next question, a model trained in between.
 
-    python benchmarks/labelling.py [--quick] [--threads 1]
+    python benchmarks/clicks.py [--quick] [--threads 1]
 
 A session on a folder of pictures, with a linear head on a frozen network. A click is what the
 widget does of it in the kernel: the label on the disk, the head trained on all labels, all items
@@ -82,4 +82,4 @@ if __name__ == "__main__":
         os.environ["ALPT_HOME"] = folder
         sizes = (500, 10) if chosen.quick else (10_000, 200)
         table = measure_all(Path(folder), *sizes)
-    report("labelling", table, is_stored=not chosen.quick)
+    report("clicks", table, is_stored=not chosen.quick)
