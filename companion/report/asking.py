@@ -19,6 +19,7 @@ from companion.report.estimates import (
     RANDOM,
     RUN,
     paired_gains,
+    pool_values,
     seed_means,
     upsampling_by_run,
 )
@@ -33,9 +34,11 @@ REPEATS = 3
 AS_ABOVE = "as above"
 
 
-def shares_asked(study: Study) -> pd.DataFrame:
+def shares_asked(study: Study, column: str = "subgroup") -> pd.DataFrame:
     """Of each run: how many times their share of the pool disambiguating examples were asked for.
 
+    Args:
+        column: "label" counts the rarest class in their place.
     Returns:
         dataset, model, acquisition, seed, share_acquired, share_pool, value (the ratio); no rows of
         a dataset without minority subgroups.
@@ -43,11 +46,12 @@ def shares_asked(study: Study) -> pd.DataFrame:
     tables = []
     for name, data in study.datasets.items():
         asked = study.acquisitions[study.acquisitions["dataset"] == name]
-        if not data.minority or not (asked["round"] > 0).any():
+        pool = pool_values(data, column)
+        wanted = data.minority if column == "subgroup" else [pool.value_counts().idxmin()]
+        if not wanted or not (asked["round"] > 0).any():
             continue
-        is_wanted = asked.assign(wanted=asked["subgroup"].isin(data.minority))
-        pool = pd.Series(data.subgroup("pool")).isin(data.minority)
-        by_run = upsampling_by_run(is_wanted, "wanted", pool)
+        is_wanted = asked.assign(wanted=asked[column].isin(wanted))
+        by_run = upsampling_by_run(is_wanted, "wanted", pool.isin(wanted))
         tables.append(by_run[by_run["wanted"]].rename(columns={"ratio": "value"}))
     columns = [*RUN, "share_acquired", "share_pool", "value"]
     return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
@@ -103,12 +107,12 @@ def gains_by_setting(study: Study) -> pd.DataFrame:
     return gains.dropna(subset="gain").reset_index(drop=True)
 
 
-def side_by_side(gains: pd.DataFrame, asked: pd.DataFrame, times: pd.DataFrame) -> pd.DataFrame:
+def side_by_side(gains: pd.DataFrame, times: pd.DataFrame, **asked: pd.DataFrame) -> pd.DataFrame:
     """One line a function, for reading: gains over random, how often asked, time of a query.
 
     Args:
-        gains: as `gains_by_setting`, of one setting. asked: as `shares_asked`.
-        times: as `query_times`.
+        gains: as `gains_by_setting`, of one setting. times: as `query_times`.
+        asked: what is counted -> as `shares_asked`.
     """
     by = ["dataset", "model", "acquisition"]
     words = gains.assign(words=_with_interval(gains, "gain", "{:+.3f}"))
@@ -116,12 +120,13 @@ def side_by_side(gains: pd.DataFrame, asked: pd.DataFrame, times: pd.DataFrame) 
         index=by, columns="metric", values="words", aggfunc="first", sort=False
     )
     table = table[[metric for metric in METRICS if metric in table]]
-    if len(asked):
-        ratios = seed_means(asked, by)
-        ratios["times the pool's share"] = _with_interval(ratios, "mean", "{:.2f}")
-        table = table.join(ratios.set_index(by)["times the pool's share"], how="outer", sort=False)
+    for what, shares in asked.items():
+        if len(shares):
+            ratios = seed_means(shares, by).set_index(by)
+            times_their_share = pd.Series(_with_interval(ratios, "mean", "{:.2f}"), ratios.index)
+            table = table.join(times_their_share.rename(f"{what}: times their share"), how="outer")
     table = table.join(times.set_index(by)["milliseconds"].round(1).rename("ms a query"))
-    return table.rename(columns=plotting.name).reset_index()
+    return table.loc[times.set_index(by).index].rename(columns=plotting.name).reset_index()
 
 
 def _with_interval(table: pd.DataFrame, column: str, form: str) -> list[str]:

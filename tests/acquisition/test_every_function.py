@@ -1,10 +1,13 @@
 """What every acquisition function in the tables promises, on pools of every unpleasant kind."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.special import softmax
 
 import companion.acquisition  # noqa: F401  fills the tables
+from alpt_lib import loop
 from alpt_lib.acquisition import (
     ACQUISITION_FUNCTIONS,
     BATCH_FUNCTIONS,
@@ -14,7 +17,10 @@ from alpt_lib.acquisition import (
     acquisition_names,
     choose,
 )
+from alpt_lib.config import Recipe, RunConfig
+from alpt_lib.datasets import read_dataset
 from alpt_lib.errors import CompanionError
+from alpt_lib.learners import create_learner
 from companion.acquisition import CHOOSERS, SCORERS
 
 every_function = pytest.mark.parametrize("name", acquisition_names())
@@ -169,3 +175,19 @@ def test_a_control_without_answers_says_so(name):
     honest = Candidates(given.learner, given.rows, given.labelled, given.labels)
     with pytest.raises(CompanionError, match="asked for answers that nobody has given"):
         choose(name, honest, 3, np.random.default_rng(0), "paper")
+
+
+@pytest.mark.parametrize("kind", ["images", "texts", "frozen"])
+def test_every_function_works_with_every_learner(kind, birds_folder, reviews_folder):
+    folder = reviews_folder if kind == "texts" else birds_folder
+    model = "mini-roberta-m-np" if kind == "texts" else "mini-bit-m-np"
+    recipe = Recipe(max_steps=2, backbone="frozen" if kind == "frozen" else "fine-tuned")
+    config = RunConfig(str(folder), model, "random", 1, recipe=recipe)
+    data = read_dataset(folder)
+    learner = create_learner(data, config)
+    pool = data.pool()
+    pool.acquire(pool.seed_set(8, "random", np.random.default_rng(0)))
+    learner.fit(pool.labelled, np.random.default_rng(0))
+    for name in acquisition_names():
+        asked, _ = loop.ask(learner, pool, replace(config, acquisition=name), 0)
+        assert len(set(asked) & set(pool.unlabelled.tolist())) == 5, name

@@ -36,6 +36,9 @@ def test_shares_are_counted_over_queried_examples_of_the_minority(study):
         own = runs[(runs.acquisition == row.acquisition) & (runs.seed == row.seed)]
         asked = own[own["round"] > 0].subgroup.isin(data.minority).mean()
         assert row.value == pytest.approx(asked / pool)
+    labels = asking.shares_asked(study, "label")
+    # both classes are as frequent
+    assert labels.share_pool.tolist() == [0.5] * 12
     means = shares.groupby("acquisition").value.mean()
     assert means.idxmax() == "cheating_group_balance"
 
@@ -63,8 +66,10 @@ def test_the_table_and_the_figures_hold_every_function_once(study):
     gains = asking.gains_by_setting(study)
     own = gains[gains.setting == asking.AS_ABOVE]
     asked = asking.shares_asked(study)
-    table = asking.side_by_side(own, asked, asking.query_times(study))
-    assert sorted(table.acquisition) == sorted(ARMS)
+    columns = {"rare groups": asked, "rarest class": asking.shares_asked(study, "label")}
+    table = asking.side_by_side(own, asking.query_times(study), **columns)
+    assert table.acquisition.tolist() == ARMS
+    assert table["rarest class: times their share"].str.fullmatch(r"[\d.]+ \(.+ to .+\)").all()
     figure = asking.found_and_gained(own, asked, ["accuracy_minority", "accuracy"])
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names[0] == "groups balanced (cheats)"
