@@ -207,7 +207,8 @@ def gains(
 
 def _paired(study: Study, dataset: str, metric: str, model: str, acquisition: str) -> pd.DataFrame:
     """An acquisition function's `gains_by_seed` on a dataset, indexed by seed."""
-    model = model or _usual_model(study, dataset)
+    usual = _usual_model(study, dataset)
+    model = model or usual
     paired = gains_by_seed(_select(study, metric, dataset=dataset, model=model), ["dataset"])
     paired = paired[paired["acquisition"] == acquisition]
     if paired.empty:
@@ -233,7 +234,8 @@ def _asked(
         column: the subgroup, or an attribute whose rare values then are the minority.
         model: "" takes the dataset's usual one.
     """
-    model = model or _usual_model(study, dataset)
+    usual = _usual_model(study, dataset)
+    model = model or usual
     data = study.datasets[dataset]
     pool = pool_values(data, column)
     is_subgroup = column == "subgroup"
