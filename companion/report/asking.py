@@ -166,7 +166,9 @@ def dots_grid(
     table = gains.rename(columns={"gain": "mean"})
     groups = {key: rows for key, rows in table.groupby(by, sort=False) if key in titles}
     longest = max(len(rows) for rows in groups.values())
-    figure, axes = plotting.grid(-(-len(groups) // 2), 0.75 + 0.19 * longest, sharex=sharex)
+    # a title of two lines and the axis leave no room for a single row in less
+    height = max(1.5, 0.75 + 0.19 * longest)
+    figure, axes = plotting.grid(-(-len(groups) // 2), height, sharex=sharex)
     for ax in axes.flat[len(groups) :]:
         ax.set_visible(False)
     for ax, (key, rows) in zip(axes.flat, groups.items(), strict=False):
