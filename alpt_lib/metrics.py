@@ -65,10 +65,7 @@ def accuracy_rows(
         for name, mean, size in zip(subgroups.names, means, subgroups.sizes, strict=True):
             rows.append(("accuracy", name, mean, int(size)))
     if minority:
-        of_name = dict(zip(subgroups.names, zip(means, subgroups.sizes, strict=True), strict=True))
-        rare_ones = [of_name.get(name, (np.nan, 0)) for name in minority]
-        mean = np.mean([mean for mean, _ in rare_ones])
-        rows.append(("accuracy_minority", "all", mean, int(sum(size for _, size in rare_ones))))
+        rows.append(("accuracy_minority", "all", *_mean_of(minority, subgroups, means)))
     if train_weights is not None and len(means) > 1:
         # by name: pandas' reindex takes longer than all the rest
         weights = np.array([train_weights.get(name, 0.0) for name in subgroups.names])
@@ -79,6 +76,13 @@ def accuracy_rows(
         rows.append((f"accuracy_{attribute}_mean", "all", by_value.mean(), n))
         rows.append((f"accuracy_{attribute}_p10", "all", np.percentile(by_value, 10), n))
     return [(metric, name, float(value), size) for metric, name, value, size in rows]
+
+
+def _mean_of(names: list[str], groups: Groups, means: np.ndarray) -> tuple[float, int]:
+    """Unweighted mean over these groups, NaN with an empty one, and how many examples they have."""
+    of_name = dict(zip(groups.names, zip(means, groups.sizes, strict=True), strict=True))
+    named = [of_name.get(name, (np.nan, 0)) for name in names]
+    return float(np.mean([mean for mean, _ in named])), int(sum(size for _, size in named))
 
 
 def _weighted(means: np.ndarray, weights: np.ndarray) -> float:

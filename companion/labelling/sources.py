@@ -67,23 +67,18 @@ def read_collection(
     odd = {id_: "its name is no valid UTF-8" for id_ in frame["id"] if not _is_utf8(id_)}
     frame = frame[~frame["id"].isin(list(odd))]
     names = (*attrs["columns"], *(TEXT_COLUMNS if is_text else PATH_COLUMNS))
-    held_out: dict[str, str] = {}
-    if check:
-        contents = dict(zip(frame["id"], frame["text" if is_text else "path"], strict=True))
-        finder = Finder(contents, None if is_text else root)
-        held_out = _check_set(check, finder, names, classes, source.name)
-    description = Description(
-        source.stem, list(classes), "text" if is_text else "image", **described
-    )
-    collection = Collection(
-        source, root, frame, held_out, description, names, attrs["is_by_content"]
-    )
+    items = dict(zip(frame["id"], frame["text" if is_text else "path"], strict=True))
+    finder = Finder(items, None if is_text else root)
+    held_out = _check_set(check, finder, names, classes, source.name) if check else {}
+    kind = "text" if is_text else "image"
+    description = Description(source.stem, list(classes), kind, **described)
+    is_by_content = attrs["is_by_content"]
+    collection = Collection(source, root, frame, held_out, description, names, is_by_content)
     if embeddings is not None:
         collection.embeddings = embeddings[frame.index.to_numpy()]
-    collection.notes += attrs["notes"]
     collection.unreadable |= {ascii(id_): why for id_, why in odd.items()}
     collection.unreadable |= _without_decoder(collection)
-    collection.notes += _assumed_greys(collection)
+    collection.notes += [*attrs["notes"], *_assumed_greys(collection)]
     return collection
 
 
