@@ -70,10 +70,9 @@ def read_collection(
     items = dict(zip(frame["id"], frame["text" if is_text else "path"], strict=True))
     finder = Finder(items, None if is_text else root)
     held_out = _check_set(check, finder, names, classes, source.name) if check else {}
-    kind = "text" if is_text else "image"
-    description = Description(source.stem, list(classes), kind, **described)
+    about = Description(source.stem, list(classes), "text" if is_text else "image", **described)
     is_by_content = attrs["is_by_content"]
-    collection = Collection(source, root, frame, held_out, description, names, is_by_content)
+    collection = Collection(source, root, frame, held_out, about, names, is_by_content)
     if embeddings is not None:
         collection.embeddings = embeddings[frame.index.to_numpy()]
     collection.unreadable |= {ascii(id_): why for id_, why in odd.items()}
