@@ -24,9 +24,11 @@ def key(config: RunConfig) -> Key:
 
 
 def mean_steps(runs: Iterable[StoredRun]) -> pd.DataFrame:
-    """Mean steps a fit of these runs: KEY, steps, n_fits."""
+    """Mean steps a fit of these runs: KEY, steps, n_fits; a head on frozen features has none."""
     rows = []
     for run in runs:
+        if run.config.recipe.backbone == "frozen":
+            continue
         steps = run.fits()["n_steps"]
         rows.append((*key(run.config), steps.sum(), len(steps)))
     table = pd.DataFrame(rows, columns=[*KEY, "steps", "n_fits"])
