@@ -87,14 +87,16 @@ plotting.show_table(table.assign(level=table.level.map("{:g}".format)))
 # A line that falls to 0 has lost what asking gained; below 0 random sampling does better.
 #
 # **Figure.** The gain over random sampling after the last round against what is wrong with the
-# oracle or the pool: on all validation examples and on the disambiguating examples.
-# Black: no gain. Lines are means over seeds, paired by seed, bands their 95%
-# intervals.
+# oracle or the pool: on all validation examples and on the disambiguating examples. Black: no gain.
+# Lines are means over seeds, paired by seed, bands their 95% intervals (Student's t).
 
 # %%
 names = list(dict.fromkeys(conditions.panel))
 gains = estimates.gains_by_seed(final, ["panel", "level", "metric"])
-gains["measured on"] = gains.metric.str.removeprefix("accuracy_").replace("accuracy", "all")
+words = gains.metric.map(plotting.name).str.removeprefix("accuracy, ")
+gains["measured on"] = words.replace(
+    {"accuracy": "all", "disambiguating examples": "disambiguating"}
+)
 colours = plotting.subgroup_colours(list(dict.fromkeys(gains["measured on"])))
 figure, axes = plotting.panels(len(names), sharey=True)
 for ax, panel in zip(axes, names, strict=True):
