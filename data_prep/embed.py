@@ -37,6 +37,9 @@ from alpt_lib.files import whole_file, write_whole
 from alpt_lib.heads import frozen_features
 from alpt_lib.registry import resolve
 
+LARGEST = 256.0
+# what half precision may change a component by, in standard deviations
+LOST = 0.01
 # of the dataset's own settings, those that a dataset of features has too
 KEPT = (
     "name",
@@ -178,8 +181,13 @@ def _check_same_examples(data: Dataset, manifest: pd.DataFrame) -> None:
 def reduce(parts: list[np.ndarray], dims: int) -> tuple[list[np.ndarray], float]:
     """Principal components of the first part, the pool, for all parts, in half precision.
 
+    Where it has no room for them as they are, all are divided by one number, which makes the
+    largest `LARGEST`: a network that is not pretrained may give features of 1e-9.
+
     Returns:
         (n, dims) float16 each, and the share of the pool's variance that they hold.
+    Raises:
+        DataError: more components than the pool has examples or features; no room in any case.
     """
     pool = parts[0]
     if dims > min(pool.shape):
@@ -189,10 +197,20 @@ def reduce(parts: list[np.ndarray], dims: int) -> tuple[list[np.ndarray], float]
         )
     # in double precision, so that the same images give the same components
     pca = PCA(n_components=dims, svd_solver="covariance_eigh").fit(pool.astype(np.float64))
-    components = [pca.transform(part.astype(np.float64)).astype(np.float16) for part in parts]
-    if not all(np.isfinite(part).all() for part in components):
-        raise DataError("the components do not fit into half precision; leave --dims out")
-    return components, float(pca.explained_variance_ratio_.sum())
+    exact = [pca.transform(part.astype(np.float64)) for part in parts]
+    largest = max(np.abs(part).max(initial=0) for part in exact)
+    for scale in (1.0, LARGEST / (largest or 1.0)):
+        scaled = [part * scale for part in exact]
+        with np.errstate(over="ignore"):
+            components = [part.astype(np.float16) for part in scaled]
+        spread = scaled[0].std(axis=0)
+        if all(_is_close(*pair, LOST * spread) for pair in zip(components, scaled, strict=True)):
+            return components, float(pca.explained_variance_ratio_.sum())
+    raise DataError("the components do not fit into half precision; leave --dims out")
+
+
+def _is_close(rounded: np.ndarray, exact: np.ndarray, tolerance: np.ndarray) -> bool:
+    return bool((np.abs(rounded - exact).max(axis=0, initial=0) <= tolerance).all())
 
 
 def _are_same(rows: pd.DataFrame, manifest: pd.DataFrame) -> bool:

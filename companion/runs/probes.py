@@ -15,7 +15,7 @@ from alpt_lib.checkpoints import weights_fingerprint
 from alpt_lib.config import RunConfig, input_size
 from alpt_lib.datasets import Dataset, subgroup_names
 from alpt_lib.files import cache_folder, hashed, made_once, new_array
-from alpt_lib.heads import frozen_features
+from alpt_lib.heads import frozen_features, mean_norm
 from alpt_lib.loop import Learner, Round
 from alpt_lib.metrics import COLUMNS, Groups, accuracy_rows
 
@@ -139,7 +139,7 @@ def tsne(
         early_exaggeration_iter=150,
         random_state=seed,
         n_jobs=1,
-    ).fit(StandardScaler().fit_transform(features))
+    ).fit(_as_a_head_reads(features))
     return pd.DataFrame(np.asarray(embedding), columns=["x", "y"])
 
 
@@ -172,17 +172,24 @@ def initial_features(data: Dataset, config: RunConfig, rows: np.ndarray) -> np.n
     return np.array(made_once(target, compute))
 
 
+def _as_a_head_reads(features: np.ndarray) -> np.ndarray:
+    """Centred and divided by the mean norm: to scale each feature would blow up what is noise."""
+    exact = np.asarray(features, dtype=np.float64)
+    centre = exact.mean(axis=0)
+    return (exact - centre) / mean_norm(exact, centre)
+
+
 def neighbour_agreement(
     features: np.ndarray, groups: np.ndarray, n_neighbours: int = 10
 ) -> np.ndarray:
     """How alike a point's surroundings are: the share of its neighbours of its own group.
 
     Args:
-        features: (n, n_features) float, standardised before distances are taken. groups: (n,) str.
+        features: (n, n_features) float. groups: (n,) str.
     Returns:
         (n,) float in [0, 1]; near 1 well inside a group, low at the border between groups.
     """
-    scaled = StandardScaler().fit_transform(features)
+    scaled = _as_a_head_reads(features)
     search = NearestNeighbors(n_neighbors=min(n_neighbours, len(scaled) - 1)).fit(scaled)
     nearest = search.kneighbors(return_distance=False)
     return (groups[nearest] == groups[:, None]).mean(axis=1)

@@ -7,6 +7,7 @@ import embed
 import embedded
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from alpt_lib.datasets import read_dataset
 from alpt_lib.errors import DataError
@@ -59,3 +60,21 @@ def test_other_pictures_are_refused(birds_copy, features, tmp_path):
     file.write_text("\n".join(lines) + "\n")
     with pytest.raises(DataError, match="does not hold the same examples in pool"):
         again(birds_copy, features, tmp_path / "out")
+
+
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])
+def test_components_keep_their_information_whatever_the_features_measure(size):
+    rng = np.random.default_rng(0)
+    parts = [rng.normal(size=(n, 6)) * [9, 5, 3, 1, 0.5, 0.1] * size for n in (80, 40)]
+    components, share = embed.reduce(parts, 6)
+    assert share == pytest.approx(1)
+    exact = PCA(6, svd_solver="covariance_eigh").fit(parts[0]).transform(parts[1])
+    ratio = components[1] / exact
+    # one factor for all of them
+    np.testing.assert_allclose(ratio / np.median(ratio), 1, atol=0.01)
+
+
+def test_what_half_precision_cannot_hold_is_refused():
+    parts = [np.random.default_rng(0).normal(size=(80, 2)) * [1e9, 1e-9]]
+    with pytest.raises(DataError, match="do not fit into half precision; leave --dims out"):
+        embed.reduce(parts, 2)
