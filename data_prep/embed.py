@@ -33,7 +33,7 @@ from alpt_lib.checkpoints import local_weights, weights_fingerprint
 from alpt_lib.config import Recipe, RunConfig, frozen_recipe
 from alpt_lib.datasets import Dataset, locate, read_dataset, read_manifest, write_dataset
 from alpt_lib.errors import CompanionError, DataError, ModelError
-from alpt_lib.files import whole_file, write_whole
+from alpt_lib.files import hash_file, whole_file, write_whole
 from alpt_lib.heads import frozen_features
 from alpt_lib.registry import resolve
 
@@ -81,7 +81,7 @@ def embed(
     manifest = pd.concat([data.rows(split) for split in splits], ignore_index=True)
     description = _description(data, out, manifest, name)
     features, provenance = computed(data, config, splits, dims)
-    _write_features(out, name, features)
+    provenance["features"] = _write_features(out, name, features)
     if not (out / "dataset.yaml").exists():
         links_pictures = links_pictures and data.is_image
         write_dataset(out, manifest, description, data.folder if links_pictures else None)
@@ -110,9 +110,12 @@ def computed(
     return np.concatenate(parts), provenance
 
 
-def _write_features(folder: Path, name: str, features: np.ndarray) -> None:
-    with whole_file(folder / "features" / f"{name}.npy") as stream:
+def _write_features(folder: Path, name: str, features: np.ndarray) -> str:
+    """Write the file; returns its hash: who copies the folder sees by it that it has changed."""
+    file = folder / "features" / f"{name}.npy"
+    with whole_file(file) as stream:
         np.save(stream, features, allow_pickle=False)
+    return hash_file(file)[:16]
 
 
 def _write_description(folder: Path, description: dict[str, Any]) -> None:
@@ -144,7 +147,7 @@ def embed_like(data: Dataset, like: Path, weights: Path, out: Path) -> dict[str,
         features, provenance = computed(data, config, splits, made.get("components", 0))
         old = np.load(there.feature_file(name)).astype(np.float64)
         differences[name] = float(np.abs(features - old).max() / np.abs(old).max())
-        _write_features(out, name, features)
+        provenance["features"] = _write_features(out, name, features)
         description["generator"][name] = provenance
     write_dataset(out, manifest, description, images=data.folder / "images")
     return differences
