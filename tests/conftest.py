@@ -18,6 +18,8 @@ import torch
 import yaml
 from PIL import Image
 
+from alpt_lib.progress import QUIET
+
 torch.set_num_threads(1)
 
 BIRDS = {
@@ -67,6 +69,13 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if item.get_closest_marker("slow"):
                 item.add_marker(pytest.mark.skip(reason="takes minutes; runs with pytest -m slow"))
+
+
+@pytest.fixture(autouse=True)
+def heard(monkeypatch):
+    """A command that was told to be quiet leaves the next test as loud as before."""
+    monkeypatch.setenv(QUIET, "1")
+    monkeypatch.delenv(QUIET)
 
 
 @pytest.fixture(scope="session")
