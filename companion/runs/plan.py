@@ -26,7 +26,7 @@ from alpt_lib.config import (
 )
 from alpt_lib.datasets import Dataset, Description, is_path, locate, prepared, read_dataset
 from alpt_lib.errors import CompanionError, ConfigError, DataError, ModelError, one_line, unknown
-from alpt_lib.files import REPOSITORY, home, locked
+from alpt_lib.files import REPOSITORY, hash_file, hashed, home, locked, write_whole
 from alpt_lib.progress import Progress
 from alpt_lib.registry import FEATURES, NOT_PRETRAINED, ROLES, resolve, split_name
 from companion.runs.parameters import PRESETS, check_parameters, each_setting
@@ -41,6 +41,7 @@ PAPER_DATA = {
 }
 CHANGED = "its data or weights changed after it was planned: start the same command again"
 EMBEDDED = ("real_waterbirds", "eurosat")  # how the names of embedded features begin
+GENERATED = ".generated"  # beside the datasets: what they were made of
 # of the embedded datasets: a moment, seconds, and about half a minute
 GENERATORS = ("embedded.py", "mini_text.py", "mini_vision.py")
 
@@ -383,7 +384,18 @@ def not_generated(parameters: dict[str, Any]) -> bool:
     tier = PRESETS.get(parameters.get("preset", "mini"), "paper")
     target = home() / "data" / "mini"
     named = [name for name in named_datasets(parameters) if _is_embedded(name, tier)]
-    return not all((target / name / "dataset.yaml").exists() for name in named)
+    if not all((target / name / "dataset.yaml").exists() for name in named):
+        return True
+    stamp = target / GENERATED
+    return bool(named) and stamp.exists() and stamp.read_text(encoding="utf-8") != _generators()
+
+
+def _generators() -> str:
+    """Hash of what the embedded datasets are made of: another checkout may hold others."""
+    folder = REPOSITORY / "data_prep"
+    files = [folder / script for script in GENERATORS]
+    files += sorted((folder / "embedded").glob("*/dataset.yaml"))
+    return hashed({str(file.relative_to(folder)): hash_file(file) for file in files})
 
 
 def _is_embedded(name: str, tier: str) -> bool:
@@ -418,4 +430,5 @@ def generate(target: Path) -> None:
                 words = done.stderr.strip().splitlines() or ["no message"]
                 raise DataError(f"data_prep/{script} failed: {words[-1]}")
             progress.add(1)
+        write_whole(target / GENERATED, _generators())
     progress.close()
