@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +16,14 @@ import numpy as np
 from alpt_lib.config import RunConfig, stream
 from alpt_lib.datasets import POOL
 from alpt_lib.errors import one_line
+from alpt_lib.metrics import stops_at
 from alpt_lib.registry import FEATURES
 from companion.labelling.items import CHECK, Collection
 
 if TYPE_CHECKING:
     from alpt_lib.learners import RestorableLearner
 
+STEP = 20  # labels between two models whose predictions are compared
 # s between two reports of what is under way: each redraws the page
 REPORT_EVERY = 0.25
 
@@ -91,6 +93,7 @@ class Trainer:
         self._changed = changed
         self.is_frozen = config.recipe.backbone == "frozen"
         self._reported = 0.0
+        self._past: list[Fitted] = []
         self._thread: threading.Thread | None = None
         self._learner: RestorableLearner | None = None
         collection.report = self._report
@@ -117,9 +120,29 @@ class Trainer:
 
         def work() -> None:
             self.fitted = self._fit(task)
+            oldest = self.fitted.n_labels - 4 * STEP
+            self._past = [*(past for past in self._past if past.n_labels >= oldest), self.fitted]
             done(self.fitted)
 
         self._start(f"training on {len(task.rows)} labels", work)
+
+    def settled(self) -> float | None:
+        """Share of predictions that the last `2 * STEP` answers changed, once these hardly move.
+
+        None before that, by `stops_at` of models `STEP` labels apart, on the items left.
+        """
+        models = []
+        for back in (3, 2, 1, 0):
+            n_labels = (self.fitted.n_labels if self.fitted else 0) - back * STEP
+            earlier = [past for past in self._past if past.n_labels <= n_labels]
+            if not earlier:
+                return None
+            models.append(earlier[-1])
+        rows = reduce(np.intersect1d, [model.rows for model in models])
+        predicted = [model.predict_probs(POOL, rows).argmax(axis=1) for model in models]
+        if not len(rows) or stops_at(predicted) is None:
+            return None
+        return float((predicted[1] != predicted[3]).mean())
 
     def _start(self, activity: str, work: Callable[[], None]) -> None:
         self.activity = activity

@@ -18,7 +18,7 @@ from alpt_lib.files import REPOSITORY, home
 from alpt_lib.registry import FEATURES
 from companion.labelling import exchange
 from companion.labelling.asking import Asking, Item, Queue, percent
-from companion.labelling.background import Fitted, Task, Trainer
+from companion.labelling.background import STEP, Fitted, Task, Trainer
 from companion.labelling.items import Collection
 from companion.labelling.records import Records, noted, now
 from companion.labelling.settings import require_known, run_config
@@ -377,9 +377,13 @@ class Session:
         if fitted is None or self._unmet():
             return None
         n_left, least = self._asking.least_sure(fitted)
-        if not n_left or least < SURE:
+        if n_left and least >= SURE:
+            return f"it is {percent(least)} sure or more of all {n_left} left: you may stop"
+        changed = self._trainer.settled()
+        if changed is None:
             return None
-        return f"it is {percent(least)} sure or more of all {n_left} left: you may stop"
+        words = f"{changed:.1%} of its predictions"
+        return f"the last {2 * STEP} answers changed {words}: you could stop"
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for a training under way, for so many seconds at most."""

@@ -289,6 +289,32 @@ def test_the_models_opinion_is_hidden_until_somebody_asks_and_is_that_of_the_net
     assert list(again.opinion.values()) == pytest.approx(probs.tolist())
 
 
+def test_predictions_that_no_longer_move_say_that_one_could_stop_and_how_many_moved(tmp_path):
+    rng = np.random.default_rng(0)
+    truths = rng.integers(0, 2, 400)
+    # classes that overlap: the model is never sure of all that is left
+    features = rng.normal(size=(400, 2)) + 2 * truths[:, None]
+    np.save(tmp_path / "x.npy", features)
+    write_texts(tmp_path / "t.csv", [f"text {i}" for i in range(400)])
+    protocol = {"seed_set_size": 4, "query_batch_size": 20}
+    model = f"features:{tmp_path / 'x.npy'}"
+    session = open_texts(tmp_path, model=model, protocol=protocol, acquisition="random")
+    opinions = []
+    while not (advice := session.stopping_advice()):
+        for item in session.ask(20):
+            session.tell(item.id, CLASSES[truths[int(item.text.split()[1])]])
+        session.refit()
+        left = [item.id for item in session.ask(400)]
+        opinions.append({id_: max(op, key=op.get) for id_ in left if (op := session.opinion(id_))})
+        assert len(opinions) < 15
+    assert len(opinions) > 3
+    now = opinions[-1]
+    changed = np.mean([opinions[-3][id_] != label for id_, label in now.items()])
+    assert advice == f"the last 40 answers changed {changed:.1%} of its predictions: you could stop"
+    assert advice in session.progress().status or "at random" in session.progress().status
+    session.close()
+
+
 # ---- sources that are not as they should be
 
 
