@@ -150,11 +150,11 @@ class LinearHead:
         for start in range(0, len(rows), SCORED_AT_ONCE):
             part = slice(start, start + SCORED_AT_ONCE)
             logits_NC[part] = raw[rows[part]].astype(np.float64) @ weights_DC + offsets_C
-        return _softmax(logits_NC)
+        return softmax(logits_NC)
 
     def probs_of_features(self, features_ND: np.ndarray) -> np.ndarray:
         """(n, n_classes) float64 what the head says to (n, n_features) centred, scaled features."""
-        return _softmax(features_ND @ self.coefficients.T + self.intercepts)
+        return softmax(features_ND @ self.coefficients.T + self.intercepts)
 
     def evaluate(self, number: int) -> list[dict[str, Any]]:
         """All accuracies on all evaluation splits; none before the first label (round -1)."""
@@ -168,7 +168,8 @@ def _solver(n_features: int, n_classes: int) -> str:
     return "newton-cholesky" if n_classes == 2 and n_features <= NEWTON_LIMIT else "lbfgs"
 
 
-def _softmax(logits_NC: np.ndarray) -> np.ndarray:
+def softmax(logits_NC: np.ndarray) -> np.ndarray:
+    """(n, n_classes) float probabilities of logits; one of -inf counts 0."""
     exponents_NC = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
     return exponents_NC / exponents_NC.sum(axis=1, keepdims=True)
 

@@ -6,16 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from baseline import MICRO_BATCH, PlainLearner, plain_active_learning
 
 from alpt_lib.config import Protocol, Recipe, RunConfig
 from alpt_lib.datasets import read_dataset
 from alpt_lib.files import REPOSITORY
 from alpt_lib.loop import active_learning
 from alpt_lib.training import FineTunedNetwork
-
-sys.path.insert(0, str(REPOSITORY / "benchmarks"))
-
-from baseline import MICRO_BATCH, PlainLearner, plain_active_learning
 
 RECIPE = Recipe(
     lr=0.03, warmup_steps=2, max_steps=4, train_batch_size=8, micro_batch_size=MICRO_BATCH

@@ -11,6 +11,7 @@ from alpt_lib.acquisition import Candidates
 from companion.acquisition.geometry import (
     best,
     chunks,
+    in_turn,
     k_means,
     squared_distances,
 )
@@ -95,10 +96,7 @@ def typi_clust(candidates: Candidates, n: int, rng: np.random.Generator) -> np.n
             queues.append(members[by_typicality] - n_labelled)
         if len(queues) == n:
             break
-    # one of each; clusters that still have some go on
-    turns = [(turn, i) for i, queue in enumerate(queues) for turn in range(len(queue))]
-    chosen = [queues[i][turn] for turn, i in sorted(turns)[:n]]
-    return np.array(chosen, dtype=np.int64)
+    return in_turn(queues, n)
 
 
 def mean_distances(features_ND: np.ndarray) -> np.ndarray:

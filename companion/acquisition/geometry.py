@@ -64,6 +64,12 @@ def d2_seeding(
     return np.array(chosen)
 
 
+def in_turn(queues: list[np.ndarray], n: int) -> np.ndarray:
+    """(n,) int64 the first of each queue, then the second of those that have one, and so on."""
+    turns = [(turn, i) for i, queue in enumerate(queues) for turn in range(len(queue))]
+    return np.array([queues[i][turn] for turn, i in sorted(turns)[:n]], dtype=np.int64)
+
+
 def k_means(
     features_ND: np.ndarray, k: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ from companion.acquisition.geometry import (
     best,
     chunks,
     d2_seeding,
+    in_turn,
     k_means,
     squared_distances,
 )
@@ -106,5 +107,4 @@ def cluster_margin(candidates: Candidates, n: int, rng: np.random.Generator) -> 
     cluster_M = fcluster(tree, n, "maxclust")
     members = [rng.permutation(kept[cluster_M == c]) for c in np.unique(cluster_M)]
     members.sort(key=len)
-    turns = [(turn, i) for i, of_one in enumerate(members) for turn in range(len(of_one))]
-    return np.array([members[i][turn] for turn, i in sorted(turns)[:n]], dtype=np.int64)
+    return in_turn(members, n)

@@ -15,6 +15,7 @@ import pandas as pd
 from companion.report.estimates import Interval
 from companion.report.later_claims import LATER_CLAIMS
 from companion.report.measures import (
+    MINORITY,
     NotTestable,
     gain,
     gain_difference,
@@ -44,7 +45,6 @@ HEAD = "Real Waterbirds, linear head"
 REAL = f"{HEAD} on frozen Lite0"
 
 BALANCED = "accuracy_class_balanced"
-MINORITY = "accuracy_minority"
 REVIEWERS = "accuracy_reviewer_mean"
 
 # networks with and without pretraining, on the metric that the paper compares them by

@@ -19,7 +19,7 @@ from alpt_lib.acquisition import POOL
 from alpt_lib.config import override, stream
 from alpt_lib.errors import ConfigError
 from alpt_lib.files import runs_folder
-from alpt_lib.heads import LinearHead
+from alpt_lib.heads import LinearHead, softmax
 from alpt_lib.metrics import brier_score, expected_calibration_error, overconfidence, stops_at
 from companion.report.estimates import RANDOM, RUN, last_rounds
 from companion.runs.store import StoredRun
@@ -47,9 +47,7 @@ def balanced(groups: np.ndarray) -> np.ndarray:
 def tempered(probs: np.ndarray, temperature: float) -> np.ndarray:
     """(n, n_classes) the probabilities of logits divided by the temperature (Guo et al. 2017)."""
     with np.errstate(divide="ignore"):
-        logits_NC = np.log(probs) / temperature
-    exponents_NC = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
-    return exponents_NC / exponents_NC.sum(axis=1, keepdims=True)
+        return softmax(np.log(probs) / temperature)
 
 
 def best_temperature(probs: np.ndarray, labels: np.ndarray) -> float:

@@ -12,6 +12,7 @@ from companion.report.estimates import Interval, t_interval
 from companion.report.later_learning_claims import LATER_CLAIMS as LEARNING_CLAIMS
 from companion.report.measures import (
     LEAST_CONFIDENCE,
+    MINORITY,
     Measure,
     NotTestable,
     gain,
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 REAL = "real_waterbirds"
 ACCURACY = "accuracy"
-MINORITY = "accuracy_minority"
 CLASSES = "cheating_class_balance"
 GROUPS = "cheating_group_balance"
 # names of the notebook's settings

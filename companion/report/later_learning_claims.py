@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from companion.report.estimates import RANDOM, Interval, last_rounds, t_interval
-from companion.report.measures import LEAST_CONFIDENCE, Measure, NotTestable, gain, gains, lead
+from companion.report.estimates import RANDOM, Interval, t_interval
+from companion.report.measures import (
+    LEAST_CONFIDENCE,
+    MINORITY,
+    Measure,
+    NotTestable,
+    final,
+    gain,
+    gains,
+    lead,
+)
 from companion.report.verdicts import Claim
 
 if TYPE_CHECKING:
     from companion.report.study import Study
 
-MINORITY = "accuracy_minority"
 WORST = "accuracy_worst_group"
 CALIBRATION = "calibration_error"
 REAL = "real_waterbirds"
@@ -36,16 +44,6 @@ def from_others(study: Study) -> Interval:
         others = [gains(study, REAL, MINORITY, learner, m) for m in models if m != learner]
         differences.append(pd.concat(others, axis=1).mean(axis=1) - own)
     return t_interval(pd.concat(differences, axis=1).mean(axis=1))
-
-
-def final(study: Study, metric: str, **where: Any) -> pd.Series:
-    """The metric at each seed's last round, where columns have these values."""
-    rows = study.main
-    for column, value in {"metric": metric, "subgroup": "all", **where}.items():
-        rows = rows[rows[column] == value]
-    if rows.empty:
-        raise NotTestable(f"no {metric} for {where}")
-    return last_rounds(rows).set_index("seed")["value"]
 
 
 def head_difference(metric: str, first: dict[str, Any], second: dict[str, Any]) -> Measure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from companion.report.study import Study
 
 LEAST_CONFIDENCE = "least_confidence"
+MINORITY = "accuracy_minority"
 
 RESAMPLES = 300
 
@@ -136,10 +137,8 @@ def probe_gap(dataset: str, at_round: int | None = None) -> Measure:
         where = {} if at_round is None else {"round": at_round}
         accuracy = {}
         for model in (usual, *untrained):
-            rows = _select(
-                study, "probe_accuracy_train_weighted", dataset=dataset, model=model, **where
-            )
-            accuracy[model] = _final_by_seed(rows)
+            metric = "probe_accuracy_train_weighted"
+            accuracy[model] = final(study, metric, dataset=dataset, model=model, **where)
         pretrained = accuracy.pop(usual)
         others = pd.DataFrame(accuracy).mean(axis=1)
         return _difference({title(usual): pretrained, "not pretrained": others}, "{:.2f}")
@@ -171,8 +170,7 @@ def rule_difference(study: Study) -> Interval:
     """Final accuracy under the 0.1% rule minus early stopping, least confidence (Appendix D)."""
     accuracy = {}
     for rule, words in (("loss_ratio", "the 0.1% rule"), ("early_stopping", "early stopping")):
-        rows = _select(study, "accuracy", acquisition=LEAST_CONFIDENCE, stopping=rule)
-        accuracy[words] = _final_by_seed(rows)
+        accuracy[words] = final(study, "accuracy", acquisition=LEAST_CONFIDENCE, stopping=rule)
     return _difference(accuracy, "ends at {:.2f}")
 
 
@@ -261,7 +259,12 @@ def _usual_model(study: Study, dataset: str) -> str:
     return next((model for model in models if not model.endswith("-np")), models[0])
 
 
-def _select(study: Study, metric: str, **where: str | int) -> pd.DataFrame:
+def final(study: Study, metric: str, **where: Any) -> pd.Series:
+    """The metric at each seed's last round, where columns have these values; indexed by seed."""
+    return last_rounds(_select(study, metric, **where)).set_index("seed")["value"]
+
+
+def _select(study: Study, metric: str, **where: Any) -> pd.DataFrame:
     """The metric over the whole first evaluation split, where columns have these values."""
     rows = study.metrics
     for column, value in where.items():
@@ -271,7 +274,3 @@ def _select(study: Study, metric: str, **where: str | int) -> pd.DataFrame:
         raise NotTestable(f"no {metric} for {where}")
     split = study.datasets[rows["dataset"].iloc[0]].eval_splits[0]
     return rows[rows["split"] == split]
-
-
-def _final_by_seed(rows: pd.DataFrame) -> pd.Series:
-    return last_rounds(rows).set_index("seed")["value"]

@@ -19,7 +19,8 @@ from alpt_lib.heads import frozen_features, mean_norm
 from alpt_lib.loop import Learner, Round
 from alpt_lib.metrics import COLUMNS, Groups, accuracy_rows
 
-# the same sums, so the same tables, wherever it is called
+# the same sums, so the same tables, wherever it is called; looked up at each call, for openTSNE
+# loads its libraries late
 one_thread = threadpool_limits.wrap(limits=1)
 PER_GROUP = 200  # examples of each group that a probe is trained and tested on, at most
 

@@ -1,7 +1,6 @@
 """Archives good and bad: unpacked whole or not at all, in their folder, no more than declared."""
 
 import io
-import sys
 import tarfile
 import zipfile
 from functools import partial
@@ -9,12 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from release.archive import unpack
 
 from alpt_lib.errors import DataError
-from alpt_lib.files import REPOSITORY
-
-sys.path.insert(0, str(REPOSITORY / "data_prep"))
-from release.archive import unpack
 
 CONTENT = np.random.default_rng(0).bytes(70_000)
 GOOD = {

@@ -1,18 +1,13 @@
 """Checks of a release: images, counts, codes, tables; names from others are shown, not obeyed."""
 
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-
-from alpt_lib.errors import DataError
-from alpt_lib.files import REPOSITORY
-
-sys.path.insert(0, str(REPOSITORY / "data_prep"))
 from release.checks import check_counts, check_filled, check_images, release_table
 from release.report import note, one_line_exit
+
+from alpt_lib.errors import DataError
 
 
 def test_missing_and_truncated_images_are_named(tmp_path):

@@ -17,14 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from alpt_lib.errors import DataError
-from alpt_lib.files import REPOSITORY
-
-sys.path.insert(0, str(REPOSITORY / "data_prep"))
 from release import download as downloads
 from release.download import Archive, SafeRedirects, download, fetch
 from release.report import human
+
+from alpt_lib.errors import DataError
+from alpt_lib.files import REPOSITORY
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 MD5 = f"md5:{hashlib.md5(CONTENT).hexdigest()}"

@@ -4,19 +4,16 @@ import csv
 import hashlib
 import random
 import re
-import sys
 from collections import Counter
 
+import mini_text
 import pytest
 import yaml
-
-from alpt_lib.files import REPOSITORY, WEIGHTS
-
-sys.path.insert(0, str(REPOSITORY / "data_prep"))
-import mini_text
 from mini.anecdotes import source_corpus
 from mini.remarks import ASPECTS, FEELING_WORDS, LEXICON, phrase_of, remark_of, tokens
 from mini.words import CATEGORIES, NEGATIONS, TURNCOATS
+
+from alpt_lib.files import WEIGHTS
 
 ROBERTA = WEIGHTS / "mini-roberta-m"
 

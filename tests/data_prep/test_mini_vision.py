@@ -2,17 +2,14 @@
 
 import hashlib
 import json
-import sys
 
+import mini_vision
 import numpy as np
 import pandas as pd
 import pytest
-
-from alpt_lib.files import REPOSITORY, WEIGHTS
-
-sys.path.insert(0, str(REPOSITORY / "data_prep"))
-import mini_vision
 from mini import drawing, figures, mini_source
+
+from alpt_lib.files import WEIGHTS
 
 
 @pytest.fixture(scope="module")

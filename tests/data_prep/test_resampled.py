@@ -1,20 +1,16 @@
 """Pools made of a dataset of features: what is drawn, and that features stay with their rows."""
 
-import sys
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import resampled
 import yaml
 
 from alpt_lib.datasets import Dataset, read_dataset
 from alpt_lib.errors import DataError
-from alpt_lib.files import REPOSITORY
-
-sys.path.insert(0, str(REPOSITORY / "data_prep"))
-import resampled
 
 SIZE = 100
 

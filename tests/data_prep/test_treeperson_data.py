@@ -8,17 +8,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import mini_vision
 import pandas as pd
 import pytest
+import treeperson
 from PIL import Image
+from readers import scene_graphs
 
 from alpt_lib import datasets, inputs
-from alpt_lib.files import REPOSITORY
-
-sys.path.insert(0, str(REPOSITORY / "data_prep"))
-import mini_vision
-import treeperson
-from readers import scene_graphs
 
 # (image id, y, place, split) of the made-up metadata.csv: four in train, two in val
 ROWS = [

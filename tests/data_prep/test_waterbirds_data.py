@@ -8,14 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import waterbirds
 from PIL import Image
 
 from alpt_lib import datasets, inputs
 from alpt_lib.errors import DataError
-from alpt_lib.files import REPOSITORY
-
-sys.path.insert(0, str(REPOSITORY / "data_prep"))
-import waterbirds
 
 # (y, split, place) of the made-up images: three in the pool, two in val, one in test
 ROWS = [(0, 0, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (1, 1, 0), (1, 2, 1)]

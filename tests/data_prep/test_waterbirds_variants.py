@@ -13,17 +13,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import waterbirds_variants as variants
 from cub_folders import N_PER_SPECIES, SCENE_BLUE, SCENES, SPECIES, write_cub, write_places
 from PIL import Image
+from readers.cub import PLACES, archives, read_cub
+from release.archive import unpack
 
 from alpt_lib import datasets, inputs
 from alpt_lib.errors import DataError
-from alpt_lib.files import REPOSITORY
-
-sys.path.insert(0, str(REPOSITORY / "data_prep"))
-import waterbirds_variants as variants
-from readers.cub import PLACES, archives, read_cub
-from release.archive import unpack
 
 PERCENTS = (50, 60, 70, 80, 90, 95)
 

@@ -8,22 +8,19 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-import pytest
-import wilds_folders
-
-from alpt_lib import datasets, inputs
-from alpt_lib.errors import DataError
-from alpt_lib.files import REPOSITORY
-
-sys.path.insert(0, str(REPOSITORY / "data_prep"))
 import amazon
 import camelyon17
 import fmow
 import iwildcam
+import pandas as pd
+import pytest
+import wilds_folders
 from release.command import Prepared
 from release.download import download, fetch
 from release.wilds import load
+
+from alpt_lib import datasets, inputs
+from alpt_lib.errors import DataError
 
 SCRIPTS = {"iwildcam": iwildcam, "amazon": amazon, "camelyon17": camelyon17, "fmow": fmow}
 OPTIONS = {"amazon": {"min_reviews": 10, "eval_reviewers": 0}}  # whose reviewers write 10 each

@@ -13,18 +13,16 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import yaml
+import your_dataset
 from PIL import Image
 from pyarrow import parquet
+from your_dataset import from_folders, from_hugging_face, from_table, prepare, protocol_for
 
 from alpt_lib import datasets, inputs
 from alpt_lib.config import Recipe, override
 from alpt_lib.errors import DataError
 from alpt_lib.files import REPOSITORY
 from companion.runs.plan import plan_runs
-
-sys.path.insert(0, str(REPOSITORY / "data_prep"))
-import your_dataset
-from your_dataset import from_folders, from_hugging_face, from_table, prepare, protocol_for
 
 CLASSES = ["cat", "dog"]
 FEATURES = hugging_face.Features(

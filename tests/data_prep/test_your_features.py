@@ -1,12 +1,12 @@
 """Embeddings of a person's own become a dataset of features, whatever file they come in."""
 
-import sys
-
+import embed
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import your_dataset
 from PIL import Image
 from pyarrow import parquet
 
@@ -14,7 +14,6 @@ from alpt_lib.config import Recipe, RunConfig
 from alpt_lib.datasets import read_dataset
 from alpt_lib.embeddings import read_embeddings
 from alpt_lib.errors import CompanionError, DataError, ModelError
-from alpt_lib.files import REPOSITORY
 from alpt_lib.models import create_model
 from alpt_lib.registry import FEATURES
 from companion import labelling
@@ -23,10 +22,6 @@ from companion.report import contact_sheets
 from companion.report.study import run_study
 from companion.runs.execute import execute
 from companion.runs.plan import plan_runs
-
-sys.path.insert(0, str(REPOSITORY / "data_prep"))
-import embed
-import your_dataset
 
 mpl.use("Agg")
 N = 60

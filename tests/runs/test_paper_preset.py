@@ -6,7 +6,6 @@ Weights are tiny and random, in the files that BiT (npz) and RoBERTa (a folder) 
 import importlib
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,7 @@ from paper_models import TINY_BIT, tiny_bit_npz, tiny_roberta
 from PIL import Image
 from wilds_folders import write_amazon, write_camelyon17, write_fmow, write_iwildcam
 
-from alpt_lib.files import REPOSITORY
 from companion.cli import main
-
-sys.path.insert(0, str(REPOSITORY / "data_prep"))
 
 PROTOCOL = {"seed_set_size": 10, "budget": 4, "query_batch_size": 2, "pool_subsample": 9}
 SIDES = {"resize": 40, "crop": 32}
