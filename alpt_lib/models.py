@@ -1,5 +1,6 @@
 """How a model is built: a pretrained or random backbone, and a new head."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +23,21 @@ OURS = {
     *("num_classes", "pretrained", "in_chans", "features_only", "out_indices", "checkpoint_path"),
     *("pretrained_cfg", "pretrained_cfg_overlay", "scriptable", "exportable"),
 }
+
+# torch has one generator a process, for all threads
+_DRAWING = threading.RLock()
+
+
+@contextmanager
+def torch_seed(seed: int) -> Iterator[None]:
+    """Draw from torch's generator as seeded here, while no other thread that asks this draws.
+
+    A model that a labelling session trains meanwhile would take numbers of a notebook's run, and
+    neither could be repeated.
+    """
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 class ImageClassifier(nn.Module):
@@ -107,8 +123,7 @@ def create_model(
         )
     n_classes = len(data.classes)
     max_tokens = data.description.max_tokens
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch_seed(seed):
         if is_text:
             return build_text_classifier(base, weights, n_classes, max_tokens, not suffix)
         return _build_image_classifier(base, weights, n_classes, is_pretrained=not suffix)

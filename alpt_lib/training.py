@@ -15,7 +15,9 @@ from alpt_lib.acquisition import POOL
 from alpt_lib.config import Recipe, RunConfig, stream
 from alpt_lib.datasets import Dataset
 from alpt_lib.errors import ConfigError, TrainingDiverged, TrainingOutOfMemory
+from alpt_lib.inputs import Inputs
 from alpt_lib.loop import Round
+from alpt_lib.models import torch_seed
 from alpt_lib.registry import NOT_PRETRAINED
 from alpt_lib.scoring import ScoringNetwork, forward_precision, is_out_of_memory
 
@@ -73,10 +75,15 @@ class FineTunedNetwork(ScoringNetwork):
         Raises:
             TrainingDiverged: a loss that is not finite. TrainingOutOfMemory: says what to set.
         """
-        recipe = self.recipe
         inputs = self.inputs(POOL, train=True)
         labels = torch.from_numpy(self.data.labels(POOL)).to(self.device)
-        torch.manual_seed(int(rng.integers(2**31)))  # dropout
+        with torch_seed(int(rng.integers(2**31))):  # dropout
+            return self._fit(rows, labels, inputs, rng)
+
+    def _fit(
+        self, rows: np.ndarray, labels: torch.Tensor, inputs: Inputs, rng: np.random.Generator
+    ) -> dict[str, Any]:
+        recipe = self.recipe
         optimizer = self.optimizer()
         stopping = StoppingRule(self, math.ceil(len(rows) / recipe.train_batch_size))
         self.training_mode()

@@ -9,6 +9,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import shutil
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,16 @@ def heard(monkeypatch):
     """A command that was told to be quiet leaves the next test as loud as before."""
     monkeypatch.setenv(QUIET, "1")
     monkeypatch.delenv(QUIET)
+
+
+@pytest.fixture(autouse=True)
+def alone():
+    """What a session began in a thread ends with its test, and draws no number of the next one."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        if not thread.daemon:
+            thread.join(timeout=60)
 
 
 @pytest.fixture(scope="session")

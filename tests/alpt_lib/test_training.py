@@ -1,5 +1,6 @@
 """Fine-tuning one model on one labelled set."""
 
+from multiprocessing.pool import ThreadPool
 from unittest.mock import Mock
 
 import numpy as np
@@ -57,6 +58,18 @@ def test_fits_from_reset_are_alike_so_neither_weights_nor_momentum_leak_and_the_
     assert not np.array_equal(fits[0], fits[2])
     # without a reset the next fit goes on
     assert not np.array_equal(fitted(learner, 4), fits[2])
+
+
+def test_threads_that_train_at_once_do_not_draw_each_others_numbers(birds_folder):
+    def train(_):
+        # initial weights and dropout come from torch's generator, one for all threads
+        learner = network(birds_folder, "timm:mobilenetv3_small_050?drop_rate=0.5-np", max_steps=3)
+        return fitted(learner)
+
+    alone = train(0)
+    with ThreadPool(3) as threads:
+        for weights in threads.map(train, range(9)):
+            assert np.array_equal(weights, alone)
 
 
 def test_one_step_of_sgd_is_the_gradient_of_the_mean_cross_entropy(birds_folder):
