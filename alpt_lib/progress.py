@@ -3,10 +3,12 @@
 import os
 import sys
 import time
+from collections import deque
 
 from tqdm.auto import tqdm
 
 QUIET = "ALPT_QUIET"  # environment variable: no progress anywhere
+RECENT = 20  # times that units were told of, whose pace says the time left: some units are slow
 
 
 class Progress:
@@ -26,6 +28,7 @@ class Progress:
         self.quiet = quiet or QUIET in os.environ
         self.started = time.monotonic()
         self.printed = self.started
+        self._told = deque([(self.started, 0)], maxlen=RECENT)
         live = not self.quiet and (sys.stderr.isatty() or "ipykernel" in sys.modules)
         self.bar = tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True) if live else None
         if not live:
@@ -38,12 +41,15 @@ class Progress:
     def add(self, n: int, what: str = "") -> None:
         """So many more units are done, the last of them `what`."""
         self.done += n
+        now = time.monotonic()
+        since, before = self._told[0]
+        self._told.append((now, self.done))
         if self.bar is not None:
             self.bar.set_postfix_str(what, refresh=False)
             self.bar.update(n)
-        elif time.monotonic() - self.printed >= self.every and self.done < self.total:
-            self.printed = time.monotonic()
-            left = (self.printed - self.started) / max(self.done, 1) * (self.total - self.done)
+        elif now - self.printed >= self.every and self.done < self.total:
+            self.printed = now
+            left = (now - since) / max(self.done - before, 1) * (self.total - self.done)
             last = f" ({what})" if what else ""
             so_far = f"{self.done} of {self.total} {self.unit}s{last}"
             self._say(f"{so_far}, about {left / 60:.1f} min left")

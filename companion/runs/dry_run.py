@@ -41,6 +41,7 @@ from companion.runs.steps import Key, key, known_steps
 from companion.runs.store import StoredRun
 
 ROUND_BYTES = 14 * 1024  # of a stored round, the mean over the runs of the mini preset
+PROBE_TOKENS = 512
 PROBE_NUMBERS = 2 * 512 * 512 * 3  # at most so many inputs a batch of a probe on a CPU
 NOTEBOOK_SECONDS = 10  # to execute and render one, measured at the mini preset
 LONG = 24  # hours; then it is said what a GPU would take
@@ -331,9 +332,8 @@ def _probe_batch(run: StoredRun, is_gpu: bool) -> int:
     n = run.config.recipe.micro_batch_size or run.config.recipe.train_batch_size
     if is_gpu:
         return n
-    if run.data.is_text:
-        return 1
-    return max(1, min(n, PROBE_NUMBERS // int(np.prod(_shape(run)))))
+    most = PROBE_TOKENS if run.data.is_text else PROBE_NUMBERS
+    return max(1, min(n, most // int(np.prod(_shape(run)))))
 
 
 def _timed(work: Callable[[], None], is_gpu: bool) -> float:

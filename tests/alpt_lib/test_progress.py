@@ -2,12 +2,21 @@
 
 import pytest
 
+from alpt_lib import progress as progress_lines
 from alpt_lib.progress import QUIET, Progress
 
 
-def test_plain_lines_say_how_far_and_how_long(capsys):
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds, moved by hand."""
+    now = [1000.0]
+    monkeypatch.setattr(progress_lines.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_plain_lines_say_how_far_and_how_long(capsys, clock):
     progress = Progress(4, "figures", "notebook", every=0)
-    progress.started -= 60
+    clock[0] += 60
     progress.add(1, "01_accuracy")
     progress.add(3)
     progress.close()
@@ -23,6 +32,15 @@ def test_a_line_comes_now_and_then_only(capsys):
     for _ in range(1000):
         progress.add(1)
     assert capsys.readouterr().out == "runs: 1000 fits to do\n"
+
+
+def test_the_time_left_goes_by_the_recent_pace(capsys, clock):
+    progress = Progress(140, "runs", "round")
+    for seconds in [1] * 100 + [60] * 20:
+        clock[0] += seconds
+        progress.add(1)
+    # at the pace of all 120 it were 3.3 min
+    assert "120 of 140 rounds, about 20.0 min left" in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
