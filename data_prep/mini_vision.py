@@ -313,7 +313,7 @@ WORLDS: dict[str, tuple[Callable[[np.random.Generator], World], dict]] = {
     "waterbirds": (waterbirds, waterbirds_about(95)),
     **{
         f"waterbirds_{p}": (partial(waterbirds, match=p / 100), waterbirds_about(p))
-        for p in (50, 70, 85)
+        for p in (50, 85)
     },
     "treeperson": (
         treeperson,

@@ -26,7 +26,6 @@ datasets = [  # names, or folders that hold a manifest; from the least matched
     "real_waterbirds_matched_90",
     "real_waterbirds_matched_95",
     "waterbirds_50",
-    "waterbirds_70",
     "waterbirds_85",
     "waterbirds",
 ]

@@ -77,6 +77,9 @@ class Study:
         self.output.mkdir(parents=True, exist_ok=True)
         with stacked(figure):
             figure.savefig(self.output / f"{name}{NARROW}", dpi=160, bbox_inches="tight")
+        # laid out once for both files and the notebook's own picture
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         for suffix, options in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
             figure.savefig(self.output / f"{name}.{suffix}", bbox_inches="tight", **options)
 

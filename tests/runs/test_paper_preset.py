@@ -138,7 +138,8 @@ def test_iwildcam_s_four_acquisition_functions_are_shown_at_unseen_and_seen_loca
             for split in ("val", "id_val")
             for metric in ("accuracy", "accuracy_class_balanced")
         }
-    assert (output / "acquisition_functions.svg").read_text().count('<g id="axes_') == 4
+    # no panel of the commonest class: here all are equally common
+    assert (output / "acquisition_functions.svg").read_text().count('<g id="axes_') == 3
 
 
 def test_the_ambiguity_variants_come_to_their_sweep(run):
