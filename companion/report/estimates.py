@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from alpt_lib.metrics import label_savings, upsampling
+from companion.report.quantities import label_savings, upsampling
 
 if TYPE_CHECKING:
     from alpt_lib.datasets import Dataset

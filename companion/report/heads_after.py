@@ -20,9 +20,10 @@ from alpt_lib.config import override, stream
 from alpt_lib.errors import ConfigError
 from alpt_lib.files import runs_folder
 from alpt_lib.heads import LinearHead, softmax
-from alpt_lib.metrics import brier_score, expected_calibration_error, overconfidence, stops_at
 from companion.report.estimates import RANDOM, RUN, last_rounds
+from companion.report.quantities import brier_score, expected_calibration_error, overconfidence
 from companion.runs.store import StoredRun
+from companion.stopping import stops_at
 
 if TYPE_CHECKING:
     from alpt_lib.datasets import Dataset
