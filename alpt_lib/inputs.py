@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,7 @@ class OnDemand:
         return np.stack([self._read[row] for row in rows])
 
 
+@dataclass(eq=False)
 class Inputs:
     """The inputs of one split, ready to be batched.
 
@@ -129,17 +131,10 @@ class Inputs:
         crop: px. augment: see `Recipe`. padding: token id after a text's end; None for images.
     """
 
-    def __init__(
-        self,
-        array: np.ndarray | OnDemand,
-        crop: int = 0,
-        augment: str = "none",
-        padding: int | None = None,
-    ):
-        self.array = array
-        self.crop = crop
-        self.augment = augment
-        self.padding = padding
+    array: np.ndarray | OnDemand
+    crop: int = 0
+    augment: str = "none"
+    padding: int | None = None
 
     def __len__(self) -> int:
         return len(self.array)
