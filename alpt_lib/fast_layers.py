@@ -21,16 +21,9 @@ def folded_convolutions(model: nn.Module) -> Iterator[None]:
 
     convolutions = [module for module in model.modules() if type(module) is StdConv2d]
     for convolution in convolutions:
-        plain = partial(
-            F.conv2d,
-            weight=_standardised(convolution),
-            bias=convolution.bias,
-            stride=convolution.stride,
-            padding=convolution.padding,
-            dilation=convolution.dilation,
-            groups=convolution.groups,
+        vars(convolution)["forward"] = partial(
+            convolution._conv_forward, weight=_standardised(convolution), bias=convolution.bias
         )
-        vars(convolution)["forward"] = plain
     try:
         yield
     finally:
