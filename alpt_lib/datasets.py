@@ -380,7 +380,10 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     """
     for name in MANIFESTS:
         if (folder / name).exists():
-            return _with_text_labels(_read_table_as_written(folder / name))
+            manifest = _read_table_as_written(folder / name)
+            if "label" in manifest:
+                manifest["label"] = manifest["label"].astype(str)
+            return manifest
     raise DataError(f"manifest missing: no manifest.csv or manifest.parquet in {folder}")
 
 
@@ -396,12 +399,6 @@ def _read_table_as_written(file: Path) -> pd.DataFrame:
         return pd.read_parquet(file)
     except (ValueError, OSError, KeyError) as error:
         raise DataError(f"{file} cannot be read: {error}") from error
-
-
-def _with_text_labels(manifest: pd.DataFrame) -> pd.DataFrame:
-    if "label" not in manifest:
-        return manifest
-    return manifest.assign(label=manifest["label"].astype(str))
 
 
 def _check_columns(name: str, manifest: pd.DataFrame, d: Description) -> None:

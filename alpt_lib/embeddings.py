@@ -13,7 +13,6 @@ from alpt_lib.errors import DataError, unknown
 ROWS_AT_ONCE = 65_536
 # rows that are named where some are wrong
 NAMED = 3
-NPZ = ".npz"
 
 
 def read_embeddings(file: Path, name: str | None = None) -> np.ndarray:

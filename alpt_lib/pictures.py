@@ -71,12 +71,9 @@ def _limits(grey: np.ndarray, mode: str) -> tuple[tuple[float, float], str]:
     values = _finite(grey)
     low = float(values.min())
     high = float(values.max())
-    if mode == "F" and low >= 0 and high <= 1:
-        return (0.0, 1.0), "0 to 1"
-    if low >= 0 and high <= 255:
-        return (0.0, 255.0), "0 to 255"
-    if low >= 0 and high <= 65535:
-        return (0.0, 65535.0), "0 to 65535"
+    for white in (1, 255, 65535) if mode == "F" else (255, 65535):
+        if low >= 0 and high <= white:
+            return (0.0, float(white)), f"0 to {white}"
     return (low, high), "its own darkest to brightest value"
 
 

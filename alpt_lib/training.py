@@ -56,12 +56,11 @@ class FineTunedNetwork(ScoringNetwork):
             return self._optimizer
         recipe = self.recipe
         weights = [p for p in self.model.parameters() if p.requires_grad]
-        settings: dict[str, Any] = {"lr": recipe.lr, "fused": True}
-        settings["weight_decay"] = recipe.weight_decay
+        settings: dict[str, Any] = {"weight_decay": recipe.weight_decay, "fused": True}
         if recipe.optimizer == "adamw":
-            self._optimizer = torch.optim.AdamW(weights, **settings)
+            self._optimizer = torch.optim.AdamW(weights, recipe.lr, **settings)
         else:
-            self._optimizer = torch.optim.SGD(weights, momentum=recipe.momentum, **settings)
+            self._optimizer = torch.optim.SGD(weights, recipe.lr, recipe.momentum, **settings)
         return self._optimizer
 
     def fit(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
@@ -215,10 +214,8 @@ class StoppingRule:
         if n_steps % self.recipe.check_every:
             return False
         split = self.recipe.validation_split
-        correct = self.network.predict_probs(split).argmax(axis=1) == self.network.data.labels(
-            split
-        )
-        accuracy = float(correct.mean())
+        labels = self.network.data.labels(split)
+        accuracy = float((self.network.predict_probs(split).argmax(axis=1) == labels).mean())
         self.network.training_mode()
         if accuracy <= self.best:
             self.checks_since_best += 1
