@@ -25,11 +25,6 @@ from alpt_lib.errors import DataError
 
 SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-# what pictures are called; .heic and its like take a plug-in of Pillow's
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
-    *(".avif", ".jp2", ".heic", ".heif"),
-)
 OTHERS = (".xlsx", ".xls", ".ods", ".json", ".jsonl")
 INDEX = "__index_level_0__"  # what pandas adds to a parquet
 ROWS_AT_ONCE = 20_000
@@ -136,11 +131,10 @@ def _text_table(file: Path, notes: list[str]) -> pd.DataFrame:
                 if tells:
                     stream.readline()
                 frame = _records(stream, separator, quoting, said)
-        except DataError as fault:
-            faults.append(fault)
-        else:
             notes += said
             return frame
+        except DataError as fault:
+            faults.append(fault)
     if first.startswith("#"):
         raise DataError("its first line is a comment: delete what stands above the header")
     raise faults[0]
@@ -289,13 +283,11 @@ def with_names(frame: pd.DataFrame, wanted: Iterable[str]) -> pd.DataFrame:
         wanted: names in lower case.
     """
     present = {name.strip().casefold(): name for name in reversed(frame.columns)}
-    renamed = {
-        present[name]: name for name in wanted if name in present and name not in frame.columns
-    }
+    missing = [name for name in wanted if name in present and name not in frame.columns]
+    renamed = {present[name]: name for name in missing}
     said = [f"column {old!r} is taken for {new!r}" for old, new in renamed.items()]
-    notes = [*frame.attrs.get("notes", []), *said]
     frame = frame.rename(columns=renamed)
-    frame.attrs["notes"] = notes
+    frame.attrs["notes"] = [*frame.attrs.get("notes", []), *said]
     return frame
 
 
