@@ -210,19 +210,13 @@ def _compute_features(data: Dataset, config: RunConfig, split: str, target: Path
     network.prepare()
     rows = np.arange(len(data.rows(split)))
     progress = Progress(len(rows), f"features of {data.name} {split}", "example")
-
-    def features(part: np.ndarray) -> np.ndarray:
-        with forward_precision(config.recipe, network.device):
-            computed = network.features(split, part)
-        progress.add(len(part))
-        data.working("computing features", progress.done, len(rows))
-        return computed
-
     n_at_once = EMBEDDED_AT_ONCE[network.device.type]
-    first = features(rows[:n_at_once])
-    with new_array(target, (len(rows), first.shape[1]), np.float32) as array:
-        array[: len(first)] = first
-        for start in range(len(first), len(rows), n_at_once):
-            part = rows[start : start + n_at_once]
-            array[part] = features(part)
+    with forward_precision(config.recipe, network.device):
+        n_features = network.features(split, rows[:1]).shape[1]
+        with new_array(target, (len(rows), n_features), np.float32) as array:
+            for start in range(0, len(rows), n_at_once):
+                part = rows[start : start + n_at_once]
+                array[part] = network.features(split, part)
+                progress.add(len(part))
+                data.working("computing features", progress.done, len(rows))
     progress.close()
