@@ -173,8 +173,7 @@ class Dataset:
     def labels(self, split: str) -> np.ndarray:
         """(n,) int64 class numbers; -1 where the oracle cannot tell (in the pool alone)."""
         if split not in self._labels:
-            codes = pd.Index(self.classes).get_indexer(self.rows(split)["label"])
-            self._labels[split] = codes.astype(np.int64)
+            self._labels[split] = pd.Index(self.classes).get_indexer(self.rows(split)["label"])
         return self._labels[split]
 
     def evaluate(self, predict_probs: Callable[[str], np.ndarray]) -> list[dict[str, Any]]:
@@ -330,12 +329,10 @@ def read_dataset(folder: str | Path) -> Dataset:
     if description.modality == "features" and not data.feature_names():
         raise DataError(f"{folder}: a dataset of features needs features/NAME.npy; there is none")
     if description.minority is not None and description.subgroups:
-        names = set(subgroup_names(manifest, description.subgroups))
+        names = sorted(set(subgroup_names(manifest, description.subgroups)))
         for name in description.minority:
             if name not in names:
-                raise DataError(
-                    f"{folder.name}: {unknown('minority subgroup', name, sorted(names))}"
-                )
+                raise DataError(f"{folder.name}: {unknown('minority subgroup', name, names)}")
     return data
 
 
@@ -402,13 +399,11 @@ def _read_table_as_written(file: Path) -> pd.DataFrame:
 
 
 def _check_columns(name: str, manifest: pd.DataFrame, d: Description) -> None:
-    derived = [*d.subgroups, *d.latent, *([d.percentile_over] if d.percentile_over else [])]
-    for column in [d.content, "label", "split", *derived]:
-        if column and column not in manifest.columns:
-            columns = ", ".join(map(str, manifest.columns))
-            raise DataError(
-                f"{name}: column {column!r} missing from the manifest; it has {columns}"
-            )
+    columns = [d.content, "label", "split", *d.subgroups, *d.latent, d.percentile_over]
+    for column in filter(None, columns):
+        if column not in manifest.columns:
+            has = ", ".join(map(str, manifest.columns))
+            raise DataError(f"{name}: column {column!r} missing from the manifest; it has {has}")
 
 
 def _check_values(name: str, manifest: pd.DataFrame, d: Description) -> None:

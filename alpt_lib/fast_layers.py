@@ -46,9 +46,6 @@ def mini_bit_class() -> type[nn.Module]:
     from timm.models.resnetv2 import ResNetV2
 
     class MiniBit(ResNetV2):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.forward_head(self.forward_features(x))
-
         def forward_features(self, x: torch.Tensor) -> torch.Tensor:
             x = _padded_max_pool(_convolved(x, self.stem.conv))
             stages: Any = self.stages
@@ -85,8 +82,7 @@ def _convolved(x: torch.Tensor, convolution: Any) -> torch.Tensor:
         # folded
         return convolution.forward(x)
     if convolution.kernel_size != (1, 1) or not convolution.training:
-        weight = _standardised(convolution)
-        return F.conv2d(x, weight, None, convolution.stride, convolution.padding)
+        return convolution._conv_forward(x, _standardised(convolution), None)
     if convolution.stride != (1, 1):
         x = x[:, :, :: convolution.stride[0], :: convolution.stride[1]]
     kernel = convolution.weight.flatten(1)

@@ -51,9 +51,8 @@ def _decode_all(data: Dataset, split: str, size: int, target: Path, refused: Pat
             reasons[row] = str(error)
 
     with new_array(target, (len(files), size, size, 3), np.uint8) as array:
-        progress = Progress(
-            len(files), f"decode {data.name} {split}", "image", quiet=len(files) < 3000
-        )
+        label = f"decode {data.name} {split}"
+        progress = Progress(len(files), label, "image", quiet=len(files) < 3000)
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for done, _ in enumerate(threads.map(read, range(len(files))), 1):
                 progress.add(1)

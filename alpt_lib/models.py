@@ -110,7 +110,6 @@ def create_model(
         ModelError: unknown, reads something else, weights missing or not fitting, no hub.
     """
     base, suffix = split_name(name)
-    is_pretrained = not suffix
     reads = "text" if reads_texts(base) else "image"
     holds = data.description.modality
     if holds != reads:
@@ -123,8 +122,8 @@ def create_model(
     with torch_seed(seed):
         if reads == "text":
             max_tokens = data.description.max_tokens
-            return build_text_classifier(base, weights, n_classes, max_tokens, is_pretrained)
-        return _build_image_classifier(base, weights, n_classes, is_pretrained)
+            return build_text_classifier(base, weights, n_classes, max_tokens, not suffix)
+        return _build_image_classifier(base, weights, n_classes, not suffix)
 
 
 def build_mini_bit(layers: tuple[int, ...] = (1, 1, 1), n_classes: int = 2) -> nn.Module:

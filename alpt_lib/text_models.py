@@ -80,11 +80,8 @@ class TextClassifier(nn.Module):
     def _given_to_head(self, tokens: torch.Tensor) -> torch.Tensor:
         given: list[torch.Tensor] = []
         head = self.network.classification_head
-        hook = head.register_forward_pre_hook(lambda _, inputs: given.extend(inputs))
-        try:
+        with head.register_forward_pre_hook(lambda _, inputs: given.extend(inputs)):
             self(tokens)
-        finally:
-            hook.remove()
         return given[0]
 
     @property

@@ -1,6 +1,5 @@
 """Fine-tune a network on a labelled set (paper, section 2, Appendix D). No active learning here."""
 
-import copy
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -34,7 +33,7 @@ class FineTunedNetwork(ScoringNetwork):
         # without pretraining there are no statistics to keep
         is_pretrained = not config.model.endswith(NOT_PRETRAINED)
         self.freezes_batch_norm = self.recipe.freeze_batch_norm and is_pretrained
-        self._initial = copy.deepcopy(self.model.state_dict())
+        self._initial = self.weights()
         self._optimizer: torch.optim.Optimizer | None = None
 
     def reset(self) -> None:
@@ -222,7 +221,7 @@ class StoppingRule:
         else:
             self.best = accuracy
             self.checks_since_best = 0
-            self.best_weights = copy.deepcopy(self.network.model.state_dict())
+            self.best_weights = self.network.weights()
         return self.checks_since_best >= self.recipe.patience
 
     def finish(self, n_steps: int) -> dict[str, Any]:
