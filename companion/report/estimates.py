@@ -218,6 +218,15 @@ def upsampling_by_run(acquisitions: pd.DataFrame, column: str, pool: pd.Series) 
     return pd.concat(tables, ignore_index=True)
 
 
+def shares_together(
+    acquisitions: pd.DataFrame, data: Dataset, column: str, wanted: list[str]
+) -> pd.DataFrame:
+    """`upsampling_by_run` of several values of a column together, a row a run."""
+    together = acquisitions.assign(wanted=acquisitions[column].isin(wanted))
+    table = upsampling_by_run(together, "wanted", pool_values(data, column).isin(wanted))
+    return table[table["wanted"]]
+
+
 def pool_values(data: Dataset, column: str) -> pd.Series:
     """(n_pool,) the subgroup of each pool example, its label, or another attribute."""
     return pd.Series(data.subgroup("pool")) if column == "subgroup" else data.rows("pool")[column]
