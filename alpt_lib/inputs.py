@@ -105,14 +105,8 @@ class OnDemand:
     def __init__(self, files: list[Path], size: int):
         self.files = files
         self.size = size
+        self.shape = (len(files), size, size, 3)
         self._read: dict[int, np.ndarray] = {}
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (len(self.files), self.size, self.size, 3)
-
-    def __len__(self) -> int:
-        return len(self.files)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         for row in rows:
@@ -136,7 +130,7 @@ class Inputs:
     padding: int | None = None
 
     def __len__(self) -> int:
-        return len(self.array)
+        return self.array.shape[0]
 
     @cached_property
     def lengths(self) -> np.ndarray:

@@ -182,9 +182,8 @@ class StoppingRule:
         length = 1 if self.recipe.fidelity == "released" else steps_per_pass
         self.recent: deque[float] = deque(maxlen=length)
         self.first = math.nan
-        self.best = math.nan
+        self.accuracies: list[float] = []
         self.best_weights: dict[str, Any] | None = None
-        self.checks_since_best = 0
         self.reason = "max_steps"
 
     def after(self, n_steps: int, loss: float) -> bool:
@@ -214,15 +213,13 @@ class StoppingRule:
             return False
         split = self.recipe.validation_split
         labels = self.network.data.labels(split)
-        accuracy = float((self.network.predict_probs(split).argmax(axis=1) == labels).mean())
+        correct = self.network.predict_probs(split).argmax(axis=1) == labels
+        self.accuracies.append(float(correct.mean()))
         self.network.training_mode()
-        if accuracy <= self.best:
-            self.checks_since_best += 1
-        else:
-            self.best = accuracy
-            self.checks_since_best = 0
+        checks_since_best = len(self.accuracies) - 1 - int(np.argmax(self.accuracies))
+        if checks_since_best == 0:
             self.best_weights = self.network.weights()
-        return self.checks_since_best >= self.recipe.patience
+        return checks_since_best >= self.recipe.patience
 
     def finish(self, n_steps: int) -> dict[str, Any]:
         """How the fit went; early stopping leaves the best weights in the model."""
