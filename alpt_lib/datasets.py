@@ -101,8 +101,9 @@ class Dataset:
         # of each split, its rows' positions in the manifest
         self._positions: dict[str, np.ndarray] = {}
         for split in (POOL, *self.eval_splits):
-            self._positions[split] = np.flatnonzero(frame["split"] == split)
-            self._rows[split] = frame[frame["split"] == split].reset_index(drop=True)
+            positions = np.flatnonzero(frame["split"] == split)
+            self._positions[split] = positions
+            self._rows[split] = frame.iloc[positions].reset_index(drop=True)
 
     @property
     def name(self) -> str:
