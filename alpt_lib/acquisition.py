@@ -39,28 +39,25 @@ class Answers:
     subgroups: np.ndarray  # (n_pool,) str
 
 
+@dataclass(eq=False)
 class Candidates:
     """The pool rows that may be asked for, as an acquisition function sees them.
 
     Args:
         rows: (n_candidates,) int64 pool rows, kept ascending, so that nothing hangs on their
             order. labelled: (n_labelled,) int64 rows, in the order of acquisition.
-        labels: (n_labelled,) int64 their classes. answers: for the names in CHEATING.
+        labels: (n_labelled,) int64 their classes.
+        _answers: what the oracle would say, for the names in CHEATING alone.
     """
 
-    def __init__(
-        self,
-        learner: Predictor,
-        rows: np.ndarray,
-        labelled: np.ndarray,
-        labels: np.ndarray,
-        answers: Answers | None = None,
-    ):
-        self.learner = learner
-        self.rows = np.sort(rows)
-        self.labelled = labelled
-        self.labels = labels
-        self._answers = answers
+    learner: Predictor
+    rows: np.ndarray
+    labelled: np.ndarray
+    labels: np.ndarray
+    _answers: Answers | None = None
+
+    def __post_init__(self) -> None:
+        self.rows = np.sort(self.rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -210,10 +207,10 @@ def choose(
         return candidates.rows[positions], np.full(len(positions), np.nan)
     score = ACQUISITION_FUNCTIONS[name]
     scores = np.concatenate([score(part, rng) for part in candidates.parts()])
-    if np.isnan(scores).any():
-        row = candidates.rows[np.isnan(scores).argmax()]
-        count = np.isnan(scores).sum()
-        raise CompanionError(f"{name} gave {count} NaN scores, first for pool row {row}")
+    is_nan = np.isnan(scores)
+    if is_nan.any():
+        row = candidates.rows[is_nan.argmax()]
+        raise CompanionError(f"{name} gave {is_nan.sum()} NaN scores, first for pool row {row}")
     best = select(scores, n, None if fidelity == "released" else rng)
     return candidates.rows[best], scores[best]
 
@@ -229,8 +226,8 @@ def select(scores: np.ndarray, n: int, rng: np.random.Generator | None) -> np.nd
     Raises:
         ValueError: a NaN score, or n larger than the pool.
     """
-    if np.isnan(scores).any():
-        is_nan = np.isnan(scores)
+    is_nan = np.isnan(scores)
+    if is_nan.any():
         raise ValueError(
             f"{is_nan.sum()} of {len(scores)} scores are NaN, first at row {is_nan.argmax()}"
         )

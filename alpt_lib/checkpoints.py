@@ -10,6 +10,8 @@ from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
+from huggingface_hub import constants as hub
+from safetensors import SafetensorError
 
 from alpt_lib.errors import ModelError, one_line
 from alpt_lib.files import WEIGHTS, hash_file, hash_files, home
@@ -19,6 +21,11 @@ WEIGHT_SUFFIXES = {".safetensors", ".bin"}
 # of the files in a folder that transformers reads: configuration and tokenizer, code never
 TEXT_SUFFIXES = {".json", ".txt", ".model"}
 GIT_LFS = b"version https://git-lfs"
+# what the libraries raise for files that are truncated, of another kind, or need more
+UNREADABLE = (
+    *(AttributeError, LookupError, OSError, EOFError, ValueError, RuntimeError, ImportError),
+    *(SafetensorError, UnpicklingError, zipfile.BadZipFile),
+)
 BIT_S_REMEDY = (
     f": get it from https://storage.googleapis.com/bit_models/{BIT_S} and put it there, or run "
     "python data_prep/bit_weights.py --download"
@@ -116,14 +123,11 @@ def weights_fingerprint(model: str, weights: str | None) -> str:
 
 
 def _loaded_files(folder: Path, is_pretrained: bool) -> list[Path]:
-    files = []
-    for file in sorted(folder.iterdir()):
+    def is_read(file: Path) -> bool:
         suffixes = set(file.suffixes)
-        holds_weights = bool(suffixes & WEIGHT_SUFFIXES)
-        is_read = is_pretrained if holds_weights else bool(suffixes & TEXT_SUFFIXES)
-        if is_read and file.is_file():
-            files.append(file)
-    return files
+        return is_pretrained if suffixes & WEIGHT_SUFFIXES else bool(suffixes & TEXT_SUFFIXES)
+
+    return [file for file in sorted(folder.iterdir()) if is_read(file) and file.is_file()]
 
 
 def checked(file: Path) -> Path:
@@ -157,15 +161,13 @@ def hub_errors(what: str, repository: str, files: str, use: bool) -> Iterator[No
     Raises:
         ModelError: which files, from where, where to put them.
     """
-    from huggingface_hub import constants as hub
-
     if use:
         go_offline_if_unreachable()
     try:
         yield
     except ModelError:
         raise
-    except _unreadable() as error:
+    except UNREADABLE as error:
         if not use:
             raise ModelError(
                 f"{what} cannot be read, it needs {files}: {_reason(error)}"
@@ -184,7 +186,6 @@ def go_offline_if_unreachable() -> None:
 
     Its client would go on retrying for up to 50 s.
     """
-    from huggingface_hub import constants as hub
     from huggingface_hub.utils import get_session
 
     if hub.HF_HUB_OFFLINE:
@@ -303,18 +304,10 @@ def _read_state(network: Any, file: Path) -> dict[str, Any]:
         if file.suffix == ".safetensors":
             return load_file(file)
         return _state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    except _unreadable() as error:
+    except UNREADABLE as error:
         raise ModelError(
             f"{file} cannot be read as weights of this model: {_reason(error)}"
         ) from error
-
-
-def _unreadable() -> tuple[type[Exception], ...]:
-    """What the libraries raise for files that are truncated, of another kind, or need more."""
-    from safetensors import SafetensorError
-
-    words = (AttributeError, LookupError, OSError, EOFError, ValueError, RuntimeError, ImportError)
-    return (*words, SafetensorError, UnpicklingError, zipfile.BadZipFile)
 
 
 def _state_dict(stored: Any) -> dict[str, Any]:

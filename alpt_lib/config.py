@@ -213,10 +213,8 @@ def override(base: Any, changes: Mapping[str, Any], what: str) -> Any:
 
 def _as_number(value: Any, present: Any) -> Any:
     """`lr: 1e-3` is text to yaml: read it as a number where the field holds one."""
-    kind = type(present)
-    if kind not in (int, float) or not isinstance(value, str):
-        return value
+    is_number = type(present) in (int, float) and isinstance(value, str)
     try:
-        return kind(value)
+        return type(present)(value) if is_number else value
     except ValueError:
         return value

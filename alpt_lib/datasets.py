@@ -101,8 +101,9 @@ class Dataset:
         # of each split, its rows' positions in the manifest
         self._positions: dict[str, np.ndarray] = {}
         for split in (POOL, *self.eval_splits):
-            self._positions[split] = np.flatnonzero(frame["split"] == split)
-            self._rows[split] = frame[frame["split"] == split].reset_index(drop=True)
+            positions = np.flatnonzero(frame["split"] == split)
+            self._positions[split] = positions
+            self._rows[split] = frame.iloc[positions].reset_index(drop=True)
 
     @property
     def name(self) -> str:
@@ -173,8 +174,7 @@ class Dataset:
     def labels(self, split: str) -> np.ndarray:
         """(n,) int64 class numbers; -1 where the oracle cannot tell (in the pool alone)."""
         if split not in self._labels:
-            codes = pd.Index(self.classes).get_indexer(self.rows(split)["label"])
-            self._labels[split] = codes.astype(np.int64)
+            self._labels[split] = pd.Index(self.classes).get_indexer(self.rows(split)["label"])
         return self._labels[split]
 
     def evaluate(self, predict_probs: Callable[[str], np.ndarray]) -> list[dict[str, Any]]:
@@ -330,12 +330,10 @@ def read_dataset(folder: str | Path) -> Dataset:
     if description.modality == "features" and not data.feature_names():
         raise DataError(f"{folder}: a dataset of features needs features/NAME.npy; there is none")
     if description.minority is not None and description.subgroups:
-        names = set(subgroup_names(manifest, description.subgroups))
+        names = sorted(set(subgroup_names(manifest, description.subgroups)))
         for name in description.minority:
             if name not in names:
-                raise DataError(
-                    f"{folder.name}: {unknown('minority subgroup', name, sorted(names))}"
-                )
+                raise DataError(f"{folder.name}: {unknown('minority subgroup', name, names)}")
     return data
 
 
@@ -380,7 +378,10 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     """
     for name in MANIFESTS:
         if (folder / name).exists():
-            return _with_text_labels(_read_table_as_written(folder / name))
+            manifest = _read_table_as_written(folder / name)
+            if "label" in manifest:
+                manifest["label"] = manifest["label"].astype(str)
+            return manifest
     raise DataError(f"manifest missing: no manifest.csv or manifest.parquet in {folder}")
 
 
@@ -398,20 +399,12 @@ def _read_table_as_written(file: Path) -> pd.DataFrame:
         raise DataError(f"{file} cannot be read: {error}") from error
 
 
-def _with_text_labels(manifest: pd.DataFrame) -> pd.DataFrame:
-    if "label" not in manifest:
-        return manifest
-    return manifest.assign(label=manifest["label"].astype(str))
-
-
 def _check_columns(name: str, manifest: pd.DataFrame, d: Description) -> None:
-    derived = [*d.subgroups, *d.latent, *([d.percentile_over] if d.percentile_over else [])]
-    for column in [d.content, "label", "split", *derived]:
-        if column and column not in manifest.columns:
-            columns = ", ".join(map(str, manifest.columns))
-            raise DataError(
-                f"{name}: column {column!r} missing from the manifest; it has {columns}"
-            )
+    columns = [d.content, "label", "split", *d.subgroups, *d.latent, d.percentile_over]
+    for column in filter(None, columns):
+        if column not in manifest.columns:
+            has = ", ".join(map(str, manifest.columns))
+            raise DataError(f"{name}: column {column!r} missing from the manifest; it has {has}")
 
 
 def _check_values(name: str, manifest: pd.DataFrame, d: Description) -> None:

@@ -13,7 +13,6 @@ from alpt_lib.errors import DataError, unknown
 ROWS_AT_ONCE = 65_536
 # rows that are named where some are wrong
 NAMED = 3
-NPZ = ".npz"
 
 
 def read_embeddings(file: Path, name: str | None = None) -> np.ndarray:
@@ -106,9 +105,8 @@ def require_rows(features: np.ndarray, n_rows: int, what: object, table: str) ->
 def odd_rows(features: np.ndarray) -> np.ndarray:
     """Rows that hold NaN or infinite values."""
     starts = range(0, len(features), ROWS_AT_ONCE)
-    parts = [features[start : start + ROWS_AT_ONCE] for start in starts]
-    is_finite = [np.isfinite(part).all(axis=1) for part in parts]
-    return np.flatnonzero(~np.concatenate(is_finite)) if parts else np.empty(0, dtype=int)
+    parts = [np.isfinite(features[i : i + ROWS_AT_ONCE]).all(axis=1) for i in starts]
+    return np.flatnonzero(~np.concatenate(parts)) if parts else np.empty(0, dtype=int)
 
 
 def named_rows(rows: np.ndarray) -> str:

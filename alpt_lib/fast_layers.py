@@ -21,16 +21,9 @@ def folded_convolutions(model: nn.Module) -> Iterator[None]:
 
     convolutions = [module for module in model.modules() if type(module) is StdConv2d]
     for convolution in convolutions:
-        plain = partial(
-            F.conv2d,
-            weight=_standardised(convolution),
-            bias=convolution.bias,
-            stride=convolution.stride,
-            padding=convolution.padding,
-            dilation=convolution.dilation,
-            groups=convolution.groups,
+        vars(convolution)["forward"] = partial(
+            convolution._conv_forward, weight=_standardised(convolution), bias=convolution.bias
         )
-        vars(convolution)["forward"] = plain
     try:
         yield
     finally:
@@ -53,9 +46,6 @@ def mini_bit_class() -> type[nn.Module]:
     from timm.models.resnetv2 import ResNetV2
 
     class MiniBit(ResNetV2):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.forward_head(self.forward_features(x))
-
         def forward_features(self, x: torch.Tensor) -> torch.Tensor:
             x = _padded_max_pool(_convolved(x, self.stem.conv))
             stages: Any = self.stages
@@ -92,8 +82,7 @@ def _convolved(x: torch.Tensor, convolution: Any) -> torch.Tensor:
         # folded
         return convolution.forward(x)
     if convolution.kernel_size != (1, 1) or not convolution.training:
-        weight = _standardised(convolution)
-        return F.conv2d(x, weight, None, convolution.stride, convolution.padding)
+        return convolution._conv_forward(x, _standardised(convolution), None)
     if convolution.stride != (1, 1):
         x = x[:, :, :: convolution.stride[0], :: convolution.stride[1]]
     kernel = convolution.weight.flatten(1)

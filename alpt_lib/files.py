@@ -54,11 +54,10 @@ def locked(file: Path, wait: bool = True) -> Iterator[bool]:
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "a+") as stream:
-        try:
+        is_ours = False
+        with suppress(BlockingIOError):
             fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             is_ours = True
-        except BlockingIOError:
-            is_ours = False
         yield is_ours
 
 
@@ -90,19 +89,16 @@ def append_durably(file: Path, text: str) -> None:
     Raises:
         OSError: a full disk; nothing of the record stays, so that the next one is not glued to it.
     """
-    descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        size = os.fstat(descriptor).st_size
+    with open(file, "ab", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
         rest = memoryview(text.encode())
         try:
             while rest:
-                rest = rest[os.write(descriptor, rest) :]
-            os.fsync(descriptor)
+                rest = rest[os.write(stream.fileno(), rest) :]
+            os.fsync(stream.fileno())
         except OSError:
-            os.ftruncate(descriptor, size)
+            stream.truncate(size)
             raise
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -144,7 +140,15 @@ def hash_files(files: Sequence[Path], memory: Path) -> list[str]:
     ]
     new = {key: i for i, key in enumerate(keys) if key not in known}
     if new:
-        known |= _hash_all(files, stats, new)
+        from alpt_lib.progress import Progress
+
+        n_bytes = sum(stats[i].st_size for i in new.values())
+        progress = Progress(len(new), "hash", "file", quiet=n_bytes < SLOW and len(new) < 50_000)
+        for key, i in new.items():
+            with open(files[i], "rb") as stream:
+                known[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+            progress.add(1)
+        progress.close()
         # what changed a moment ago may change again within one tick of its clock
         latest = (time.time() - SETTLED) * 1e9
         settled = {
@@ -161,22 +165,6 @@ def _remembered(memory: Path) -> dict[str, str]:
         return dict(zip(frame["key"], frame["hash"], strict=True))
     except (OSError, ValueError, KeyError):
         return {}
-
-
-def _hash_all(
-    files: Sequence[Path], stats: list[os.stat_result], new: dict[str, int]
-) -> dict[str, str]:
-    from alpt_lib.progress import Progress
-
-    n_bytes = sum(stats[i].st_size for i in new.values())
-    progress = Progress(len(new), "hash", "file", quiet=n_bytes < SLOW and len(new) < 50_000)
-    hashes = {}
-    for key, i in new.items():
-        with open(files[i], "rb") as stream:
-            hashes[key] = hashlib.file_digest(stream, "sha256").hexdigest()
-        progress.add(1)
-    progress.close()
-    return hashes
 
 
 def made_once(target: Path, make: Callable[[], None]) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
@@ -102,9 +103,10 @@ class LinearHead:
             self.intercepts[present] = 0.0
             return _described(0, first_loss, 0.0, "one class")
         features = self.features(POOL, rows)
+        is_small = len(present) == 2 and features.shape[1] <= NEWTON_LIMIT
         solver = LogisticRegression(
             C=1 / (self.config.recipe.l2 * len(rows)),
-            solver=_solver(features.shape[1], len(present)),
+            solver="newton-cholesky" if is_small else "lbfgs",
             tol=TOLERANCE,
             max_iter=MAX_STEPS,
         ).fit(features, labels, importance)
@@ -150,11 +152,11 @@ class LinearHead:
         for start in range(0, len(rows), SCORED_AT_ONCE):
             part = slice(start, start + SCORED_AT_ONCE)
             logits_NC[part] = raw[rows[part]].astype(np.float64) @ weights_DC + offsets_C
-        return softmax(logits_NC)
+        return softmax(logits_NC, axis=1)
 
     def probs_of_features(self, features_ND: np.ndarray) -> np.ndarray:
         """(n, n_classes) float64 what the head says to (n, n_features) centred, scaled features."""
-        return softmax(features_ND @ self.coefficients.T + self.intercepts)
+        return softmax(features_ND @ self.coefficients.T + self.intercepts, axis=1)
 
     def evaluate(self, number: int) -> list[dict[str, Any]]:
         """All accuracies on all evaluation splits; none before the first label (round -1)."""
@@ -162,16 +164,6 @@ class LinearHead:
 
     def replay(self, past: Round, rows: np.ndarray) -> None:
         """A stored round leaves nothing behind."""
-
-
-def _solver(n_features: int, n_classes: int) -> str:
-    return "newton-cholesky" if n_classes == 2 and n_features <= NEWTON_LIMIT else "lbfgs"
-
-
-def softmax(logits_NC: np.ndarray) -> np.ndarray:
-    """(n, n_classes) float probabilities of logits; one of -inf counts 0."""
-    exponents_NC = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
-    return exponents_NC / exponents_NC.sum(axis=1, keepdims=True)
 
 
 def _described(n_steps: int, first: float, last: float, reason: str) -> dict[str, Any]:
@@ -194,6 +186,7 @@ def frozen_features(data: Dataset, config: RunConfig, split: str) -> np.ndarray:
     """
     if config.model.startswith(FEATURES):
         return data.features(config.model.removeprefix(FEATURES), split)
+    about = data.description
     identity = {
         "data": data.fingerprint,
         "split": split,
@@ -201,14 +194,10 @@ def frozen_features(data: Dataset, config: RunConfig, split: str) -> np.ndarray:
         "weights": weights_fingerprint(config.model, config.weights),
         # what is not pretrained is drawn
         "seed": config.seed if config.model.endswith(NOT_PRETRAINED) else None,
-        "size": [
-            *input_size(config.recipe, data.description.image_size),
-            data.description.max_tokens,
-        ],
+        "size": [*input_size(config.recipe, about.image_size), about.max_tokens],
         "precision": config.recipe.precision,
     }
     target = cache_folder() / f"{data.name}_frozen_{hashed(identity)}.npy"
-
     return made_once(target, lambda: _compute_features(data, config, split, target))
 
 
@@ -221,19 +210,13 @@ def _compute_features(data: Dataset, config: RunConfig, split: str, target: Path
     network.prepare()
     rows = np.arange(len(data.rows(split)))
     progress = Progress(len(rows), f"features of {data.name} {split}", "example")
-
-    def features(part: np.ndarray) -> np.ndarray:
-        with forward_precision(config.recipe, network.device):
-            computed = network.features(split, part)
-        progress.add(len(part))
-        data.working("computing features", progress.done, len(rows))
-        return computed
-
     n_at_once = EMBEDDED_AT_ONCE[network.device.type]
-    first = features(rows[:n_at_once])
-    with new_array(target, (len(rows), first.shape[1]), np.float32) as array:
-        array[: len(first)] = first
-        for start in range(len(first), len(rows), n_at_once):
-            part = rows[start : start + n_at_once]
-            array[part] = features(part)
+    with forward_precision(config.recipe, network.device):
+        n_features = network.features(split, rows[:1]).shape[1]
+        with new_array(target, (len(rows), n_features), np.float32) as array:
+            for start in range(0, len(rows), n_at_once):
+                part = rows[start : start + n_at_once]
+                array[part] = network.features(split, part)
+                progress.add(len(part))
+                data.working("computing features", progress.done, len(rows))
     progress.close()

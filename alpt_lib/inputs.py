@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,8 @@ def _decode_all(data: Dataset, split: str, size: int, target: Path, refused: Pat
             reasons[row] = str(error)
 
     with new_array(target, (len(files), size, size, 3), np.uint8) as array:
-        progress = Progress(
-            len(files), f"decode {data.name} {split}", "image", quiet=len(files) < 3000
-        )
+        label = f"decode {data.name} {split}"
+        progress = Progress(len(files), label, "image", quiet=len(files) < 3000)
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for done, _ in enumerate(threads.map(read, range(len(files))), 1):
                 progress.add(1)
@@ -105,14 +105,8 @@ class OnDemand:
     def __init__(self, files: list[Path], size: int):
         self.files = files
         self.size = size
+        self.shape = (len(files), size, size, 3)
         self._read: dict[int, np.ndarray] = {}
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return (len(self.files), self.size, self.size, 3)
-
-    def __len__(self) -> int:
-        return len(self.files)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         for row in rows:
@@ -121,6 +115,7 @@ class OnDemand:
         return np.stack([self._read[row] for row in rows])
 
 
+@dataclass(eq=False)
 class Inputs:
     """The inputs of one split, ready to be batched.
 
@@ -129,20 +124,13 @@ class Inputs:
         crop: px. augment: see `Recipe`. padding: token id after a text's end; None for images.
     """
 
-    def __init__(
-        self,
-        array: np.ndarray | OnDemand,
-        crop: int = 0,
-        augment: str = "none",
-        padding: int | None = None,
-    ):
-        self.array = array
-        self.crop = crop
-        self.augment = augment
-        self.padding = padding
+    array: np.ndarray | OnDemand
+    crop: int = 0
+    augment: str = "none"
+    padding: int | None = None
 
     def __len__(self) -> int:
-        return len(self.array)
+        return self.array.shape[0]
 
     @cached_property
     def lengths(self) -> np.ndarray:

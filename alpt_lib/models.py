@@ -110,23 +110,20 @@ def create_model(
         ModelError: unknown, reads something else, weights missing or not fitting, no hub.
     """
     base, suffix = split_name(name)
-    is_text = reads_texts(base)
-    if data.description.modality == "features":
-        raise ModelError(
-            f"model {name} reads {'texts' if is_text else 'images'}; dataset {data.name} holds "
-            f"features of {', '.join(data.feature_names())}: take one of these as its model"
-        )
-    if is_text != (data.description.modality == "text"):
-        reads = "texts" if is_text else "images"
-        raise ModelError(
-            f"model {name} reads {reads}; dataset {data.name} holds {data.description.modality}s"
-        )
+    reads = "text" if reads_texts(base) else "image"
+    holds = data.description.modality
+    if holds != reads:
+        what = f"{holds}s"
+        if holds == "features":
+            names = ", ".join(data.feature_names())
+            what = f"features of {names}: take one of these as its model"
+        raise ModelError(f"model {name} reads {reads}s; dataset {data.name} holds {what}")
     n_classes = len(data.classes)
-    max_tokens = data.description.max_tokens
     with torch_seed(seed):
-        if is_text:
+        if reads == "text":
+            max_tokens = data.description.max_tokens
             return build_text_classifier(base, weights, n_classes, max_tokens, not suffix)
-        return _build_image_classifier(base, weights, n_classes, is_pretrained=not suffix)
+        return _build_image_classifier(base, weights, n_classes, not suffix)
 
 
 def build_mini_bit(layers: tuple[int, ...] = (1, 1, 1), n_classes: int = 2) -> nn.Module:

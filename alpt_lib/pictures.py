@@ -50,8 +50,11 @@ def open_picture(file: Path, draft: int = 0) -> Image.Image:
 
 def _in_rgb(image: Image.Image) -> Image.Image:
     if image.mode in (*GREYS_16_BIT, "I", "F"):
-        limits, assumed = _limits(np.asarray(image), image.mode)
-        grey = Image.fromarray(_eight_bits(np.asarray(image), limits)).convert("RGB")
+        values = np.asarray(image)
+        values = np.where(np.isfinite(values), values, 0).astype(np.float64)
+        (black, white), assumed = _limits(values, image.mode)
+        levels = np.round((values - black) / (white - black or 1) * 255).astype(np.uint8)
+        grey = Image.fromarray(levels).convert("RGB")
         grey.info[ASSUMED] = assumed
         return grey
     if image.has_transparency_data:
@@ -60,7 +63,7 @@ def _in_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _limits(grey: np.ndarray, mode: str) -> tuple[tuple[float, float], str]:
+def _limits(values: np.ndarray, mode: str) -> tuple[tuple[float, float], str]:
     """What is taken for black and white; and in words, where that is no more than an assumption.
 
     16 bits by their full range; others as 0-1, 0-255 or 16 bits, what they fit in. Any other range
@@ -68,26 +71,12 @@ def _limits(grey: np.ndarray, mode: str) -> tuple[tuple[float, float], str]:
     """
     if mode in GREYS_16_BIT:
         return (0.0, 65535.0), ""
-    values = _finite(grey)
     low = float(values.min())
     high = float(values.max())
-    if mode == "F" and low >= 0 and high <= 1:
-        return (0.0, 1.0), "0 to 1"
-    if low >= 0 and high <= 255:
-        return (0.0, 255.0), "0 to 255"
-    if low >= 0 and high <= 65535:
-        return (0.0, 65535.0), "0 to 65535"
+    for white in (1, 255, 65535) if mode == "F" else (255, 65535):
+        if low >= 0 and high <= white:
+            return (0.0, float(white)), f"0 to {white}"
     return (low, high), "its own darkest to brightest value"
-
-
-def _eight_bits(grey: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """(h, w) uint8."""
-    values = _finite(grey)
-    return np.round((values - limits[0]) / (limits[1] - limits[0] or 1) * 255).astype(np.uint8)
-
-
-def _finite(grey: np.ndarray) -> np.ndarray:
-    return np.where(np.isfinite(grey), grey, 0).astype(np.float64)
 
 
 def assumptions(assumed: list[str]) -> str:

@@ -25,11 +25,6 @@ from alpt_lib.errors import DataError
 
 SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-# what pictures are called; .heic and its like take a plug-in of Pillow's
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
-    *(".avif", ".jp2", ".heic", ".heif"),
-)
 OTHERS = (".xlsx", ".xls", ".ods", ".json", ".jsonl")
 INDEX = "__index_level_0__"  # what pandas adds to a parquet
 ROWS_AT_ONCE = 20_000
@@ -68,21 +63,16 @@ def read_table(file: Path, is_guarded: bool = True) -> pd.DataFrame:
 
 def _without_guards(frame: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """The cells without the apostrophe that keeps a spreadsheet from running them."""
-    first = ""
-    n_cells = 0
+    guarded: list[str] = []
     for column in frame:
         # most columns have none
-        if not frame[column].str.startswith("'").any():
-            continue
-        guards = [formulas.is_guarded(cell) for cell in frame[column]]
-        if any(guards):
-            n_cells += sum(guards)
-            first = first or frame.loc[guards, column].iloc[0]
+        if frame[column].str.startswith("'").any():
+            guarded += filter(formulas.is_guarded, frame[column])
             frame[column] = frame[column].map(formulas.unguarded)
-    if n_cells:
+    if guarded:
         notes.append(
-            f"{n_cells} cells without the apostrophe that keeps a spreadsheet from running them, "
-            f"first {first[:40]!r}"
+            f"{len(guarded)} cells without the apostrophe that keeps a spreadsheet from running "
+            f"them, first {guarded[0][:40]!r}"
         )
     return frame
 
@@ -141,11 +131,10 @@ def _text_table(file: Path, notes: list[str]) -> pd.DataFrame:
                 if tells:
                     stream.readline()
                 frame = _records(stream, separator, quoting, said)
-        except DataError as fault:
-            faults.append(fault)
-        else:
             notes += said
             return frame
+        except DataError as fault:
+            faults.append(fault)
     if first.startswith("#"):
         raise DataError("its first line is a comment: delete what stands above the header")
     raise faults[0]
@@ -206,23 +195,16 @@ def _records(stream: Any, separator: str, quoting: Any, notes: list[str]) -> pd.
     reader = csv.reader(stream, delimiter=separator, quoting=quoting, strict=True)
     parts = []
     spans: list[Span] = []
-    n_empty = 0
+    empty: list[int] = []
     try:
         names = _unique(next(reader, []), notes)
-        line = reader.line_num
-        while batch := list(islice(reader, ROWS_AT_ONCE)):
-            rows = batch
-            has_one_line_each = reader.line_num - line == len(batch)
-            are_whole = set(map(len, batch)) == {len(names)} and all(map(any, batch))
-            if not (has_one_line_each and are_whole):
-                rows = _checked(batch, line, names, spans)
-            parts.append(pd.DataFrame(rows, columns=names, dtype="str"))
-            n_empty += len(batch) - len(rows)
-            line = reader.line_num
+        rows = _checked(reader, names, spans, empty)
+        while batch := list(islice(rows, ROWS_AT_ONCE)):
+            parts.append(pd.DataFrame(batch, columns=names, dtype="str"))
     except csv.Error as error:
         raise DataError(f"line {reader.line_num}: {error}; {REMEDY}") from error
-    if n_empty:
-        notes.append(f"{n_empty} empty lines left out")
+    if empty:
+        notes.append(f"{len(empty)} empty lines left out")
     if spans:
         first, last, _ = spans[0]
         notes.append(f"{len(spans)} records of several lines, the first in lines {first} to {last}")
@@ -244,14 +226,14 @@ def _unique(names: list[str], notes: list[str]) -> list[str]:
 
 
 def _checked(
-    batch: list[list[str]], line: int, names: list[str], spans: list[Span]
-) -> list[list[str]]:
-    """The records that are not empty, each as long as the header; those of several lines noted."""
-    rows = []
-    for row in batch:
-        begins = line + 1
-        line = begins + sum(field.count("\n") for field in row)
+    reader: Any, names: list[str], spans: list[Span], empty: list[int]
+) -> Iterator[list[str]]:
+    """The records, each as long as the header; those of several lines and empty ones are noted."""
+    line = reader.line_num
+    for row in reader:
+        begins, line = line + 1, reader.line_num
         if not any(row):
+            empty.append(begins)
             continue
         if len(row) != len(names):
             raise DataError(
@@ -260,8 +242,7 @@ def _checked(
             )
         if line > begins:
             spans.append((begins, line, row))
-        rows.append(row)
-    return rows
+        yield row
 
 
 def _refuse_swallowed(frame: pd.DataFrame, spans: list[Span], separator: str) -> None:
@@ -302,13 +283,11 @@ def with_names(frame: pd.DataFrame, wanted: Iterable[str]) -> pd.DataFrame:
         wanted: names in lower case.
     """
     present = {name.strip().casefold(): name for name in reversed(frame.columns)}
-    renamed = {
-        present[name]: name for name in wanted if name in present and name not in frame.columns
-    }
+    missing = [name for name in wanted if name in present and name not in frame.columns]
+    renamed = {present[name]: name for name in missing}
     said = [f"column {old!r} is taken for {new!r}" for old, new in renamed.items()]
-    notes = [*frame.attrs.get("notes", []), *said]
     frame = frame.rename(columns=renamed)
-    frame.attrs["notes"] = notes
+    frame.attrs["notes"] = [*frame.attrs.get("notes", []), *said]
     return frame
 
 

@@ -16,6 +16,8 @@ from alpt_lib.files import hash_file, hashed
 
 # their heads read the last token that is no padding, though they are not called `score`
 READ_LAST = {"ctrl", "modernbert-decoder", "xlnet"}
+# in single precision, and no code that lies in a model's folder is run
+HOW: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
 LEARNED_POSITIONS = re.compile(r"(wpe|pos\w*embed\w*|embed\w*pos\w*)$")
 
 
@@ -78,11 +80,8 @@ class TextClassifier(nn.Module):
     def _given_to_head(self, tokens: torch.Tensor) -> torch.Tensor:
         given: list[torch.Tensor] = []
         head = self.network.classification_head
-        hook = head.register_forward_pre_hook(lambda _, inputs: given.extend(inputs))
-        try:
+        with head.register_forward_pre_hook(lambda _, inputs: given.extend(inputs)):
             self(tokens)
-        finally:
-            hook.remove()
         return given[0]
 
     @property
@@ -167,7 +166,7 @@ def build_text_classifier(
 
 def _load(name: str, n_classes: int, is_pretrained: bool) -> tuple[Any, Any]:
     """The network and its tokenizer. Code that lies in a model's folder is never run."""
-    from transformers import AutoConfig, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
     from transformers.utils import logging
 
     # the note that the head is new: it always is
@@ -180,31 +179,22 @@ def _load(name: str, n_classes: int, is_pretrained: bool) -> tuple[Any, Any]:
             f"weights of {name} are quantised, which cannot be fine-tuned: take the float weights "
             "that they were made of"
         )
-    network = _from_pretrained(name, config) if is_pretrained else _from_config(config)
-    return network, tokenizer
+    kind = AutoModelForSequenceClassification
+    if is_pretrained:
+        return _from_pretrained(kind, name, config), tokenizer
+    return kind.from_config(config, **HOW), tokenizer
 
 
-def _from_config(config: Any) -> Any:
-    from transformers import AutoModelForSequenceClassification
-
-    return AutoModelForSequenceClassification.from_config(
-        config, dtype=torch.float32, trust_remote_code=False
-    )
-
-
-def _from_pretrained(name: str, config: Any) -> Any:
+def _from_pretrained(kind: Any, name: str, config: Any) -> Any:
     """A pretrained backbone with a new head, whatever head its checkpoint holds."""
-    from transformers import AutoModelForSequenceClassification
-
-    network, report = AutoModelForSequenceClassification.from_pretrained(
+    network, report = kind.from_pretrained(
         name,
         config=config,
-        dtype=torch.float32,
-        trust_remote_code=False,
         weights_only=True,
         # of a head for another number of classes
         ignore_mismatched_sizes=True,
         output_loading_info=True,
+        **HOW,
     )
     prefix = network.base_model_prefix
     state = network.state_dict()
@@ -216,7 +206,7 @@ def _from_pretrained(name: str, config: Any) -> Any:
     check_values(name, backbone)
     if not report["missing_keys"] >= state.keys() - backbone.keys():
         # fine-tuned before: its head knows labels
-        for part, module in _from_config(config).named_children():
+        for part, module in kind.from_config(config, **HOW).named_children():
             if part != prefix:
                 setattr(network, part, module)
     return network

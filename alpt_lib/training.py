@@ -1,6 +1,5 @@
 """Fine-tune a network on a labelled set (paper, section 2, Appendix D). No active learning here."""
 
-import copy
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -34,7 +33,7 @@ class FineTunedNetwork(ScoringNetwork):
         # without pretraining there are no statistics to keep
         is_pretrained = not config.model.endswith(NOT_PRETRAINED)
         self.freezes_batch_norm = self.recipe.freeze_batch_norm and is_pretrained
-        self._initial = copy.deepcopy(self.model.state_dict())
+        self._initial = self.weights()
         self._optimizer: torch.optim.Optimizer | None = None
 
     def reset(self) -> None:
@@ -56,12 +55,11 @@ class FineTunedNetwork(ScoringNetwork):
             return self._optimizer
         recipe = self.recipe
         weights = [p for p in self.model.parameters() if p.requires_grad]
-        settings: dict[str, Any] = {"lr": recipe.lr, "fused": True}
-        settings["weight_decay"] = recipe.weight_decay
+        settings: dict[str, Any] = {"weight_decay": recipe.weight_decay, "fused": True}
         if recipe.optimizer == "adamw":
-            self._optimizer = torch.optim.AdamW(weights, **settings)
+            self._optimizer = torch.optim.AdamW(weights, recipe.lr, **settings)
         else:
-            self._optimizer = torch.optim.SGD(weights, momentum=recipe.momentum, **settings)
+            self._optimizer = torch.optim.SGD(weights, recipe.lr, recipe.momentum, **settings)
         return self._optimizer
 
     def fit(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
@@ -184,9 +182,8 @@ class StoppingRule:
         length = 1 if self.recipe.fidelity == "released" else steps_per_pass
         self.recent: deque[float] = deque(maxlen=length)
         self.first = math.nan
-        self.best = math.nan
+        self.accuracies: list[float] = []
         self.best_weights: dict[str, Any] | None = None
-        self.checks_since_best = 0
         self.reason = "max_steps"
 
     def after(self, n_steps: int, loss: float) -> bool:
@@ -215,18 +212,14 @@ class StoppingRule:
         if n_steps % self.recipe.check_every:
             return False
         split = self.recipe.validation_split
-        correct = self.network.predict_probs(split).argmax(axis=1) == self.network.data.labels(
-            split
-        )
-        accuracy = float(correct.mean())
+        labels = self.network.data.labels(split)
+        correct = self.network.predict_probs(split).argmax(axis=1) == labels
+        self.accuracies.append(float(correct.mean()))
         self.network.training_mode()
-        if accuracy <= self.best:
-            self.checks_since_best += 1
-        else:
-            self.best = accuracy
-            self.checks_since_best = 0
-            self.best_weights = copy.deepcopy(self.network.model.state_dict())
-        return self.checks_since_best >= self.recipe.patience
+        checks_since_best = len(self.accuracies) - 1 - int(np.argmax(self.accuracies))
+        if checks_since_best == 0:
+            self.best_weights = self.network.weights()
+        return checks_since_best >= self.recipe.patience
 
     def finish(self, n_steps: int) -> dict[str, Any]:
         """How the fit went; early stopping leaves the best weights in the model."""

@@ -16,9 +16,9 @@ import numpy as np
 from alpt_lib.config import RunConfig, stream
 from alpt_lib.datasets import POOL
 from alpt_lib.errors import one_line
-from alpt_lib.metrics import stops_at
 from alpt_lib.registry import FEATURES
 from companion.labelling.items import CHECK, Collection
+from companion.stopping import stops_at
 
 if TYPE_CHECKING:
     from alpt_lib.learners import RestorableLearner

@@ -21,7 +21,7 @@ from companion.report.estimates import (
     paired_gains,
     pool_values,
     seed_means,
-    upsampling_by_run,
+    shares_together,
 )
 from companion.runs.store import StoredRun
 
@@ -46,13 +46,11 @@ def shares_asked(study: Study, column: str = "subgroup") -> pd.DataFrame:
     tables = []
     for name, data in study.datasets.items():
         asked = study.acquisitions[study.acquisitions["dataset"] == name]
-        pool = pool_values(data, column)
-        wanted = data.minority if column == "subgroup" else [pool.value_counts().idxmin()]
-        if not wanted or not (asked["round"] > 0).any():
-            continue
-        is_wanted = asked.assign(wanted=asked[column].isin(wanted))
-        by_run = upsampling_by_run(is_wanted, "wanted", pool.isin(wanted))
-        tables.append(by_run[by_run["wanted"]].rename(columns={"ratio": "value"}))
+        counts = pool_values(data, column).value_counts()
+        wanted = data.minority if column == "subgroup" else [counts.idxmin()]
+        if wanted and (asked["round"] > 0).any():
+            shares = shares_together(asked, data, column, wanted)
+            tables.append(shares.rename(columns={"ratio": "value"}))
     columns = [*RUN, "share_acquired", "share_pool", "value"]
     return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from alpt_lib.metrics import label_savings, upsampling
+from companion.report.quantities import label_savings, upsampling
 
 if TYPE_CHECKING:
     from alpt_lib.datasets import Dataset
@@ -216,6 +216,15 @@ def upsampling_by_run(acquisitions: pd.DataFrame, column: str, pool: pd.Series) 
         table = upsampling(of_run[column], pool).rename_axis(column).reset_index()
         tables.append(table.assign(**dict(zip(RUN, key, strict=True))))
     return pd.concat(tables, ignore_index=True)
+
+
+def shares_together(
+    acquisitions: pd.DataFrame, data: Dataset, column: str, wanted: list[str]
+) -> pd.DataFrame:
+    """`upsampling_by_run` of several values of a column together, a row a run."""
+    together = acquisitions.assign(wanted=acquisitions[column].isin(wanted))
+    table = upsampling_by_run(together, "wanted", pool_values(data, column).isin(wanted))
+    return table[table["wanted"]]
 
 
 def pool_values(data: Dataset, column: str) -> pd.Series:

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
 from alpt_lib.acquisition import POOL
 from alpt_lib.config import override, stream
 from alpt_lib.errors import ConfigError
 from alpt_lib.files import runs_folder
-from alpt_lib.heads import LinearHead, softmax
-from alpt_lib.metrics import brier_score, expected_calibration_error, overconfidence, stops_at
+from alpt_lib.heads import LinearHead
 from companion.report.estimates import RANDOM, RUN, last_rounds
+from companion.report.quantities import brier_score, expected_calibration_error, overconfidence
 from companion.runs.store import StoredRun
+from companion.stopping import stops_at
 
 if TYPE_CHECKING:
     from alpt_lib.datasets import Dataset
@@ -47,7 +49,7 @@ def balanced(groups: np.ndarray) -> np.ndarray:
 def tempered(probs: np.ndarray, temperature: float) -> np.ndarray:
     """(n, n_classes) the probabilities of logits divided by the temperature (Guo et al. 2017)."""
     with np.errstate(divide="ignore"):
-        return softmax(np.log(probs) / temperature)
+        return softmax(np.log(probs) / temperature, axis=1)
 
 
 def best_temperature(probs: np.ndarray, labels: np.ndarray) -> float:

@@ -19,8 +19,8 @@ from companion.report.estimates import (
     matched_share,
     mean_savings,
     pool_values,
+    shares_together,
     t_interval,
-    upsampling_by_run,
 )
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _asked(
     model: str = "",
     acquisition: str = LEAST_CONFIDENCE,
 ) -> pd.DataFrame:
-    """Shares of the minority, `upsampling_by_run` of each of the function's runs, by seed.
+    """Shares of the minority, `shares_together` of each of the function's runs, by seed.
 
     Args:
         column: the subgroup, or an attribute whose rare values then are the minority.
@@ -235,17 +235,14 @@ def _asked(
     usual = _usual_model(study, dataset)
     model = model or usual
     data = study.datasets[dataset]
-    pool = pool_values(data, column)
-    is_subgroup = column == "subgroup"
-    minority = data.minority if is_subgroup else rare(pool.value_counts(normalize=True))
+    shares = pool_values(data, column).value_counts(normalize=True)
+    minority = data.minority if column == "subgroup" else rare(shares)
     asked = study.acquisitions
     for name, value in (("dataset", dataset), ("model", model), ("acquisition", acquisition)):
         asked = asked[asked[name] == value]
     if not minority or not (asked["round"] > 0).any():
         raise NotTestable(f"{dataset} has no minority subgroups or no {acquisition} arm")
-    asked = asked.assign(wanted=asked[column].isin(minority))
-    table = upsampling_by_run(asked, "wanted", pool.isin(minority))
-    return table[table["wanted"]].set_index("seed")
+    return shares_together(asked, data, column, minority).set_index("seed")
 
 
 def _usual_model(study: Study, dataset: str) -> str:

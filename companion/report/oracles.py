@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from alpt_lib.metrics import labels_to_reach
 from companion.report.estimates import RANDOM, arm_values, matched_share
+from companion.report.quantities import labels_to_reach
 
 if TYPE_CHECKING:
     from companion.report.study import Study

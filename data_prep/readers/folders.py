@@ -10,8 +10,8 @@ from PIL import Image
 from release.report import note
 
 from alpt_lib.errors import DataError
-from alpt_lib.tables import IMAGE_SUFFIXES, files_below
-from readers.source import SPLITS, Source, existing
+from alpt_lib.tables import files_below
+from readers.source import IMAGE_SUFFIXES, SPLITS, Source, existing
 
 
 def from_folders(root: Path) -> Source:

@@ -21,6 +21,11 @@ SPLITS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+# what pictures are called; .heic and its like take a plug-in of Pillow's
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
+    *(".avif", ".jp2", ".heic", ".heif"),
+)
 # columns looked for where none is named
 GUESSES = {
     "image": ("image", "path", "file", "filename", "file_name"),

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -56,35 +57,40 @@ def command(
             makes; --describe prints them, so that the cost of runs is known before the data.
         embedded: folder of data_prep/embedded that holds its features; --embed makes them again.
     """
-    parser = _parser(name, doc)
-    if embedded:
-        add = parser.add_argument
-        add("--embed", type=Path, help="make the embedded features again: folder of weights")
+    parser = _parser(name, doc, has_embedded=bool(embedded))
     options(parser)
-    given = vars(parser.parse_args())
+    given = _arguments(parser, name)
     if given.pop("describe"):
         print(json.dumps(dict(described(*each) for each in expected)))
         return
     wants_download = given.pop("download")
-    root = given.pop("root")
-    if root is None and not wants_download:
-        parser.error("give --root FOLDER (a release that you have) or --download")
-    root = (root or home() / "data" / "source" / name).expanduser().resolve()
-    out = given.pop("out").expanduser()
+    root = given["root"]
+    out = given.pop("out")
     weights = given.pop("embed", None)
     with one_line_exit(name):
         if wants_download:
-            fetch(archives(root=root, **given) if callable(archives) else archives, root)
-        prepared = prepare(root=root, out=out, **given)
+            fetch(archives(**given) if callable(archives) else archives, root)
+        prepared = prepare(out=out, **given)
+        _report(root, prepared.folders or [out], prepared)
+        if weights:
+            _embed(out, embedded, weights)
+
+
+def _arguments(parser: argparse.ArgumentParser, name: str) -> dict[str, Any]:
+    """What the command line gives, its folders in full."""
+    given = vars(parser.parse_args())
+    if not (given["describe"] or given["download"] or given["root"]):
+        parser.error("give --root FOLDER (a release that you have) or --download")
+    root = given["root"] or home() / "data" / "source" / name
+    return {**given, "root": root.expanduser().resolve(), "out": given["out"].expanduser()}
+
+
+def _report(root: Path, folders: Sequence[Path], prepared: Prepared) -> None:
     print_table(prepared.counts)
     for difference in prepared.different:
         print(f"not as published: {difference}")
-    folders = prepared.folders or [out]
     print(disk_report(root, folders, prepared.manifest, prepared.description))
     print(f"wrote {', '.join(map(str, folders))}")
-    if weights:
-        with one_line_exit(name):
-            _embed(out, embedded, weights)
 
 
 def _embed(folder: Path, embedded: str, weights: Path) -> None:
@@ -101,7 +107,7 @@ def _embed(folder: Path, embedded: str, weights: Path) -> None:
         print(f"{target}: features {name}, at most {difference:.1e} from the embedded ones")
 
 
-def _parser(name: str, doc: str) -> argparse.ArgumentParser:
+def _parser(name: str, doc: str, has_embedded: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -114,4 +120,6 @@ def _parser(name: str, doc: str) -> argparse.ArgumentParser:
     add("--allow-different", action="store_true", help="go on where counts are not as published")
     add("--trust-images", action="store_true", help="do not look whether each image is whole")
     add("--describe", action="store_true", help="print what it makes, as JSON; needs no data")
+    if has_embedded:
+        add("--embed", type=Path, help="make the embedded features again: folder of weights")
     return parser

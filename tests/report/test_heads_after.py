@@ -11,10 +11,10 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from alpt_lib.errors import ConfigError
 from alpt_lib.heads import LinearHead
-from alpt_lib.metrics import stops_at
 from companion.report import heads_after, oracles
 from companion.report.estimates import last_rounds
 from companion.report.study import Study, run_study
+from companion.stopping import stops_at
 
 L2 = 0.01
 SEEDS = [1, 2]
