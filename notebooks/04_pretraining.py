@@ -58,7 +58,7 @@ workers = 0  # processes; 0 takes one per core
 # %%
 import pandas as pd
 
-from companion.report import claims, estimates, plotting, readings
+from companion.report import asking, claims, estimates, plotting, readings
 from companion.report.study import run_study
 
 plotting.house_style()
@@ -132,6 +132,29 @@ if patterns:
         plotting.pool_line(ax, estimates.minority_share(study.datasets[dataset]))
     plotting.note_seeds(figure, study.runs)
     study.save(figure, "acquisition_patterns")
+
+# %% [markdown]
+# ## Do they ask for the same examples?
+# Networks that see the same thing in a picture should be unsure of the same pictures.
+#
+# **Figure.** Percent of least confidence's questions, over the whole budget, that two networks have
+# in common; they began with the same seed set. On the diagonal: the same network from two seed
+# sets. The title says how many would be by chance. Means over seeds; the table has intervals.
+
+# %%
+common = asking.in_common(study)
+of_pair = ["pool", "network", "other", "by_chance"]
+shares_in_common = estimates.seed_means(common, of_pair)
+study.save_table(shares_in_common, "questions_in_common")
+n_networks = common.groupby("pool", sort=False).network.nunique()
+if n_networks.max() > 2:
+    pool = n_networks.idxmax()
+    rows = common[common.pool == pool]
+    figure, axes = plotting.grid(1, 1.4 + 0.34 * n_networks.max(), columns=1)
+    chance = f"% in common ({rows.by_chance.iloc[0]:.0%} by chance), seeds: {rows.seed.nunique()}"
+    asking.draw_in_common(axes[0, 0], rows, title=f"{study.title(pool)}\n{chance}")
+    study.save(figure, "questions_in_common")
+plotting.show_table(shares_in_common)
 
 # %% [markdown]
 # ## The paper's claims beside ours

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from alpt_lib.acquisition import POOL
+from alpt_lib.datasets import Dataset
 from alpt_lib.files import runs_folder
 from alpt_lib.learners import create_learner
 from alpt_lib.loop import ask
+from alpt_lib.registry import title
 from companion.report import plotting
 from companion.report.estimates import (
     RANDOM,
@@ -23,6 +28,7 @@ from companion.report.estimates import (
     seed_means,
     shares_together,
 )
+from companion.report.measures import LEAST_CONFIDENCE
 from companion.runs.store import StoredRun
 
 if TYPE_CHECKING:
@@ -53,6 +59,68 @@ def shares_asked(study: Study, column: str = "subgroup") -> pd.DataFrame:
             tables.append(shares.rename(columns={"ratio": "value"}))
     columns = [*RUN, "share_acquired", "share_pool", "value"]
     return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def in_common(study: Study) -> pd.DataFrame:
+    """Share of least confidence's questions that two networks have in common, seed by seed.
+
+    Networks are compared that choose from the same pool, as photographs or as features. One and the
+    same is compared with itself from another seed set, each seed with the next.
+
+    Returns:
+        pool (its first dataset), network, other (their names in figures), seed, value, by_chance.
+    """
+    own = study.acquisitions[study.acquisitions["acquisition"] == LEAST_CONFIDENCE]
+    networks: dict[str, dict[str, dict[int, pd.DataFrame]]] = {}
+    for (dataset, model), rows in own.groupby(["dataset", "model"], sort=False):
+        first, *others = _alike(study.datasets, dataset)
+        of_pool = networks.setdefault(first, {})
+        name = title(model)
+        if others:
+            config = StoredRun.at(runs_folder() / rows["run_id"].iloc[0]).config
+            name = f"{name}, {config.recipe.backbone}"
+        if name in of_pool:
+            name = f"{name} ({dataset})"
+        of_pool[name] = dict(list(rows.groupby("seed")))
+    parts = []
+    for pool, of_pool in networks.items():
+        n_pool = len(study.datasets[pool].rows(POOL))
+        for one, other in combinations_with_replacement(of_pool, 2):
+            seeds = list(of_pool[one])
+            for seed, following in zip(seeds, [*seeds[1:], *seeds[:1]], strict=True):
+                rows = of_pool[one][seed]
+                rival = of_pool[other].get(following if one == other else seed)
+                if rival is None or rival is rows:
+                    continue
+                asked = [set(each.loc[each["round"] > 0, "index"]) for each in (rows, rival)]
+                shared = len(asked[0] & asked[1]) / len(asked[0])
+                n_left = n_pool - (rows["round"] == 0).sum()
+                parts.append((pool, one, other, seed, shared, len(asked[1]) / n_left))
+    columns = ["pool", "network", "other", "seed", "value", "by_chance"]
+    return pd.DataFrame(parts, columns=columns)
+
+
+def _alike(datasets: dict[str, Dataset], name: str) -> list[str]:
+    """The datasets whose pools hold the same examples, as far as labels and attributes tell."""
+    pools = {
+        each: datasets[each].rows(POOL).drop(columns="path", errors="ignore") for each in datasets
+    }
+    return [each for each in datasets if pools[each].equals(pools[name])]
+
+
+def draw_in_common(ax: Axes, common: pd.DataFrame, **labels: str) -> None:
+    """Percent of questions in common, a row and a column for each network of a pool.
+
+    Args:
+        common: rows of `in_common` of one pool. labels: as for `plotting.curve`.
+    """
+    means = common.groupby(["other", "network"], sort=False)["value"].mean().unstack(sort=False)
+    options = {"annot": True, "fmt": ".0f", "cmap": "Blues", "vmin": 0, "cbar": False}
+    sns.heatmap(100 * means, ax=ax, linewidths=1, **options)
+    ax.set_xticks(ax.get_xticks(), means.columns, rotation=50, ha="right", rotation_mode="anchor")
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    ax.set(xlabel="", ylabel="", **labels)
 
 
 def query_times(study: Study) -> pd.DataFrame:

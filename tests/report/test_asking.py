@@ -96,3 +96,43 @@ def test_every_setting_that_a_claim_names_is_one_of_the_notebook():
     settings = notebook_text.tagged_literals("12_other_ways_to_ask")["settings"]
     named = {later_claims.OTHER_PRETRAINING, later_claims.LOW_BUDGET, later_claims.SMALL_SEED_SET}
     assert named | {later_claims.ONE_BY_ONE, later_claims.AT_ONCE} <= set(settings)
+
+
+def test_networks_of_one_pool_are_compared_seed_by_seed_and_with_their_other_seeds(
+    birds_folder, birds_copy, home
+):
+    # the same pictures under another name
+    described = (birds_copy / "dataset.yaml").read_text()
+    (birds_copy / "dataset.yaml").write_text(described.replace("name: toybirds", "name: again"))
+    given = {
+        "datasets": [str(birds_folder), str(birds_copy)],
+        "models": ["bit-m-np", "bit-m-deep-np"],
+        "acquisitions": ["least_confidence"],
+        "recipe": {"backbone": "frozen"},
+        "seeds": [1, 2],
+        "workers": 1,
+    }
+    study = run_study("04_pretraining", given)
+    common = asking.in_common(study)
+    own, deep = "not pretrained, frozen", "deep, not pretrained, frozen"
+    names = [own, deep, f"{own} (again)", f"{deep} (again)"]
+    assert set(common.pool) == {"toybirds"}
+    assert list(common.network.unique()) == names
+    assert len(common) == 10 * 2
+
+    def asked(dataset, model, seed):
+        of = study.acquisitions
+        of = of[(of.dataset == dataset) & (of.model == model) & (of.seed == seed)]
+        return of[of["round"] > 0]["index"].tolist()
+
+    def value(one, other, seed):
+        return common.query("network == @one and other == @other and seed == @seed").value.item()
+
+    both = [asked("toybirds", model, 2) for model in ("bit-m-np", "bit-m-deep-np")]
+    assert value(own, deep, 2) == pytest.approx(sum(i in both[1] for i in both[0]) / 12)
+    seeds = [asked("toybirds", "bit-m-np", seed) for seed in (1, 2)]
+    assert value(own, own, 1) == pytest.approx(sum(i in seeds[1] for i in seeds[0]) / 12)
+    # 100 in the pool, 8 in the seed set, 12 asked
+    assert common.by_chance.tolist() == pytest.approx([12 / 92] * 20)
+    # the same network, pictures and seed
+    assert value(own, f"{own} (again)", 1) == 1
