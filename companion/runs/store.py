@@ -1,7 +1,8 @@
 """The run store: a folder a run, named by the hash of its config; a line a round, appended.
 
 runs/<run id>/config.json    config, fingerprints of data and weights, package versions, commit
-runs/<run id>/rounds.jsonl   a Round a line, with the labels and attributes of what it asked for
+runs/<run id>/rounds.jsonl   a Round a line, with the labels and attributes of what it asked for;
+                             `sum` tells whether it is as it was written
 runs/<run id>/failed.json    why the last attempt ended early; gone when the run is started again
 runs/<run id>/attempts       a line for each attempt that has not ended in order (a death, if old)
 runs/<run id>/*.damaged      copies of a rounds.jsonl of which lines had to be cut off
@@ -22,6 +23,7 @@ from functools import cached_property, lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pandas as pd
 
@@ -42,6 +44,7 @@ from alpt_lib.files import (
 from alpt_lib.loop import Round
 from alpt_lib.registry import FEATURES, reads_texts
 
+SUM = ', "sum": "'  # how the last entry of a line of rounds.jsonl begins
 RESULTS_VERSION = 3  # raise when the code changes what a run's rows mean
 METRIC_COLUMNS = ["round", "n_labels", "split", "subgroup", "metric", "value", "n_examples"]
 ACQUISITION_COLUMNS = ["round", "rank", "index", "label", "subgroup", "score"]
@@ -200,7 +203,7 @@ class StoredRun:
             return []
         lines: list[dict[str, Any]] = []
         for text in self._texts()[: self.n_lines]:
-            line = read_line(text)
+            line = read_line(text, self.run_id)
             if line is None or line["number"] != len(lines) - 1:
                 break
             lines.append(line)
@@ -360,12 +363,12 @@ class StoredRun:
         file = self.folder / "rounds.jsonl"
         lines = self.lines()
         texts = self._texts()
-        kept = "".join(json.dumps(line) + "\n" for line in lines)
-        if b"".join(texts) == kept.encode():
+        kept = b"".join(text.rstrip(b"\n") + b"\n" for text in texts[: len(lines)])
+        if b"".join(texts) == kept:
             return
         if b"\n" in b"".join(texts[len(lines) :]):
             shutil.copyfile(file, file.with_suffix(f".{time.time_ns()}.damaged"))
-        write_whole(file, kept)
+        write_whole(file, kept.decode())
 
     def _write_config(self) -> None:
         record = {
@@ -383,15 +386,27 @@ class StoredRun:
         if now.asked:
             for column, values in self.data.pool_examples.items():
                 examples[column] = [values[row] for row in now.asked]
-        line = {**vars(now), "examples": examples}
+        text = json.dumps({**vars(now), "examples": examples}, default=str)
+        sealed = f'{text[:-1]}{SUM}{_checksum(text.encode(), self.run_id)}"}}\n'
         with self._said():
-            append_durably(self.folder / "rounds.jsonl", json.dumps(line, default=str) + "\n")
+            append_durably(self.folder / "rounds.jsonl", sealed)
 
 
-def read_line(text: str | bytes) -> dict[str, Any] | None:
-    """A line of rounds.jsonl; None if it is torn or damaged."""
+def _checksum(text: bytes, run_id: str) -> str:
+    """8 hexadecimal digits of a line: a changed number, or a line of another run, gives others."""
+    return f"{crc32(text, crc32(run_id.encode())):08x}"
+
+
+def read_line(text: bytes, run_id: str) -> dict[str, Any] | None:
+    """A line of a run's rounds.jsonl; None if it is torn, damaged or not as it was written.
+
+    Lines of earlier versions have no sum and are taken as they are.
+    """
     try:
         line = json.loads(text)
+        body, mark, _ = text.rpartition(SUM.encode())
+        if line.pop("sum", None) != (_checksum(body + b"}", run_id) if mark else None):
+            return None
         now = _as_round(line)
         sizes = {len(now.asked), len(now.scores)}
         if now.asked:

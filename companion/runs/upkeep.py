@@ -26,6 +26,7 @@ COLUMNS = [
     "started",
     "bytes",
 ]
+NO_ROUND = "of rounds.jsonl is no round, or not as it was written"
 OLDER = (
     "written by an older version (results version {}): left alone; its run is done again under a "
     "new id, `alpt prune` removes it"
@@ -81,18 +82,18 @@ def _faults(folder: Path) -> list[str]:
     file = folder / "rounds.jsonl"
     if file.exists() and not file.is_file():
         return ["rounds.jsonl is no file: delete the folder to do its run again"]
-    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
-    if text and not text.endswith("\n"):
+    text = file.read_bytes() if file.exists() else b""
+    if text and not text.endswith(b"\n"):
         faults.append("the last line of rounds.jsonl is torn")
-    return faults + _faults_of_rounds(text.splitlines(), run.n_lines)
+    return faults + _faults_of_rounds(text.splitlines(), run)
 
 
-def _faults_of_rounds(texts: list[str], n_lines: int) -> list[str]:
-    lines = [read_line(text) for text in texts]
-    faults = [f"line {i} of rounds.jsonl is no round" for i, x in enumerate(lines, 1) if x is None]
+def _faults_of_rounds(texts: list[bytes], run: StoredRun) -> list[str]:
+    lines = [read_line(text, run.run_id) for text in texts]
+    faults = [f"line {i} {NO_ROUND}" for i, line in enumerate(lines, 1) if line is None]
     rounds = [line for line in lines if line is not None]
     numbers = [line["number"] for line in rounds]
-    if numbers != list(range(-1, len(numbers) - 1)) or len(numbers) > n_lines:
+    if numbers != list(range(-1, len(numbers) - 1)) or len(numbers) > run.n_lines:
         faults.append(f"rounds are missing, repeated or too many: {numbers}")
     asked = Counter(row for line in rounds for row in line["asked"])
     faults += [f"pool row {row} is acquired twice" for row, times in asked.items() if times > 1]

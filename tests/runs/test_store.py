@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -249,7 +250,15 @@ def test_rounds_torn_anywhere_read_back_a_prefix_bit_for_bit(birds_folder, conte
 
 
 def changed(line: str, **changes) -> str:
-    return json.dumps({**json.loads(line), **changes}) + "\n"
+    """The line with other values, without the sum that would tell: as an earlier version wrote."""
+    content = {**json.loads(line), **changes}
+    content.pop("sum")
+    return json.dumps(content) + "\n"
+
+
+def with_another_digit(line: str, after: str) -> str:
+    end = re.search(after, line).end()
+    return f"{line[:end]}{9 - int(line[end])}{line[end + 1 :]}"
 
 
 @pytest.mark.parametrize(
@@ -288,6 +297,9 @@ def test_lines_after_the_last_round_are_named_and_waited_for_by_nobody(birds_fol
         lambda line: changed(line, examples={}),
         lambda line: changed(line, scores=[]),
         lambda line: changed(line, number="one"),
+        # one digit of a score, of a row that was asked for
+        lambda line: with_another_digit(line, r'"scores": ..0\.'),
+        lambda line: with_another_digit(line, r'"asked": .'),
     ],
 )
 def test_rounds_after_a_damaged_line_are_done_again_and_a_copy_is_kept(birds_folder, change):
@@ -533,7 +545,7 @@ NUMBERS = "rounds are missing, repeated or too many: "
         ("config.json", lambda text: text[:40], [UNREADABLE]),
         ("config.json", change_seed, ["the identity in config.json gives another id"]),
         ("rounds.jsonl", lambda text: text[:-1], [TORN]),
-        ("rounds.jsonl", lambda text: text[:-9], [TORN, "line 5 of rounds.jsonl is no round"]),
+        ("rounds.jsonl", lambda text: text[:-9], [TORN, f"line 5 {upkeep.NO_ROUND}"]),
         (
             "rounds.jsonl",
             lambda text: "".join(text.splitlines(keepends=True)[::3]),
@@ -553,6 +565,28 @@ def test_verify_names_what_is_wrong_and_nothing_else(stored, name, change, fault
     file = stored[0].folder / name
     file.write_text(change(file.read_text()))
     assert upkeep.verify() == [f"{stored[0].run_id}: {fault}" for fault in faults]
+
+
+def test_a_round_of_another_run_is_none_of_this_one(stored):
+    one, other = (run.folder / "rounds.jsonl" for run in stored)
+    theirs = other.read_text().splitlines(keepends=True)[1]
+    first, _, *others = one.read_text().splitlines(keepends=True)
+    one.write_text("".join([first, theirs, *others]))
+    assert len(stored[0].rounds()) == 1
+    assert f"{stored[0].run_id}: line 2 {upkeep.NO_ROUND}" in upkeep.verify()
+
+
+def test_rounds_of_an_earlier_version_have_no_sum_and_count(stored, birds_folder, fits):
+    file = stored[0].folder / "rounds.jsonl"
+    metrics = stored[0].metrics()
+    text = "".join(map(changed, file.read_text().splitlines(keepends=True)))
+    file.write_text(text)
+    assert upkeep.verify() == []
+    done = len(fits)
+    do(birds_folder)
+    assert len(fits) == done + 2  # of the other run, which is not finished
+    assert_frame_equal(stored[0].metrics(), metrics)
+    assert file.read_text() == text
 
 
 def test_a_run_of_the_old_format_is_named_and_left_alone(stored, birds_folder, home):
