@@ -1,5 +1,6 @@
 """The page of a run, index.html: a picture and the answer, every figure, all claims at the end."""
 
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from companion.report.claims import COLUMNS
 from companion.report.export import DICTIONARY
 from companion.report.pages import figure, fill, link_neighbours, page
 from companion.report.readings import JUDGED, answer, compared_in_size, counted, in_words
-from companion.report.reference import compare, in_one_line, read_reference
+from companion.report.reference import REFERENCE, compare, in_one_line, read_reference
 from companion.report.verdicts import VERDICTS
 
 # columns of words that may be empty
@@ -23,6 +24,9 @@ WORDS = {"size": str, "levels": str}
 # the first picture, and the piece of html that leafs through a run
 HERO = ("01_accuracy_curves", "first_curves")
 ROUNDS = ("03_subgroup_upsampling", "rounds.html")
+
+# the committed result of photographs themselves, the network fine-tuned as a whole
+FINE_TUNED = "real"
 
 GLOSSARY = REPOSITORY / "docs" / "glossary.md"
 
@@ -58,6 +62,8 @@ def write_gallery(
         **answers,
         hero=_hero(entries) if answers["real"] else "",
         rounds=_rounds(output, to_come),
+        fine_tuned=answer(read_reference(FINE_TUNED), "mini") if preset == "mini" else "",
+        fine_tuned_page=os.path.relpath(REFERENCE / FINE_TUNED / "index.html", output),
     )
     index = output / "index.html"
     index.write_text(page(body, "all figures"), encoding="utf-8")

@@ -130,6 +130,8 @@ def answer(claims: pd.DataFrame, about: str) -> str:
     Returns:
         "" where the run measured none of it.
     """
+    if claims.empty:
+        return ""
     rows = claims[claims["verdict"].isin(JUDGED)].set_index("claim")
     clauses = []
     n_seeds = 0

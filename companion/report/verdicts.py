@@ -74,6 +74,8 @@ class Claim:
     null: float = 0.0
     # how far from the null still counts as no effect; of "not above" and "equal"
     margin: float = MARGIN
+    # the preset whose runs can tell; "": any
+    only: str = ""
 
     @property
     def region(self) -> tuple[float, float]:

@@ -159,7 +159,13 @@ def assert_that_it_loads_nothing(page: str) -> None:
 ROUNDS = '<div class="rounds"><script>1</script></div>'
 
 
-def test_the_page_begins_with_the_answer_and_a_picture_of_real_photographs(notebooks, home):
+def test_the_page_begins_with_the_answer_and_a_picture_of_real_photographs(
+    notebooks, home, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
+    fine_tuned, *_ = HEADLINES["mini"]
+    committed = (fine_tuned, "s", 0.25, -0.02, -0.11, 0.07, 8, "undecided")
+    write_claims(tmp_path / "reference" / "real", committed)
     (notebooks / "01_works.ipynb").rename(notebooks / "01_accuracy_curves.ipynb")
     (notebooks / "02_fails.ipynb").rename(notebooks / "03_subgroup_upsampling.ipynb")
     output = home / "figures" / "mini"
@@ -177,6 +183,10 @@ def test_the_page_begins_with_the_answer_and_a_picture_of_real_photographs(noteb
     answer = soup.select_one("#real .answer").get_text()
     assert "+0.110 (+0.100 to +0.120)" in answer
     assert "16 seeds" in answer
+    fine_tuned = soup.select("#real .answer")[1]
+    assert "−0.020 (−0.110 to +0.070)" in fine_tuned.get_text()
+    assert "(8 seeds)" in fine_tuned.get_text()
+    assert fine_tuned.a["href"].endswith("figures/reference/real/index.html")
     sources = [image["src"].split("/")[-1] for image in soup.select("figure img")]
     assert sources == ["first_curves.png", "other.png"]
     assert ROUNDS in page
