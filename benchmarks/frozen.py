@@ -154,6 +154,6 @@ if __name__ == "__main__":
             head(place / "two", 240 if few else 362, 2, 64, 3),
             head(place / "many", 60 if few else 1820, 6 if few else 182, 32 if few else 2048, 1),
             pool(place / "pool", 20_000 if few else 1_000_000, 64, 3),
-            embedding(place / "photos", 32 if few else 512, 128, 1 if few else 3),
+            embedding(place / "photos", 32 if few else 2048, 128, 1 if few else 3),
         ]
     report("frozen", table, is_stored=not chosen.quick)

@@ -2,9 +2,9 @@
 
     python benchmarks/loop_speed.py [--quick] [--workers 8] [--threads 1]
 
-Cases: the mini model on mini Waterbirds; MobileNetV2 at 128 px, on real Waterbirds and with real
-weights where ALPT_REAL_DATA names a folder with them (else JPEGs of noise, random weights); R50x1
-at 96 px with random weights, few steps.
+Cases: the mini model on mini Waterbirds; EfficientNet-Lite0 at 128 px, on real Waterbirds and with
+real weights where ALPT_REAL_DATA names a folder with them (else JPEGs of noise, random weights);
+R50x1 at 96 px with random weights, few steps.
 """
 
 import gc
@@ -15,8 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from baseline import MICRO_BATCH, PlainLearner, plain_active_learning
 from common import best, mini, options, photos, report, seconds, settings
+from torch.nn import functional as F
 
 from alpt_lib.acquisition import POOL
 from alpt_lib.config import RunConfig, stream
@@ -40,30 +42,30 @@ def cases(is_quick: bool, folder: Path) -> dict[str, RunConfig]:
     small = RunConfig(str(birds), "mini-bit-m", "least_confidence", 1, **parts)
     if is_quick:
         return {"mini": small}
-    mobile = mobile_case(small, folder)
+    lite = lite_case(small, folder)
     side = {"augment": "crop_flip", "resize": 112, "crop": 96, "max_steps": 2}
     bit = replace(
-        mobile,
+        lite,
         dataset=str(photos(100, 50, 112, folder / "few")),
         model="timm:resnetv2_50x1_bit-np",
         weights=None,
         recipe=replace(small.recipe, **side),
     )
-    drawn = "" if mobile.weights else ", random weights"
+    drawn = "" if lite.weights else ", random weights"
     return {
         "mini": small,
-        f"MobileNetV2 128 px{drawn}": mobile,
+        f"Lite0 128 px{drawn}": lite,
         "R50x1 96 px, random weights": bit,
     }
 
 
-def mobile_case(small: RunConfig, folder: Path) -> RunConfig:
+def lite_case(small: RunConfig, folder: Path) -> RunConfig:
     real = Path(os.environ.get("ALPT_REAL_DATA", "/nowhere"))
-    weights = next(real.glob("weights/mobilenetv2_100*.safetensors"), None)
+    weights = next(real.glob("weights/tf_efficientnet_lite0*.safetensors"), None)
     recipe = replace(
         small.recipe,
         optimizer="adamw",
-        lr=1e-4,
+        lr=5e-4,
         freeze_batch_norm=True,
         augment="crop_flip",
         resize=144,
@@ -73,7 +75,7 @@ def mobile_case(small: RunConfig, folder: Path) -> RunConfig:
     return replace(
         small,
         dataset=str(photos(300, 100, 128, folder / "photos")),
-        model="timm:mobilenetv2_100?pad_type=same&mean=0.5&std=0.5" + ("" if weights else "-np"),
+        model="timm:tf_efficientnet_lite0" + ("" if weights else "-np"),
         weights=str(weights) if weights else None,
         recipe=recipe,
         protocol=replace(small.protocol, budget=20, query_batch_size=20),
@@ -168,7 +170,7 @@ def row(case: str, part: str, baseline_s: float, ours_s: float, same: str = "") 
 
 
 def parts(name: str, data: Dataset, config: RunConfig, workers: int, repeats: int) -> list[dict]:
-    """A step of 32 images, scoring 960 (or the whole pool), evaluating 400."""
+    """A step of 32 images, also beside a bare one; scoring 960 (or the pool); evaluating 400."""
     plain = PlainLearner(data, config, workers)
     ours = FineTunedNetwork(data, config)
     plain.reset()
@@ -198,7 +200,31 @@ def parts(name: str, data: Dataset, config: RunConfig, workers: int, repeats: in
     for part, (divisor, do) in work.items():
         least = best(repeats + 1, baseline=lambda do=do: do(plain), ours=lambda do=do: do(ours))
         rows.append(row(name, part, least["baseline"] / divisor, least["ours"] / divisor))
+    n = config.recipe.max_steps
+    bare = bare_steps(ours, labelled)
+    least = best(repeats + 1, bare=lambda: bare(n), ours=lambda: fit(ours))
+    rows.append(
+        row(name, "step, beside a bare one in memory", least["bare"] / n, least["ours"] / n)
+    )
     return rows
+
+
+def bare_steps(learner: FineTunedNetwork, labelled: np.ndarray) -> Callable[[int], None]:
+    """So many steps on one batch that is in memory: network, loss and optimizer, nothing else."""
+    batch = labelled[: learner.recipe.train_batch_size]
+    images = learner.inputs(POOL).batch(batch, learner.device)
+    labels = torch.from_numpy(learner.data.labels(POOL)[batch])
+
+    def steps(n: int) -> None:
+        learner.reset()
+        learner.training_mode()
+        optimizer = learner.optimizer()
+        for _ in range(n):
+            optimizer.zero_grad()
+            F.cross_entropy(learner.model(images), labels).backward()
+            optimizer.step()
+
+    return steps
 
 
 if __name__ == "__main__":

@@ -71,13 +71,13 @@ def measure_all(folder: Path, is_quick: bool) -> list[dict]:
     large = photos(16, 2, 224, folder / "224")
     repeats = 2 if is_quick else 4
     few = 64 if is_quick else 128
-    mobile = "timm:mobilenetv2_100?pad_type=same-np"
+    lite = "timm:tf_efficientnet_lite0-np"
     bit = "timm:resnetv2_50x1_bit-np"
     sizes = [32, 64, 128, 256, 512]
     birds = mini("waterbirds")
     return [
         measure("mini-bit-m", birds, "mini-bit-m", 960, sizes, repeats),
-        measure("MobileNetV2 128 px", medium, mobile, few, [8, 16, 32, 64], repeats),
+        measure("Lite0 128 px", medium, lite, few, [8, 16, 32, 64], repeats),
         measure("R50x1 224 px", large, bit, few // 8, [4, 8, 16], 2),
         measure("mini-roberta", mini("amazon"), "mini-roberta-m", 960, sizes, repeats),
     ]
