@@ -8,6 +8,7 @@ from collections import deque
 from tqdm.auto import tqdm
 
 QUIET = "ALPT_QUIET"  # environment variable: no progress anywhere
+PERCENT = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 RECENT = 20  # times that units were told of, whose pace says the time left: some units are slow
 
 
@@ -15,7 +16,8 @@ class Progress:
     """One progress line with the time left.
 
     Args:
-        total: units to do. label: what they make, e.g. "220 runs". unit: e.g. "fit".
+        total: units to do. label: what they make, e.g. "220 runs".
+        unit: e.g. "fit"; "": units that mean nothing to a reader, who is told percent.
         every: s between two plain lines.
     """
 
@@ -30,9 +32,14 @@ class Progress:
         self.printed = self.started
         self._told = deque([(self.started, 0)], maxlen=RECENT)
         live = not self.quiet and (sys.stderr.isatty() or "ipykernel" in sys.modules)
-        self.bar = tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True) if live else None
-        if not live:
+        self.bar = None
+        if live:
+            form = None if unit else PERCENT
+            self.bar = tqdm(total=total, desc=label, unit=unit, dynamic_ncols=True, bar_format=form)
+        elif unit:
             self._say(f"{total} {unit}s to do")
+        else:
+            self._say("begun")
 
     def _say(self, text: str) -> None:
         if not self.quiet:
@@ -43,7 +50,8 @@ class Progress:
         self.done += n
         now = time.monotonic()
         since, before = self._told[0]
-        self._told.append((now, self.done))
+        if n:
+            self._told.append((now, self.done))
         if self.bar is not None:
             self.bar.set_postfix_str(what, refresh=False)
             self.bar.update(n)
@@ -52,6 +60,8 @@ class Progress:
             left = (now - since) / max(self.done - before, 1) * (self.total - self.done)
             last = f" ({what})" if what else ""
             so_far = f"{self.done} of {self.total} {self.unit}s{last}"
+            if not self.unit:
+                so_far = f"{self.done / self.total:.0%} done"
             self._say(f"{so_far}, about {left / 60:.1f} min left")
 
     def close(self) -> None:

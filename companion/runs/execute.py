@@ -66,8 +66,8 @@ def execute(
     since = started if forgives else 0.0
     ready = as_planned(todo if in_order else longest_first(todo))
     prepare(ready)
-    left = sum(run.lines_left() for run in ready)
-    progress = Progress(left, f"{len(ready)} runs", "round", quiet)
+    left = sum(run.work_left() for run in ready)
+    progress = Progress(left, f"{len(ready)} runs", "", quiet)
     try:
         _work_on(ready, workers, since, executor, progress)
     except StoreError as error:

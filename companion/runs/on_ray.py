@@ -47,12 +47,12 @@ def work_in_tasks(runs: list[StoredRun], since: float, report: Callable[[int], N
         running = {
             task.remote(str(home()), plan_as_json(group, since)): group for group in groups(runs)
         }
-        left = sum(run.lines_left() for run in runs)
+        left = sum(run.work_left() for run in runs)
         while running:
             (ready,), _ = ray.wait(list(running))
             group = running.pop(ready)
             _collect(ray, ready, group)
-            now = sum(run.lines_left() for run in runs)
+            now = sum(run.work_left() for run in runs)
             report(left - now)
             left = now
     finally:

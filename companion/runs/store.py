@@ -50,6 +50,7 @@ METRIC_COLUMNS = ["round", "n_labels", "split", "subgroup", "metric", "value", "
 ACQUISITION_COLUMNS = ["round", "rank", "index", "label", "subgroup", "score"]
 # of what `all_runs` returns
 RUN_COLUMNS = ["run_id", "dataset", "model", "acquisition", "seed", "stopping", "n_rounds"]
+NETWORK = 100  # so many rounds of a head take as long as one that fine-tunes a miniature, about
 PACKAGES = ("alpt-lib", "torch", "timm", "transformers", "numpy", "scikit-learn")
 KEPT = (
     "the rounds before are kept: free some space or make the folder writable, then start the same "
@@ -184,6 +185,15 @@ class StoredRun:
     def lines_left(self) -> int:
         """Rounds that are to be done; cheap."""
         return max(self.n_lines - self.n_stored(), 0)
+
+    @property
+    def cost_of_a_round(self) -> int:
+        """About how long a round takes, in rounds of a head on a frozen network."""
+        return 1 if self.config.recipe.backbone == "frozen" else NETWORK
+
+    def work_left(self) -> int:
+        """Rounds that are to be done, each as long as it takes; cheap."""
+        return self.lines_left() * self.cost_of_a_round
 
     @property
     def columns(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def work(
 
     Args:
         since: s; failures and deaths before it do not count (0: all do).
-        report: told of rounds done.
+        report: told of work done, as `StoredRun.work_left` counts it.
     Raises:
         StoreError: the store cannot be written; the other runs could not be stored either.
     """
@@ -113,7 +113,7 @@ def do_group(runs: list[StoredRun], since: float, report: Callable[[int], None])
                 pool = run.data.pool()
                 for now in active_learning(learner, pool, run.config, run.rounds()):
                     append(now)
-                    report(1)
+                    report(run.cost_of_a_round)
                 if not run.is_done():
                     raise StoreError(
                         f"{run.folder} does not hold what was written to it: locks may not work on "

@@ -77,13 +77,13 @@ def work_in_processes(
     plan = plan_as_json(runs, since)
     seen: list[str | None] = [*gpus] or [None]
     workers = [_start(plan, seen[i % len(seen)]) for i in range(n_workers)]
-    left = sum(run.lines_left() for run in runs)
+    left = sum(run.work_left() for run in runs)
     n_in_vain = 0
     before = _traces(runs)
     try:
         while workers:
             time.sleep(LOOK)
-            now = sum(run.lines_left() for run in runs)
+            now = sum(run.work_left() for run in runs)
             report(left - now)
             left = now
             for worker in [w for w in workers if w.process.poll() is not None]:

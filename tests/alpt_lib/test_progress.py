@@ -1,5 +1,7 @@
 """Plain progress lines; bars need a terminal."""
 
+import re
+
 import pytest
 
 from alpt_lib import progress as progress_lines
@@ -37,10 +39,23 @@ def test_a_line_comes_now_and_then_only(capsys):
 def test_the_time_left_goes_by_the_recent_pace(capsys, clock):
     progress = Progress(140, "runs", "round")
     for seconds in [1] * 100 + [60] * 20:
-        clock[0] += seconds
+        for _ in range(30):
+            clock[0] += seconds / 30
+            progress.add(0)
         progress.add(1)
     # at the pace of all 120 it were 3.3 min
-    assert "120 of 140 rounds, about 20.0 min left" in capsys.readouterr().out.splitlines()[-1]
+    minutes = re.search(r"about (.*) min left", capsys.readouterr().out.splitlines()[-1])[1]
+    assert float(minutes) == pytest.approx(20, abs=2)
+
+
+def test_units_without_a_name_are_told_in_percent(capsys, clock):
+    progress = Progress(400, "3 runs", "")
+    clock[0] += 60
+    progress.add(100)
+    assert capsys.readouterr().out.splitlines() == [
+        "3 runs: begun",
+        "3 runs: 25% done, about 3.0 min left",
+    ]
 
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
