@@ -423,6 +423,9 @@ HEADLINES: dict[str, dict[str, str]] = {
         ),
         "Waterbirds: accuracy above random": "{} over all",
         "Waterbirds: times fewer labels": "for random sampling's accuracy it needs {} fewer labels",
+        f"{FINE_TUNED}: disambiguating examples asked for, times their share": (
+            "it asks for disambiguating examples {} as often as the pool holds them"
+        ),
     },
 }
 
