@@ -139,7 +139,7 @@ if patterns:
 #
 # **Figure.** Percent of least confidence's questions, over the whole budget, that two networks have
 # in common; they began with the same seed set. On the diagonal: the same network from two seed
-# sets. The title says how many would be by chance. Means over seeds; the table has intervals.
+# sets. The title says how many would be by chance, and over how many seeds these are means.
 
 # %%
 common = asking.in_common(study)
