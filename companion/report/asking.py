@@ -71,9 +71,10 @@ def in_common(study: Study) -> pd.DataFrame:
         pool (its first dataset), network, other (their names in figures), seed, value, by_chance.
     """
     own = study.acquisitions[study.acquisitions["acquisition"] == LEAST_CONFIDENCE]
+    alike = _alike(study.datasets)
     networks: dict[str, dict[str, dict[int, pd.DataFrame]]] = {}
     for (dataset, model), rows in own.groupby(["dataset", "model"], sort=False):
-        first, *others = _alike(study.datasets, dataset)
+        first, *others = alike[dataset]
         of_pool = networks.setdefault(first, {})
         name = title(model)
         if others:
@@ -100,12 +101,15 @@ def in_common(study: Study) -> pd.DataFrame:
     return pd.DataFrame(parts, columns=columns)
 
 
-def _alike(datasets: dict[str, Dataset], name: str) -> list[str]:
-    """The datasets whose pools hold the same examples, as far as labels and attributes tell."""
-    pools = {
-        each: datasets[each].rows(POOL).drop(columns="path", errors="ignore") for each in datasets
+def _alike(datasets: dict[str, Dataset]) -> dict[str, list[str]]:
+    """Of each dataset those whose pools hold the same examples, by labels and attributes."""
+    pools = {}
+    for name, data in datasets.items():
+        pools[name] = data.rows(POOL).drop(columns="path", errors="ignore")
+    return {
+        name: [other for other in pools if pools[other].equals(pool)]
+        for name, pool in pools.items()
     }
-    return [each for each in datasets if pools[each].equals(pools[name])]
 
 
 def draw_in_common(ax: Axes, common: pd.DataFrame, **labels: str) -> None:

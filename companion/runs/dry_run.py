@@ -41,8 +41,9 @@ from companion.runs.steps import Key, key, known_steps
 from companion.runs.store import StoredRun
 
 ROUND_BYTES = 14 * 1024  # of a stored round, the mean over the runs of the mini preset
+# at most so many inputs a batch of a probe on a CPU
 PROBE_TOKENS = 512
-PROBE_NUMBERS = 2 * 512 * 512 * 3  # at most so many inputs a batch of a probe on a CPU
+PROBE_NUMBERS = 2 * 512 * 512 * 3
 NOTEBOOK_SECONDS = 10  # to execute and render one, measured at the mini preset
 LONG = 24  # hours; then it is said what a GPU would take
 GPU_FLOPS = 2e13  # a second; what large convolutions reach on a data-centre GPU in TF32, about
