@@ -198,7 +198,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
                     type=Path,
                     required=True,
                     metavar="FOLDER",
-                    help="such as figures/mini, which becomes figures/reference/mini",
+                    help="such as figures/thorough, which becomes figures/reference/mini",
                 )
             ],
         ),

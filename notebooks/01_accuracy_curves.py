@@ -35,7 +35,7 @@ models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes ea
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = {  # one run per seed and arm; `others` is for the datasets that are not named
     "real_waterbirds": [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 101, 111, 121, 131, 141, 151],
-    "others": [1, 11, 21, 31, 41, 51, 61],
+    "others": [1, 11, 21, 31, 41, 51, 61, 71],
 }
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own

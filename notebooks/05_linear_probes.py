@@ -27,7 +27,7 @@ models = {  # of each dataset; "-np" is not pretrained; a plain list serves all
 acquisitions = ["least_confidence"]  # random | least_confidence | entropy | margin
 seeds = {  # one run per seed and arm; `others` is for the datasets that are not named
     "real_waterbirds": [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 101, 111, 121, 131, 141, 151],
-    "others": [1, 11, 21, 31, 41],
+    "others": [1, 11, 21, 31, 41, 51, 61, 71],
 }
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {"budget": 20, "query_batch_size": 20}  # labels; others: seed_set_size, ...

@@ -26,14 +26,13 @@ datasets = [  # names, or folders that hold a manifest; from the least matched
     "real_waterbirds_matched_90",
     "real_waterbirds_matched_95",
     "waterbirds_50",
-    "waterbirds_85",
     "waterbirds",
 ]
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = {  # one run per seed and arm; `others` is for the datasets that are not named
     "real_*": [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 101, 111, 121, 131, 141, 151],
-    "others": [1, 11, 21, 31, 41],
+    "others": [1, 11, 21, 31, 41, 51, 61, 71],
 }
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own

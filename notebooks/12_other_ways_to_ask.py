@@ -103,7 +103,7 @@ settings = {  # further runs: what each changes of the above; {} for none
             "typi_clust",
             "cheating_class_balance",
         ],
-        "seeds": [1, 11, 21, 31, 41],
+        "seeds": [1, 11, 21, 31, 41, 51, 61, 71],
     },
 }
 output = "figures/custom"  # folder for figures and tables

@@ -17,6 +17,7 @@ from companion.report.pages import figure, fill, link_neighbours, page
 from companion.report.readings import JUDGED, answer, compared_in_size, counted, in_words
 from companion.report.reference import REFERENCE, compare, in_one_line, read_reference
 from companion.report.verdicts import VERDICTS
+from companion.runs.parameters import PRESETS
 
 # columns of words that may be empty
 WORDS = {"size": str, "levels": str}
@@ -27,6 +28,8 @@ ROUNDS = ("03_subgroup_upsampling", "rounds.html")
 
 # the committed result of photographs themselves, the network fine-tuned as a whole
 FINE_TUNED = "real"
+# presets whose pages say what it says
+PHOTOGRAPHED = ("mini", "thorough")
 
 GLOSSARY = REPOSITORY / "docs" / "glossary.md"
 
@@ -55,6 +58,7 @@ def write_gallery(
         entries=entries,
         groups=_groups(entries, comparison),
         preset=preset,
+        is_mini=PRESETS[preset] == "mini",
         n_claims=len(claims),
         agreement=in_one_line(comparison, reference) if reference else "",
         is_compared=bool((comparison["compared"] != "").any()),
@@ -62,7 +66,7 @@ def write_gallery(
         **answers,
         hero=_hero(entries) if answers["real"] else "",
         rounds=_rounds(output, to_come),
-        fine_tuned=answer(read_reference(FINE_TUNED), "mini") if preset == "mini" else "",
+        fine_tuned=answer(read_reference(FINE_TUNED), "mini") if preset in PHOTOGRAPHED else "",
         fine_tuned_page=os.path.relpath(REFERENCE / FINE_TUNED / "index.html", output),
     )
     index = output / "index.html"

@@ -11,15 +11,23 @@ from alpt_lib.files import REPOSITORY, one_line_errors
 
 REFERENCE = REPOSITORY / "figures" / "reference"
 
+# presets whose runs renew, and are compared with, the reference of another
+SHARED = {"thorough": "mini"}
+
 CLAIM = ["notebook", "claim"]
 ESTIMATE = ["ours", "ci_low", "ci_high"]
 COLUMNS = ["reference", "reference_low", "reference_high"]
 
 
+def reference_folder(name: str) -> Path:
+    """Where the committed result is that figures/<name> is compared with."""
+    return REFERENCE / SHARED.get(name, name)
+
+
 def read_reference(name: str) -> pd.DataFrame:
     """The claims of a committed result, such as "mini"; no rows where none can be read."""
     try:
-        return pd.read_csv(REFERENCE / name / "claims.csv", dtype=dict.fromkeys(CLAIM, str))
+        return pd.read_csv(reference_folder(name) / "claims.csv", dtype=dict.fromkeys(CLAIM, str))
     except (OSError, ValueError):
         return pd.DataFrame()
 
@@ -53,13 +61,15 @@ def in_one_line(comparison: pd.DataFrame, name: str) -> str:
     n_compared = (comparison["compared"] != "").sum()
     if n_compared:
         return f"{n_agree} of {n_compared} agree with the reference (95% intervals overlap)"
-    if not (REFERENCE / name / "claims.csv").exists():
-        return f"no reference to compare with: there is no figures/reference/{name}"
-    return f"nothing to compare: figures/reference/{name} is of other claims, or an older version"
+    folder = reference_folder(name)
+    named = f"figures/reference/{folder.name}"
+    if not (folder / "claims.csv").exists():
+        return f"no reference to compare with: there is no {named}"
+    return f"nothing to compare: {named} is of other claims, or an older version"
 
 
 def renew(source: Path) -> Path:
-    """Make what a run drew the reference of its name: figures/mini that of mini.
+    """Make what a run drew the reference of its name; figures/thorough becomes that of mini.
 
     Returns:
         the reference's folder.
@@ -73,7 +83,7 @@ def renew(source: Path) -> Path:
         raise CompanionError(
             f"{source} holds no figures of a run; `alpt run` draws into figures/<preset>"
         )
-    target = REFERENCE / source.resolve().name
+    target = reference_folder(source.resolve().name)
     missing = {file.parent.name for file in target.glob("*/*.ipynb")} - drawn
     if missing:
         raise CompanionError(

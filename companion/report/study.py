@@ -72,16 +72,22 @@ class Study:
 
     def save(self, figure: Figure, name: str) -> None:
         """Write a figure as png and svg, and as png for a phone, its panels stacked."""
+        import matplotlib.pyplot as plt
+
         from companion.report.plotting import stacked
 
         self.output.mkdir(parents=True, exist_ok=True)
         with stacked(figure):
             figure.savefig(self.output / f"{name}{NARROW}", dpi=160, bbox_inches="tight")
-        # laid out once for both files and the notebook's own picture
+        # laid out and measured once for both files
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
+        edge = plt.rcParams["savefig.pad_inches"]
+        box = figure.get_tightbbox().padded(edge)
         for suffix, options in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
-            figure.savefig(self.output / f"{name}.{suffix}", bbox_inches="tight", **options)
+            figure.savefig(self.output / f"{name}.{suffix}", bbox_inches=box, **options)
+        # the notebook's own picture is one more drawing, not two
+        figure.stale = False
 
     def save_table(self, table: pd.DataFrame, name: str) -> None:
         """Write a tidy table as csv."""

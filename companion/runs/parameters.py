@@ -15,7 +15,13 @@ from pydantic import Field, StrictInt, StrictStr, TypeAdapter, ValidationError
 from alpt_lib.errors import ConfigError, unknown
 
 # preset -> tier of datasets and models
-PRESETS = {"smoke": "mini", "mini": "mini", "real": "paper", "paper": "paper"}
+PRESETS = {
+    "smoke": "mini",
+    "mini": "mini",
+    "thorough": "mini",
+    "real": "paper",
+    "paper": "paper",
+}
 Texts = list[StrictStr]
 # "{...": a mapping that arrived as text
 Place = Annotated[StrictStr, Field(pattern=r"^([^{]|$)")]
