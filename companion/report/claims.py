@@ -42,7 +42,7 @@ COLUMNS = [
 
 
 HEAD = "Real Waterbirds, linear head"
-REAL = f"{HEAD} on frozen Lite0"
+LITE0 = f"{HEAD} on frozen Lite0"
 FINE_TUNED = "Photographs of Waterbirds, Lite0 fine-tuned"
 
 BALANCED = "accuracy_class_balanced"
@@ -70,7 +70,7 @@ DEEPER = [
 ]
 
 UPSAMPLED = [
-    (REAL, "real_waterbirds", "6.1, Fig. 4a"),
+    (LITE0, "real_waterbirds", "6.1, Fig. 4a"),
     ("Waterbirds", "waterbirds", "6.1, Fig. 4a"),
     ("Treeperson", "treeperson", "6.1, Fig. 4b"),
     ("Digits on photographs", "digits", "ours, after Fig. 4"),
@@ -85,7 +85,7 @@ PROBED = [
 ]
 
 # the model that tells each ambiguity sweep
-SWEEPS = [(REAL, "lite0"), ("Waterbirds", "bit-m")]
+SWEEPS = [(LITE0, "lite0"), ("Waterbirds", "bit-m")]
 
 FAR_FROM_PRETRAINING = [
     ("Satellite images (EuroSAT), linear head on frozen Lite0", "eurosat"),
@@ -110,19 +110,19 @@ CLAIMS: dict[str, list[Claim]] = {
     ],
     "01_accuracy_curves": [
         Claim(
-            f"{REAL}: accuracy above random",
+            f"{LITE0}: accuracy above random",
             "5.1, Fig. 2a",
             gain("real_waterbirds", "accuracy"),
             paper=0.11,
         ),
         Claim(
-            f"{REAL}: accuracy on disambiguating examples above random",
+            f"{LITE0}: accuracy on disambiguating examples above random",
             "5.1, Fig. 2b",
             gain("real_waterbirds", MINORITY),
             paper=0.25,
         ),
         Claim(
-            f"{REAL}: times fewer labels",
+            f"{LITE0}: times fewer labels",
             "5.1",
             saved_labels("real_waterbirds", "accuracy"),
             paper=5.0,
@@ -253,13 +253,13 @@ CLAIMS: dict[str, list[Claim]] = {
     ],
     "04_pretraining": [
         Claim(
-            f"{REAL}: gain on disambiguating examples larger with pretraining",
+            f"{LITE0}: gain on disambiguating examples larger with pretraining",
             "6.2, Fig. 6",
             gain_difference("real_waterbirds", MINORITY, "lite0", "lite0-1-np"),
         ),
         *(
             Claim(
-                f"{REAL}: no gain on disambiguating examples without pretraining "
+                f"{LITE0}: no gain on disambiguating examples without pretraining "
                 f"(initialisation {number})",
                 "6.2, Fig. 6",
                 gain("real_waterbirds", MINORITY, f"lite0-{number}-np"),
@@ -406,20 +406,20 @@ CLAIMS: dict[str, list[Claim]] = {
 
 # the claims that the page of a run answers first, in words with room for their numbers
 HEADLINES: dict[str, dict[str, str]] = {
-    "real": {
-        f"{REAL}: accuracy on disambiguating examples above random": (
+    "frozen": {
+        f"{LITE0}: accuracy on disambiguating examples above random": (
             "asking for what it is least sure of scores {} against random sampling on "
             "disambiguating examples, in which bird and background disagree"
         ),
-        f"{REAL}: accuracy above random": "{} over all",
-        f"{REAL}: disambiguating examples asked for, times their share": (
+        f"{LITE0}: accuracy above random": "{} over all",
+        f"{LITE0}: disambiguating examples asked for, times their share": (
             "it asks for disambiguating examples {} as often as the pool holds them"
         ),
-        f"{REAL}: no gain on disambiguating examples without pretraining (initialisation 1)": (
+        f"{LITE0}: no gain on disambiguating examples without pretraining (initialisation 1)": (
             "without pretraining asking scores {} (the first of three initialisations)"
         ),
     },
-    "mini": {
+    "fine-tuned": {
         "Waterbirds: accuracy on disambiguating examples above random": (
             "asking scores {} against random sampling on the disambiguating examples of Waterbirds"
         ),

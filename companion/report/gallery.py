@@ -53,6 +53,8 @@ def write_gallery(
     shutil.copyfile(DICTIONARY, output / DICTIONARY.name)
     answers = _answers(claims)
     comparison = compare(claims, read_reference(reference) if reference else pd.DataFrame())
+    has_photographs = preset in PHOTOGRAPHED
+    photographs = answer(read_reference(FINE_TUNED), "fine-tuned") if has_photographs else ""
     body = fill(
         "gallery.html",
         entries=entries,
@@ -64,10 +66,10 @@ def write_gallery(
         is_compared=bool((comparison["compared"] != "").any()),
         glossary=_glossary(),
         **answers,
-        hero=_hero(entries) if answers["real"] else "",
+        hero=_hero(entries) if answers["frozen"] else "",
         rounds=_rounds(output, to_come),
-        fine_tuned=answer(read_reference(FINE_TUNED), "mini") if preset in PHOTOGRAPHED else "",
-        fine_tuned_page=os.path.relpath(REFERENCE / FINE_TUNED / "index.html", output),
+        photographs=photographs,
+        photographs_page=os.path.relpath(REFERENCE / FINE_TUNED / "index.html", output),
     )
     index = output / "index.html"
     index.write_text(page(body, "all figures"), encoding="utf-8")
@@ -134,8 +136,8 @@ def _answers(claims: pd.DataFrame) -> dict[str, Any]:
     """What the run answers, in sentences with numbers."""
     against = claims[claims["verdict"] == "contradicted"]
     return {
-        "real": answer(claims, "real"),
-        "mini": answer(claims, "mini"),
+        "frozen": answer(claims, "frozen"),
+        "fine_tuned": answer(claims, "fine-tuned"),
         "counted": counted(claims),
         "sizes": compared_in_size(claims),
         "contradicted": [in_words(row) for row in against.to_dict("records")],

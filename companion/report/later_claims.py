@@ -25,7 +25,7 @@ from companion.report.verdicts import Claim
 if TYPE_CHECKING:
     from companion.report.study import Study
 
-REAL = "real_waterbirds"
+PHOTOGRAPHS = "real_waterbirds"
 ACCURACY = "accuracy"
 CLASSES = "cheating_class_balance"
 GROUPS = "cheating_group_balance"
@@ -52,7 +52,7 @@ def ahead(model: str, acquisition: str, other: str) -> Measure:
     """Gain of one function minus another's on disambiguating examples, with this model."""
 
     def measure(study: Study) -> Interval:
-        both = [gains(study, REAL, MINORITY, model, each) for each in (acquisition, other)]
+        both = [gains(study, PHOTOGRAPHS, MINORITY, model, each) for each in (acquisition, other)]
         return t_interval(both[0] - both[1])
 
     return measure
@@ -66,7 +66,7 @@ def between(setting: str, other: str, acquisition: str) -> Measure:
         for name in (setting, other):
             if name not in study.settings:
                 raise NotTestable(f"no setting {name!r}")
-            values.append(gains(study.settings[name], REAL, MINORITY, "", acquisition))
+            values.append(gains(study.settings[name], PHOTOGRAPHS, MINORITY, "", acquisition))
         return t_interval(values[0] - values[1])
 
     return measure
@@ -87,76 +87,76 @@ ASKING_CLAIMS: dict[str, list[Claim]] = {
         Claim(
             "Lite0: asking gains more on disambiguating examples than balanced classes",
             "6.1",
-            lead(REAL, MINORITY, LEAST_CONFIDENCE, CLASSES),
+            lead(PHOTOGRAPHS, MINORITY, LEAST_CONFIDENCE, CLASSES),
         ),
         *(more_than_balance(known) for known in ("ImageNet", "birds", "insects")),
         Claim(
             "Lite0: balanced groups gain still more on disambiguating examples",
             "ours, after 6.1",
-            lead(REAL, MINORITY, GROUPS, LEAST_CONFIDENCE),
+            lead(PHOTOGRAPHS, MINORITY, GROUPS, LEAST_CONFIDENCE),
         ),
         Claim(
             "TypiClust above random at a low budget, accuracy",
             "Hacohen et al. 2022",
-            within(LOW_BUDGET, gain(REAL, ACCURACY, "", "typi_clust")),
+            within(LOW_BUDGET, gain(PHOTOGRAPHS, ACCURACY, "", "typi_clust")),
         ),
         Claim(
             "TypiClust above least confidence at a low budget, accuracy",
             "Hacohen et al. 2022",
-            within(LOW_BUDGET, lead(REAL, ACCURACY, "typi_clust", LEAST_CONFIDENCE)),
+            within(LOW_BUDGET, lead(PHOTOGRAPHS, ACCURACY, "typi_clust", LEAST_CONFIDENCE)),
         ),
         Claim(
             "ProbCover above random at a low budget, accuracy",
             "Yehuda et al. 2022",
-            within(LOW_BUDGET, gain(REAL, ACCURACY, "", "prob_cover")),
+            within(LOW_BUDGET, gain(PHOTOGRAPHS, ACCURACY, "", "prob_cover")),
         ),
         Claim(
             "BADGE above margin (least confidence: two classes), accuracy",
             "Ash et al. 2020",
-            lead(REAL, ACCURACY, "badge", LEAST_CONFIDENCE),
+            lead(PHOTOGRAPHS, ACCURACY, "badge", LEAST_CONFIDENCE),
         ),
         Claim(
             "BADGE above margin (least confidence: two classes), disambiguating examples",
             "ours, after Ash et al.",
-            lead(REAL, MINORITY, "badge", LEAST_CONFIDENCE),
+            lead(PHOTOGRAPHS, MINORITY, "badge", LEAST_CONFIDENCE),
         ),
         Claim(
             "Cluster-margin above margin (least confidence), accuracy",
             "Citovsky et al. 2021",
-            lead(REAL, ACCURACY, "cluster_margin", LEAST_CONFIDENCE),
+            lead(PHOTOGRAPHS, ACCURACY, "cluster_margin", LEAST_CONFIDENCE),
         ),
         Claim(
             "Power least confidence does as well as BADGE, accuracy",
             "Kirsch et al. 2023",
-            lead(REAL, ACCURACY, "power_least_confidence", "badge"),
+            lead(PHOTOGRAPHS, ACCURACY, "power_least_confidence", "badge"),
             expect="equal",
         ),
         Claim(
             "DropQuery above random, accuracy",
             "Gupte et al. 2024",
-            gain(REAL, ACCURACY, "", "drop_query"),
+            gain(PHOTOGRAPHS, ACCURACY, "", "drop_query"),
         ),
         Claim(
             "CoreSet above random, accuracy",
             "Sener and Savarese 2018",
-            gain(REAL, ACCURACY, "", "core_set"),
+            gain(PHOTOGRAPHS, ACCURACY, "", "core_set"),
         ),
         Claim(
             "BALD above random, accuracy",
             "Gal et al. 2017",
-            gain(REAL, ACCURACY, "", "bald"),
+            gain(PHOTOGRAPHS, ACCURACY, "", "bald"),
         ),
         Claim(
             "TypiClust asks for disambiguating examples no more often than chance (times)",
             "ours, after 6.1",
-            upsampled(REAL, acquisition="typi_clust"),
+            upsampled(PHOTOGRAPHS, acquisition="typi_clust"),
             expect="not above",
             null=1.0,
         ),
         Claim(
             "Asking gains on disambiguating examples from a seed set of 4, too",
             "ours, after 4",
-            within(SMALL_SEED_SET, gain(REAL, MINORITY)),
+            within(SMALL_SEED_SET, gain(PHOTOGRAPHS, MINORITY)),
         ),
         Claim(
             "80 labels asked for one by one gain more than at once, disambiguating examples",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 WORST = "accuracy_worst_group"
 CALIBRATION = "calibration_error"
-REAL = "real_waterbirds"
+PHOTOGRAPHS = "real_waterbirds"
 NP = "lite0-1-np"
 
 
@@ -40,8 +40,8 @@ def from_others(study: Study) -> Interval:
         raise NotTestable("fewer than two pretrained networks")
     differences = []
     for learner in models:
-        own = gains(study, REAL, MINORITY, learner, learner)
-        others = [gains(study, REAL, MINORITY, learner, m) for m in models if m != learner]
+        own = gains(study, PHOTOGRAPHS, MINORITY, learner, learner)
+        others = [gains(study, PHOTOGRAPHS, MINORITY, learner, m) for m in models if m != learner]
         differences.append(pd.concat(others, axis=1).mean(axis=1) - own)
     return t_interval(pd.concat(differences, axis=1).mean(axis=1))
 
@@ -54,7 +54,7 @@ def head_difference(metric: str, first: dict[str, Any], second: dict[str, Any]) 
     """
 
     def measure(study: Study) -> Interval:
-        values = [final(study, metric, dataset=REAL, **where) for where in (first, second)]
+        values = [final(study, metric, dataset=PHOTOGRAPHS, **where) for where in (first, second)]
         return t_interval(values[0] - values[1])
 
     return measure
@@ -62,7 +62,9 @@ def head_difference(metric: str, first: dict[str, Any], second: dict[str, Any]) 
 
 def lost_gain(dataset: str) -> Measure:
     """Gain on disambiguating examples of the unchanged real Waterbirds minus that of another."""
-    return lambda study: t_interval(gains(study, REAL, MINORITY) - gains(study, dataset, MINORITY))
+    return lambda study: t_interval(
+        gains(study, PHOTOGRAPHS, MINORITY) - gains(study, dataset, MINORITY)
+    )
 
 
 def asked(head: str, **where: Any) -> dict[str, Any]:
@@ -78,29 +80,29 @@ LATER_CLAIMS: dict[str, list[Claim]] = {
         Claim(
             "Lite0 learns more from its own choice than from that of Lite0 not pretrained",
             "ours, after 6.2",
-            lead(REAL, MINORITY, "lite0", NP),
+            lead(PHOTOGRAPHS, MINORITY, "lite0", NP),
         ),
         Claim(
             "The choice of Lite0 not pretrained gives Lite0 nothing over random",
             "ours, after 6.2",
-            gain(REAL, MINORITY, "lite0", NP),
+            gain(PHOTOGRAPHS, MINORITY, "lite0", NP),
             expect="not above",
         ),
         Claim(
             "Lite0 not pretrained gains nothing from Lite0's choice",
             "ours, after 6.3",
-            gain(REAL, MINORITY, NP, "lite0"),
+            gain(PHOTOGRAPHS, MINORITY, NP, "lite0"),
             expect="not above",
         ),
         Claim(
             "MobileNet, ImageNet's choice serves Lite0, too: above random",
             "ours, after 6.2",
-            gain(REAL, MINORITY, "lite0", "mobilenet-imagenet"),
+            gain(PHOTOGRAPHS, MINORITY, "lite0", "mobilenet-imagenet"),
         ),
         Claim(
             "MobileNet, insects' choice serves Lite0: above random",
             "ours, after 6.5",
-            gain(REAL, MINORITY, "lite0", "mobilenet-insects"),
+            gain(PHOTOGRAPHS, MINORITY, "lite0", "mobilenet-insects"),
         ),
         Claim(
             "Pretrained networks learn more from each other's choice than from their own",
@@ -152,7 +154,7 @@ LATER_CLAIMS: dict[str, list[Claim]] = {
             Claim(
                 f"{words}: accuracy on disambiguating examples still above random",
                 "ours, after 8",
-                gain(f"{REAL}_{name}", MINORITY),
+                gain(f"{PHOTOGRAPHS}_{name}", MINORITY),
             )
             for words, name in (
                 ("30% wrong labels", "wrong_30"),
@@ -167,7 +169,7 @@ LATER_CLAIMS: dict[str, list[Claim]] = {
             Claim(
                 f"{words}: gains less than without, disambiguating examples",
                 "ours, after 8",
-                lost_gain(f"{REAL}_{name}"),
+                lost_gain(f"{PHOTOGRAPHS}_{name}"),
             )
             for words, name in (
                 ("30% wrong labels", "wrong_30"),
@@ -178,7 +180,7 @@ LATER_CLAIMS: dict[str, list[Claim]] = {
         Claim(
             "No disambiguating example in the pool: no gain on such examples",
             "8",
-            gain(f"{REAL}_matched_100", MINORITY),
+            gain(f"{PHOTOGRAPHS}_matched_100", MINORITY),
             expect="not above",
         ),
     ],

@@ -123,7 +123,7 @@ def compared_in_size(claims: pd.DataFrame) -> str:
 
 
 def answer(claims: pd.DataFrame, about: str) -> str:
-    """What a run answers about the "real" photographs or in "mini": a sentence with its numbers.
+    """What a run answers about "frozen" or "fine-tuned" networks: a sentence with its numbers.
 
     Args:
         claims: of the run. about: a key of HEADLINES.

@@ -23,7 +23,7 @@ def study(rows: list[dict]) -> SimpleNamespace:
     return SimpleNamespace(metrics=table, main=table, datasets=datasets)
 
 
-def crossed(models: str, dataset: str = later.REAL, scale: float = 1.0) -> list[dict]:
+def crossed(models: str, dataset: str = later.PHOTOGRAPHS, scale: float = 1.0) -> list[dict]:
     run = {"dataset": dataset, "metric": later.MINORITY}
     rows = []
     for seed, learner in product((1, 2), models):
@@ -55,7 +55,7 @@ def test_a_lost_gain_is_that_of_the_unchanged_dataset_minus_the_other_s():
 
 
 def test_heads_are_compared_seed_by_seed_where_all_columns_fit():
-    run = {"dataset": later.REAL, "model": "a", "metric": "accuracy_worst_group"}
+    run = {"dataset": later.PHOTOGRAPHS, "model": "a", "metric": "accuracy_worst_group"}
     values = {
         ("least_confidence", "plain", 0.01): (0.5, 0.6),
         ("least_confidence", "another L2", 0.1): (0.2, 0.5),

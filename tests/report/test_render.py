@@ -84,7 +84,10 @@ def test_a_preset_changes_all_notebooks_its_file_for_one_that_one_a_change_adds_
 
 @pytest.mark.parametrize(
     ("preset", "changes", "said"),
-    [("tiny", {}, "smoke, mini, real, paper"), ("smoke", {"sedes": [1]}, "did you mean 'seeds'")],
+    [
+        ("tiny", {}, "smoke, mini, thorough, real, paper"),
+        ("smoke", {"sedes": [1]}, "did you mean 'seeds'"),
+    ],
 )
 def test_an_unknown_preset_or_parameter_is_refused(notebooks, preset, changes, said):
     with pytest.raises(ConfigError, match=said):
@@ -163,14 +166,14 @@ def test_the_page_begins_with_the_answer_and_a_picture_of_real_photographs(
     notebooks, home, monkeypatch, tmp_path
 ):
     monkeypatch.setattr(reference, "REFERENCE", tmp_path / "reference")
-    fine_tuned, *_ = HEADLINES["mini"]
+    fine_tuned, *_ = HEADLINES["fine-tuned"]
     committed = (fine_tuned, "s", 0.25, -0.02, -0.11, 0.07, 8, "undecided")
     write_claims(tmp_path / "reference" / "real", committed)
     (notebooks / "01_works.ipynb").rename(notebooks / "01_accuracy_curves.ipynb")
     (notebooks / "02_fails.ipynb").rename(notebooks / "03_subgroup_upsampling.ipynb")
     output = home / "figures" / "mini"
     names = ["01_accuracy_curves", "03_subgroup_upsampling"]
-    headline, *_ = HEADLINES["real"]
+    headline, *_ = HEADLINES["frozen"]
     write_claims(output / names[0], (headline, "s", 0.25, 0.11, 0.1, 0.12, 16, "supported"))
     for name in names:
         (output / name).mkdir(exist_ok=True)
