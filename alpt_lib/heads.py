@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from scipy.special import softmax
+from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
@@ -78,6 +79,8 @@ class LinearHead:
         """Take these weights."""
         self.coefficients, self.intercepts = weights
 
+    # what scikit-learn would check of its arguments takes a tenth of a fit
+    @config_context(assume_finite=True, skip_parameter_validation=True)
     @one_thread
     def fit(
         self,
