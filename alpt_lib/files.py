@@ -83,9 +83,11 @@ def write_whole(target: Path, text: str) -> None:
         stream.write(text.encode())
 
 
-def append_durably(file: Path, text: str) -> None:
+def append_durably(file: Path, text: str, is_synced: bool = True) -> None:
     """Add a record to a file; it is on the disk before this returns.
 
+    Args:
+        is_synced: otherwise it outlives this process, but may not outlive a power cut.
     Raises:
         OSError: a full disk; nothing of the record stays, so that the next one is not glued to it.
     """
@@ -95,7 +97,8 @@ def append_durably(file: Path, text: str) -> None:
         try:
             while rest:
                 rest = rest[os.write(stream.fileno(), rest) :]
-            os.fsync(stream.fileno())
+            if is_synced:
+                os.fsync(stream.fileno())
         except OSError:
             stream.truncate(size)
             raise

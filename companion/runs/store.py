@@ -327,7 +327,10 @@ class StoredRun:
 
     @contextmanager
     def writing(self) -> Iterator[Callable[[Round], None]]:
-        """Write rounds of a claimed run; yields `append(round)`, durable before it returns.
+        """Write rounds of a claimed run; yields `append(round)`, written before it returns.
+
+        A network's rounds are on the disk then. A head's take no longer than a disk does, so they
+        outlive the process, and what a power cut costs is done again in no time.
 
         An error that ends the run is kept as its `failure`; a process that dies leaves its attempt.
 
@@ -399,7 +402,8 @@ class StoredRun:
         text = json.dumps({**vars(now), "examples": examples}, default=str)
         sealed = f'{text[:-1]}{SUM}{_checksum(text.encode(), self.run_id)}"}}\n'
         with self._said():
-            append_durably(self.folder / "rounds.jsonl", sealed)
+            is_long = self.cost_of_a_round > 1
+            append_durably(self.folder / "rounds.jsonl", sealed, is_synced=is_long)
 
 
 def _checksum(text: bytes, run_id: str) -> str:

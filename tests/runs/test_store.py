@@ -361,7 +361,7 @@ def test_a_disk_that_fills_up_in_mid_line_is_one_line_and_the_same_command_goes_
     assert rows(runs) == whole
 
 
-def no_space(*args):
+def no_space(*args, **how):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

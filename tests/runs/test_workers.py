@@ -95,14 +95,14 @@ from companion.runs import store
 def lines(file):
     return file.read_text().splitlines() if file.exists() else []
 
-def watched(file, text):
+def watched(file, text, **how):
     at, times = json.loads(os.environ["deaths"]).get(file.parent.name, (-1, 0))
     if file.name == "rounds.jsonl":
         if len(lines(file)) == at and len(lines(file.with_name("attempts"))) <= times:
             os.kill(os.getpid(), signal.SIGKILL)
         with open(os.environ["log"], "a") as log:
             log.write(file.parent.name + "\\n")
-    append(file, text)
+    append(file, text, **how)
 
 append, store.append_durably = store.append_durably, watched
 """
