@@ -8,12 +8,7 @@ FEATURES = "features:"
 
 # by tier; a concrete name ("timm:NAME", "hf:NAME") works in both
 ROLES = {
-    "mini": {
-        "bit-s": "mini-bit-s",
-        "bit-m": "mini-bit-m",
-        "bit-m-deep": "mini-bit-m-deep",
-        "roberta-m": "mini-roberta-m",
-    },
+    "mini": {role: f"mini-{role}" for role in ("bit-s", "bit-m", "bit-m-deep", "roberta-m")},
     "paper": {
         "bit-s": "timm:resnetv2_50x1_bit",
         "bit-m": "timm:resnetv2_50x1_bit.goog_in21k",
