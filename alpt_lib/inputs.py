@@ -113,7 +113,7 @@ class Kept:
         self._room = room
         self._images: dict[int, Any] = {}
 
-    def __getitem__(self, rows: np.ndarray) -> Any:
+    def __getitem__(self, rows: Any) -> Any:
         new = [row for row in dict.fromkeys(rows.tolist()) if row not in self._images]
         read = dict(zip(new, self._read(np.array(new)), strict=True)) if new else {}
         if new:

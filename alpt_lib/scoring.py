@@ -93,12 +93,12 @@ class ScoringNetwork:
             return Inputs(array, padding=model.padding)
         resize, crop = input_size(self.recipe, self.data.description.image_size)
         if is_augmented and resize != crop:
-            array: Any = on_demand(self.data.files(split), resize)
+            pictures: Any = on_demand(self.data.files(split), resize)
         else:
-            array = images(self.data, split, crop)
+            pictures = images(self.data, split, crop)
         if self.device.type == "cuda":
-            array = on_device(array, self.device, partial(room_on_gpu, self.device))
-        return Inputs(array, crop, self.recipe.augment)
+            pictures = on_device(pictures, self.device, partial(room_on_gpu, self.device))
+        return Inputs(pictures, crop, self.recipe.augment)
 
     @torch.inference_mode()
     def predict_probs(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -234,7 +234,7 @@ def _dots_at(
 ) -> None:
     """A dot and its interval at each place; the names of the rows, from the top."""
     for place, row in zip(places, table.itertuples(), strict=True):
-        style = {"color": plotting.COLOURS.get(row.acquisition)}
+        style: dict[str, Any] = {"color": plotting.COLOURS.get(row.acquisition)}
         ax.plot([row.ci_low, row.ci_high], [place, place], linewidth=1.5, **style)
         label = plotting.name(row.acquisition)
         ax.plot(row.mean, place, "o", markersize=4.5, label=label, **style)

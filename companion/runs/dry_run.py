@@ -263,9 +263,8 @@ def _kind(config: RunConfig) -> tuple:
     if base.startswith("timm:"):
         base = base.partition("?")[0].partition(".")[0]
     recipe = config.recipe
-    settings = (recipe.resize, recipe.crop, recipe.micro_batch_size, recipe.precision)
-    settings += (recipe.backbone,)
-    return base, config.dataset, *settings
+    how = (recipe.micro_batch_size, recipe.precision, recipe.backbone)
+    return base, config.dataset, recipe.resize, recipe.crop, *how
 
 
 def _measure(runs: list[StoredRun]) -> dict[tuple, Cost]:
