@@ -22,7 +22,7 @@ BIT_HYPERRULE: dict[str, Any] = {
 ADAMW: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.01, "train_batch_size": 32}
 # ours: the paper's settings for RoBERTa-Large could not be had; WILDS' recipe for Amazon has the
 # same optimizer and rate
-ROBERTA = {**ADAMW, "lr": 1e-5, "warmup_steps": 50, "max_steps": 500, "micro_batch_size": 8}
+ROBERTA_RECIPE = {**ADAMW, "lr": 1e-5, "warmup_steps": 50, "max_steps": 500, "micro_batch_size": 8}
 # ours, for any other network of timm; batches are too small for new batch-norm statistics
 ANY_TIMM = {**ADAMW, "lr": 1e-4, "warmup_steps": 10, "max_steps": 200, "freeze_batch_norm": True}
 # the embedded models have the settings of the embedded data; no augmentation, for a flip would
@@ -41,7 +41,7 @@ def recipe_for(model: str, image_size: int) -> dict[str, Any]:
         image_size: px; BiT's settings depend on it.
     """
     if model.startswith("hf:"):
-        return ROBERTA
+        return ROBERTA_RECIPE
     if re.match(r"timm:resnetv2_\d+x\d+_bit", model):
         is_small = image_size < 96
         return {**BIT_HYPERRULE, **({"resize": 160, "crop": 128} if is_small else {})}

@@ -317,6 +317,7 @@ def by_network(gains: pd.DataFrame, asked: pd.DataFrame) -> Figure:
         shifts = table["acquisition"].map(functions.index) - middle
         _dots_at(ax, table, table["model"].map(order.index) + 0.24 * shifts, names, chance)
         ax.set(title=words)
+        ax.locator_params(axis="x", nbins=5)
     dots_of = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
     figure.legend(dots_of.values(), dots_of, loc="outside upper right", ncols=len(dots_of))
     return figure
