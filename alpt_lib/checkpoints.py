@@ -162,7 +162,7 @@ def hub_errors(what: str, repository: str, files: str, use: bool) -> Iterator[No
         ModelError: which files, from where, where to put them.
     """
     if use:
-        go_offline_if_unreachable()
+        hub_answers()
     try:
         yield
     except ModelError:
@@ -181,20 +181,20 @@ def hub_errors(what: str, repository: str, files: str, use: bool) -> Iterator[No
         ) from error
 
 
-def go_offline_if_unreachable() -> None:
-    """Use the hub's cache alone, from now on, if the hub does not answer within 3 s.
+def hub_answers() -> bool:
+    """Whether the hub answers within 3 s; if not, its cache alone is used from now on.
 
     Its client would go on retrying for up to 50 s.
     """
     from huggingface_hub.utils import get_session
 
-    if hub.HF_HUB_OFFLINE:
-        return
-    try:
-        get_session().head(hub.ENDPOINT, timeout=3)
-    # what is raised depends on the HTTP library, which differs between versions of the client
-    except Exception:
-        hub.HF_HUB_OFFLINE = True
+    if not hub.HF_HUB_OFFLINE:
+        try:
+            get_session().head(hub.ENDPOINT, timeout=3)
+        # what is raised depends on the HTTP library, which differs between versions of the client
+        except Exception:
+            hub.HF_HUB_OFFLINE = True
+    return not hub.HF_HUB_OFFLINE
 
 
 def load_backbone(network: Any, file: Path) -> None:

@@ -1,11 +1,14 @@
 """What networks read: images decoded and texts tokenised once, kept in arrays on the disk."""
 
 import json
+import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,10 @@ from alpt_lib.progress import Progress
 
 # tokenised at once: a tokenizer's own results are Python objects, far larger than the token ids
 TEXTS_AT_ONCE = 10_000
+# share of a GPU's memory that images leave to weights, activations, and other processes
+RESERVED = 0.5
+# of a device, the stream that copies to it
+_copy_stream = lru_cache(torch.cuda.Stream)
 
 
 def images(data: Dataset, split: str, size: int) -> np.ndarray:
@@ -64,11 +71,7 @@ def _decode_all(data: Dataset, split: str, size: int, target: Path, refused: Pat
 
 
 def tokens(
-    data: Dataset,
-    split: str,
-    tokenize: Callable[[list[str]], np.ndarray],
-    kind: str,
-    padding: int,
+    data: Dataset, split: str, tokenize: Callable[[list[str]], np.ndarray], kind: str, padding: int
 ) -> np.ndarray:
     """(n, longest) int32, memory-mapped: tokenised once, then shared by every process.
 
@@ -96,23 +99,70 @@ def tokens(
     return made_once(target, tokenise_all)
 
 
-class OnDemand:
-    """(n, size, size, 3) uint8, indexed by an array of rows; what was read once stays in memory.
+class Kept:
+    """(n, size, size, 3) uint8 images, indexed by an array of rows; what was read once stays.
 
-    Fine-tuning reads a few hundred images of a large pool.
+    Args:
+        read: int rows to their images, an array or a tensor. shape: of all images.
+        room: bytes that further images may take; what is beyond is read again each time.
     """
 
-    def __init__(self, files: list[Path], size: int):
-        self.files = files
-        self.size = size
-        self.shape = (len(files), size, size, 3)
-        self._read: dict[int, np.ndarray] = {}
+    def __init__(self, read: Callable[[np.ndarray], Any], shape: tuple, room: Callable[[], int]):
+        self.shape = shape
+        self._read = read
+        self._room = room
+        self._images: dict[int, Any] = {}
 
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        for row in rows:
-            if row not in self._read:
-                self._read[row] = decode(self.files[row], self.size)
-        return np.stack([self._read[row] for row in rows])
+    def __getitem__(self, rows: Any) -> Any:
+        new = [row for row in dict.fromkeys(rows.tolist()) if row not in self._images]
+        read = dict(zip(new, self._read(np.array(new)), strict=True)) if new else {}
+        if new:
+            n_kept = self._room() // math.prod(self.shape[1:])
+            self._images.update(islice(read.items(), max(0, n_kept)))
+        chosen = [read[row] if row in read else self._images[row] for row in rows.tolist()]
+        return torch.stack(chosen) if isinstance(chosen[0], torch.Tensor) else np.stack(chosen)
+
+
+def on_demand(files: list[Path], size: int) -> Kept:
+    """Images that are decoded when they are asked for: fine-tuning reads few of a large pool."""
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        return np.stack([decode(files[row], size) for row in rows])
+
+    return Kept(read, (len(files), size, size, 3), lambda: sys.maxsize)
+
+
+def on_device(array: Any, device: torch.device, room: Callable[[], int]) -> Kept:
+    """Images that stay on a device once they were copied to it, while there is room."""
+    return Kept(lambda rows: to_device(array[rows], device), array.shape, room)
+
+
+def room_on_gpu(device: torch.device) -> int:
+    """Bytes of a GPU that images may still take: half of it is left to all else, see RESERVED."""
+    free, total = torch.cuda.mem_get_info(device)
+    # what PyTorch has taken and does not use is free, too
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return spare(free + unused, total)
+
+
+def spare(free: int, total: int) -> int:
+    """Bytes that images may take of so many free ones; below 0 where too few are left already."""
+    return int(free - RESERVED * total)
+
+
+def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """An array as a tensor on a device; a GPU goes on computing while it is copied."""
+    tensor = torch.from_numpy(np.asarray(array))
+    if device.type != "cuda":
+        return tensor.to(device, non_blocking=True)
+    copying = _copy_stream(device)
+    with torch.cuda.stream(copying):
+        # PyTorch holds the pinned memory until its copy is done
+        copy = tensor.pin_memory().to(device, non_blocking=True)
+    computing = torch.cuda.current_stream(device)
+    computing.wait_stream(copying)
+    copy.record_stream(computing)
+    return copy
 
 
 @dataclass(eq=False)
@@ -124,7 +174,7 @@ class Inputs:
         crop: px. augment: see `Recipe`. padding: token id after a text's end; None for images.
     """
 
-    array: np.ndarray | OnDemand
+    array: np.ndarray | Kept
     crop: int = 0
     augment: str = "none"
     padding: int | None = None
@@ -148,11 +198,11 @@ class Inputs:
         self, rows: np.ndarray, device: torch.device, rng: np.random.Generator | None = None
     ) -> torch.Tensor:
         """One batch on the device; cropped and flipped at random if there is an rng."""
-        chunk = np.array(self.array[rows])
+        chunk = self.array[rows]
         if self.padding is not None:
             # no longer than the longest text of this batch
             chunk = chunk[:, : self.lengths[rows].max()].astype(np.int64)
-        batch = torch.from_numpy(chunk).to(device, non_blocking=True)
+        batch = chunk if isinstance(chunk, torch.Tensor) else to_device(chunk, device)
         if rng is None or self.augment == "none":
             return batch
         return _augmented(batch, self.crop, self.augment, rng)

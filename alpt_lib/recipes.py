@@ -19,44 +19,17 @@ BIT_HYPERRULE: dict[str, Any] = {
     "resize": 512,
     "crop": 480,
 }
+ADAMW: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.01, "train_batch_size": 32}
 # ours: the paper's settings for RoBERTa-Large could not be had; WILDS' recipe for Amazon has the
 # same optimizer and rate
-ROBERTA_RECIPE: dict[str, Any] = {
-    "optimizer": "adamw",
-    "lr": 1e-5,
-    "weight_decay": 0.01,
-    "warmup_steps": 50,
-    "max_steps": 500,
-    "train_batch_size": 32,
-    "micro_batch_size": 8,
-}
+ROBERTA_RECIPE = {**ADAMW, "lr": 1e-5, "warmup_steps": 50, "max_steps": 500, "micro_batch_size": 8}
 # ours, for any other network of timm; batches are too small for new batch-norm statistics
-ANY_TIMM: dict[str, Any] = {
-    "optimizer": "adamw",
-    "lr": 1e-4,
-    "weight_decay": 0.01,
-    "warmup_steps": 10,
-    "max_steps": 200,
-    "train_batch_size": 32,
-    "freeze_batch_norm": True,
-}
+ANY_TIMM = {**ADAMW, "lr": 1e-4, "warmup_steps": 10, "max_steps": 200, "freeze_batch_norm": True}
 # the embedded models have the settings of the embedded data; no augmentation, for a flip would
 # spoil letters or digits
 EMBEDDED: dict[str, dict[str, Any]] = {
-    "bit": {
-        "optimizer": "sgd",
-        "lr": 0.03,
-        "warmup_steps": 10,
-        "max_steps": 100,
-        "train_batch_size": 32,
-    },
-    "roberta": {
-        "optimizer": "adamw",
-        "lr": 0.001,
-        "weight_decay": 0.01,
-        "warmup_steps": 10,
-        "max_steps": 80,
-    },
+    "bit": {"optimizer": "sgd", "lr": 0.03, "warmup_steps": 10, "max_steps": 100},
+    "roberta": {**ADAMW, "lr": 0.001, "warmup_steps": 10, "max_steps": 80},
 }
 
 

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from alpt_lib.datasets import Dataset
 from alpt_lib.errors import CompanionError, ModelError, TrainingDiverged, one_line
 from alpt_lib.fast_layers import folded_convolutions
 from alpt_lib.files import cache_folder, hashed, made_once, new_array
-from alpt_lib.inputs import Inputs, OnDemand, images, tokens
+from alpt_lib.inputs import Inputs, images, on_demand, on_device, room_on_gpu, tokens
 from alpt_lib.models import TextClassifier, create_model
 
 # examples; on a CPU the same on every machine, for another batch size gives other roundings
@@ -35,6 +35,7 @@ FEATURES_AT_ONCE = 8192
 # so many times the examples a second, or a larger batch is not worth its memory
 FASTER = 1.1
 
+Batch = torch.Tensor | None
 BatchFunction = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -92,8 +93,12 @@ class ScoringNetwork:
             return Inputs(array, padding=model.padding)
         resize, crop = input_size(self.recipe, self.data.description.image_size)
         if is_augmented and resize != crop:
-            return Inputs(OnDemand(self.data.files(split), resize), crop, self.recipe.augment)
-        return Inputs(images(self.data, split, crop), crop, self.recipe.augment)
+            pictures: Any = on_demand(self.data.files(split), resize)
+        else:
+            pictures = images(self.data, split, crop)
+        if self.device.type == "cuda":
+            pictures = on_device(pictures, self.device, partial(room_on_gpu, self.device))
+        return Inputs(pictures, crop, self.recipe.augment)
 
     @torch.inference_mode()
     def predict_probs(self, split: str, rows: np.ndarray | None = None) -> np.ndarray:
@@ -153,14 +158,15 @@ class ScoringNetwork:
         size = min(self.largest_batch, self._batch_size(inputs))
         values: list[torch.Tensor] = []
         done = 0
+        batch = None
         while done < len(rows):
-            chunk = rows[order[done : done + size]]
-            value = self._within_memory(function, inputs, chunk)
+            chunks = [rows[order[i : i + size]] for i in (done, done + size)]
+            value, batch = self._within_memory(function, inputs, chunks, batch)
             if value is None:
                 size = self.largest_batch = size // 2
                 continue
             values.append(value)
-            done += len(chunk)
+            done += len(chunks[0])
         return torch.cat(values).numpy()[np.argsort(order)]
 
     def _batch_size(self, inputs: Inputs) -> int:
@@ -177,12 +183,8 @@ class ScoringNetwork:
         Measured once and kept in the cache folder, so that later and resumed runs round alike.
         """
         is_gpu = self.device.type == "cuda"
-        what = {
-            "device": torch.cuda.get_device_name(self.device) if is_gpu else platform.processor(),
-            "model": self.config.model,
-            "input": inputs.array.shape[1:],
-            "torch": torch.__version__,
-        }
+        name = torch.cuda.get_device_name(self.device) if is_gpu else platform.processor()
+        what = [name, self.config.model, inputs.array.shape[1:], torch.__version__]
         target = cache_folder() / f"scoring_batch_{hashed(what)}.npy"
 
         def measure() -> None:
@@ -215,11 +217,19 @@ class ScoringNetwork:
         return size / min(times)
 
     def _within_memory(
-        self, function: BatchFunction, inputs: Inputs, chunk: np.ndarray
-    ) -> torch.Tensor | None:
-        """The function of one scoring batch; None if a smaller one may fit in memory."""
+        self, function: BatchFunction, inputs: Inputs, chunks: list[np.ndarray], batch: Batch
+    ) -> tuple[Batch, Batch]:
+        """The function of one scoring batch, and the next batch; None if a smaller one may fit.
+
+        Args:
+            chunks: the rows of both; the next may be empty. batch: None if it is not read yet.
+        """
+        chunk, following = chunks
         try:
-            return function(inputs.batch(chunk, self.device)).cpu()
+            value = function(inputs.batch(chunk, self.device) if batch is None else batch)
+            # a GPU is at work on this one meanwhile
+            upcoming = inputs.batch(following, self.device) if len(following) else None
+            return value.cpu(), upcoming
         except RuntimeError as error:
             if len(chunk) == 1 or not is_out_of_memory(error):
                 raise
@@ -230,7 +240,7 @@ class ScoringNetwork:
             f"out of memory on {self.device} in scoring: going on with smaller batches; scores "
             "differ by rounding at most"
         )
-        return None
+        return None, None
 
 
 def forward_precision(recipe: Recipe, device: torch.device) -> torch.autocast:

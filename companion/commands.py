@@ -222,12 +222,18 @@ def _parameters(options: argparse.Namespace) -> tuple[dict[str, dict], dict[str,
 
 def _plans(parameters: dict[str, dict]) -> dict[str, list]:
     """Of each notebook its `Planned` runs; datasets that are missing are generated first."""
+    from companion.runs.at_hand import within_reach
     from companion.runs.plan import Shelf, plan_runs, prepare_datasets
 
     for p in parameters.values():
         prepare_datasets(p)
     shelf = Shelf()
-    return {name: plan_runs(p, shelf=shelf) for name, p in parameters.items()}
+    plans = {}
+    for name, p in parameters.items():
+        plans[name], left_out = within_reach(plan_runs(p, shelf=shelf))
+        for line in left_out:
+            _say(f"{name}, {line}")
+    return plans
 
 
 def _runs(plans: dict[str, list]) -> list:

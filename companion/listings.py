@@ -61,8 +61,8 @@ def _holds(folder: Path) -> str:
 def list_models() -> pd.DataFrame:
     """Roles with what they stand for in each tier, and the forms of any other name."""
     rows = []
-    for role, mini in registry.ROLES["mini"].items():
-        rows.append((role, registry.title(role), mini, registry.ROLES["paper"][role]))
+    for role, paper in registry.ROLES["paper"].items():
+        rows.append((role, registry.title(role), registry.ROLES["mini"].get(role, ""), paper))
     forms = {
         "timm:NAME": "any timm model",
         "hf:NAME": "any transformers sequence classifier, or a folder",

@@ -192,13 +192,35 @@ if len(controls):
 # intervals (Student's t).
 
 # %%
-others = [name for name in study.settings if name not in ("pretrained otherwise", "miniatures")]
+elsewhere = ("pretrained otherwise", "miniatures", asking.FOUNDATION)
+others = [name for name in study.settings if name not in elsewhere]
 rows = gains[gains.setting.isin(others) & (gains.metric == metric)]
 if len(rows):
     titles = {(name,): name for name in others}
     figure = asking.dots_grid(rows, ["setting"], titles)
     plotting.note_seeds(figure, study.runs)
     study.save(figure, "settings")
+
+# %% [markdown]
+# ## Does more pretraining ask better?
+# The paper leaves open how the gain goes on with the scale of pretraining. Networks that saw a
+# million to ten billion images, each frozen, look at the same photographs at the same size. Only
+# `--preset real` has them, as far as their weights can be had; nothing is drawn without.
+#
+# **Figure.** Frozen networks, ordered by how many images they were pretrained on: how often they
+# ask for disambiguating examples of Waterbirds, as a multiple of their share of the pool (left),
+# and their final gain over random sampling on these (right). The dashed lines are random sampling.
+# Dots are means over seeds, bars their 95% intervals (Student's t).
+
+# %%
+networks = study.settings.get(asking.FOUNDATION)
+if networks:
+    rows = gains[(gains.setting == asking.FOUNDATION) & (gains.metric == "accuracy_minority")]
+    asked_by = asking.shares_asked(networks)
+    study.save_table(asked_by, "asked_by_network")
+    figure = asking.by_network(rows, asked_by)
+    plotting.note_seeds(figure, networks.runs)
+    study.save(figure, "by_network")
 
 # %% [markdown]
 # ## Miniatures, frozen

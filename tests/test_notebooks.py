@@ -34,8 +34,8 @@ ALWAYS_MINI = (
     "14_after_the_labels",
     "15_imperfect_oracles",
 )
-# what fine-tuning on the photographs themselves has to say something about
-FINE_TUNED = [path.stem for path in (notebook_text.NOTEBOOKS / "presets" / "real").glob("*")]
+# what the photographs themselves have to say something about
+ON_PHOTOGRAPHS = [path.stem for path in (notebook_text.NOTEBOOKS / "presets" / "real").glob("*")]
 
 
 def content(name: str) -> dict:
@@ -132,7 +132,7 @@ def test_code_cells_are_short_and_define_nothing_that_wants_a_test(name):
 def test_presets_set_only_what_every_notebook_defines(name, preset):
     given = notebook_text.preset_parameters(preset, name)
     is_mini = preset == "paper" and name in ALWAYS_MINI
-    is_mini |= preset == "real" and name not in FINE_TUNED
+    is_mini |= preset == "real" and name not in ON_PHOTOGRAPHS
     assert given["preset"] == ("mini" if is_mini else preset)
     assert set(given) <= set(notebook_text.tagged_literals(name))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,17 @@ METRICS = ["accuracy", "accuracy_minority", "accuracy_worst_group"]
 REPEATS = 3
 # the run itself, in tables of settings
 AS_ABOVE = "as above"
+# the setting of notebook 12 that has networks beside each other, from the preset real
+FOUNDATION = "foundation models"
+# images (CLIP, SigLIP: with texts) that a network was pretrained on: Russakovsky et al. 2015, Oquab
+# et al. 2023, Radford et al. 2021; SigLIP's are WebLI's, of which it saw a part (Chen et al. 2022)
+PRETRAINING_IMAGES = {
+    "lite0": 1.28e6,
+    "dinov2-s": 142e6,
+    "dinov2-b": 142e6,
+    "clip-b32": 400e6,
+    "siglip-b16": 10e9,
+}
 
 
 def shares_asked(study: Study, column: str = "subgroup") -> pd.DataFrame:
@@ -212,16 +224,24 @@ def dots(ax: Axes, table: pd.DataFrame, chance: float = 0, **labels: str) -> Non
         table: acquisition, mean, ci_low, ci_high; the first on top. chance: where the line is.
         labels: title, xlabel, xscale.
     """
-    for place, row in enumerate(table.itertuples()):
-        colour = plotting.COLOURS.get(row.acquisition)
-        ax.plot([row.ci_low, row.ci_high], [place, place], color=colour, linewidth=1.5)
-        ax.plot(row.mean, place, "o", markersize=4.5, color=colour)
     names = [plotting.name(acquisition) for acquisition in table["acquisition"]]
-    ax.set_yticks(range(len(table)), names)
-    ax.set_ylim(len(table) - 0.5, -0.5)
+    _dots_at(ax, table, range(len(table)), names, chance)
+    ax.set(**labels)
+
+
+def _dots_at(
+    ax: Axes, table: pd.DataFrame, places: Iterable[float], rows: list[str], chance: float
+) -> None:
+    """A dot and its interval at each place; the names of the rows, from the top."""
+    for place, row in zip(places, table.itertuples(), strict=True):
+        style: dict[str, Any] = {"color": plotting.COLOURS.get(row.acquisition)}
+        ax.plot([row.ci_low, row.ci_high], [place, place], linewidth=1.5, **style)
+        label = plotting.name(row.acquisition)
+        ax.plot(row.mean, place, "o", markersize=4.5, label=label, **style)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.axvline(chance, color=plotting.HIGHLIGHT, linestyle="--", linewidth=1.2)
     ax.grid(axis="y", visible=False)
-    ax.set(**labels)
 
 
 def dots_grid(
@@ -272,3 +292,39 @@ def found_and_gained(gains: pd.DataFrame, asked: pd.DataFrame, metrics: list[str
         words = plotting.name(metric).removeprefix("accuracy, ").removesuffix(" examples")
         dots(ax, rows, title=f"gain over random:\n{words}")
     return figure
+
+
+def by_network(gains: pd.DataFrame, asked: pd.DataFrame) -> Figure:
+    """How often networks ask for disambiguating examples, and what they gain, least images first.
+
+    A row a network, with the number of images that it was pretrained on where PRETRAINING_IMAGES
+    has it, else last; a dot an acquisition function, with its 95% interval.
+
+    Args:
+        gains: as `gains_by_setting`, of one setting, dataset and metric. asked: as `shares_asked`,
+            of the same.
+    """
+    n_images = {m: PRETRAINING_IMAGES.get(m, np.inf) for m in gains["model"].unique()}
+    order = sorted(n_images, key=lambda model: n_images[model])
+    names = [f"{title(model)}\n{_many(n_images[model])}" for model in order]
+    functions = list(gains["acquisition"].unique())
+    ratios = seed_means(asked[asked["acquisition"] != RANDOM], ["model", "acquisition"])
+    figure, axes = plotting.grid(1, 1 + 0.34 * len(order), sharey=True)
+    panels = [(ratios, 1, "asked for, times\nthe pool's share")]
+    panels.append((gains.rename(columns={"gain": "mean"}), 0, "gain over random:\ndisambiguating"))
+    for ax, (table, chance, words) in zip(axes.flat, panels, strict=True):
+        middle = (len(functions) - 1) / 2
+        shifts = table["acquisition"].map(functions.index) - middle
+        _dots_at(ax, table, table["model"].map(order.index) + 0.24 * shifts, names, chance)
+        ax.set(title=words)
+        ax.locator_params(axis="x", nbins=5)
+    dots_of = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
+    figure.legend(dots_of.values(), dots_of, loc="outside upper right", ncols=len(dots_of))
+    return figure
+
+
+def _many(n: float) -> str:
+    """1.28 M images, 10 bn images; nothing where the number is not known."""
+    if not np.isfinite(n):
+        return ""
+    return f"{n / 1e6:.3g} M images" if n < 1e9 else f"{n / 1e9:.3g} bn images"

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure, FigureBase
 from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
-from alpt_lib.registry import TITLES, title
+from alpt_lib.registry import TITLES, split_name, title
 from companion.report.estimates import seed_means
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def name(key: str) -> str:
     """A metric, acquisition function or model in words, such as "accuracy, mean by reviewer"."""
     if key in NAMES:
         return NAMES[key]
-    if key in TITLES or ":" in key:
+    if key in TITLES or split_name(key)[0] in TITLES or ":" in key:
         return title(key)
     over = key.removeprefix("accuracy_")
     if over.endswith("_p10"):

@@ -16,6 +16,7 @@ from alpt_lib.datasets import Dataset
 from alpt_lib.files import home
 from companion.notebook_text import NARROW
 from companion.report.export import write_csv
+from companion.runs.at_hand import within_reach
 from companion.runs.execute import RunsFailed, execute
 from companion.runs.parameters import each_setting, read_parameters
 from companion.runs.plan import Planned, cautions, plan_runs, prepare_datasets
@@ -108,8 +109,8 @@ def run_study(notebook: str, namespace: dict[str, Any]) -> Study:
     """
     parameters = read_parameters(namespace)
     prepare_datasets(parameters)
-    planned = plan_runs(parameters)
-    for line in cautions(planned):
+    planned, left_out = within_reach(plan_runs(parameters))
+    for line in [*cautions(planned), *left_out]:
         print(line)
     n_stored = sum(each.run.is_done() for each in planned)
     why = "the same command again says why"

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from alpt_lib.acquisition import POOL
-from alpt_lib.checkpoints import embedded_weights, existing_weights
 from alpt_lib.config import RunConfig, input_size
 from alpt_lib.datasets import Description, is_path
 from alpt_lib.errors import CompanionError, ModelError
 from alpt_lib.files import REPOSITORY, home
-from alpt_lib.registry import FEATURES, NOT_PRETRAINED, ROLES, split_name, title
+from alpt_lib.registry import NOT_PRETRAINED, ROLES, split_name, title
+from companion.runs.at_hand import is_here
 from companion.runs.execute import missing
 from companion.runs.parameters import PRESETS
 from companion.runs.plan import (
@@ -263,8 +263,8 @@ def _kind(config: RunConfig) -> tuple:
     if base.startswith("timm:"):
         base = base.partition("?")[0].partition(".")[0]
     recipe = config.recipe
-    settings = (recipe.resize, recipe.crop, recipe.micro_batch_size, recipe.precision)
-    return base, config.dataset, *settings
+    how = (recipe.micro_batch_size, recipe.precision, recipe.backbone)
+    return base, config.dataset, recipe.resize, recipe.crop, *how
 
 
 def _measure(runs: list[StoredRun]) -> dict[tuple, Cost]:
@@ -322,10 +322,13 @@ def cost_of_an_example(run: StoredRun) -> Cost:
             model(inputs).softmax(dim=1).cpu()
 
     machine = torch.cuda.get_device_name() if is_gpu else "this machine's CPU"
+    # with gradients: it cannot look at SigLIP's pooling without
     with FlopCounterMode(display=False) as counter:
-        score()
+        model(inputs)
     flops = counter.get_total_flops() / n
-    return Cost(_timed(train, is_gpu) / n, _timed(score, is_gpu) / n, machine, flops)
+    is_frozen = run.config.recipe.backbone == "frozen"
+    training = 0.0 if is_frozen else _timed(train, is_gpu) / n
+    return Cost(training, _timed(score, is_gpu) / n, machine, flops)
 
 
 def _probe_batch(run: StoredRun, is_gpu: bool) -> int:
@@ -414,7 +417,7 @@ def _missing_lines(runs: list[Run], expected: dict[str, Expected]) -> list[str]:
     models = {(run.config.model, run.config.weights or "") for run, _ in runs}
     for name, weights in sorted(models):
         try:
-            if not _is_here(name, weights or None):
+            if not is_here(name, weights or None):
                 lines.append(
                     f"missing: {name}; the first run fetches it from the hub, or pass weights: "
                     "FILE_OR_FOLDER"
@@ -422,40 +425,6 @@ def _missing_lines(runs: list[Run], expected: dict[str, Expected]) -> list[str]:
         except ModelError as error:
             lines.append(f"missing: {error}")
     return lines
-
-
-def _is_here(name: str, weights: str | None) -> bool:
-    """Whether everything that a model needs is on this machine; else the hub would be asked.
-
-    Raises:
-        ModelError: local weights that are not there.
-    """
-    base, suffix = split_name(name)
-    if base.startswith(FEATURES):
-        return True
-    if weights:
-        return bool(existing_weights(weights))
-    if base.startswith("mini-") or embedded_weights(base):
-        return True
-    if base.startswith("timm:"):
-        return bool(suffix) or _timm_is_here(base)
-    repository = base.removeprefix("hf:")
-    files = ["config.json"] if suffix else ["config.json", "model.safetensors"]
-    return Path(repository).is_dir() or all(_is_cached(repository, file) for file in files)
-
-
-def _timm_is_here(base: str) -> bool:
-    import timm
-
-    config = timm.get_pretrained_cfg(base.removeprefix("timm:").partition("?")[0])
-    repository = config.hf_hub_id if config else None
-    return repository is not None and _is_cached(repository, "model.safetensors")
-
-
-def _is_cached(repository: str, file: str) -> bool:
-    from huggingface_hub import try_to_load_from_cache
-
-    return isinstance(try_to_load_from_cache(repository, file), str)
 
 
 def human(n_bytes: float) -> str:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, StrictInt, StrictStr, TypeAdapter, ValidationError
+from pydantic import Field, StrictBool, StrictInt, StrictStr, TypeAdapter, ValidationError
 
 from alpt_lib.errors import ConfigError, unknown
 
@@ -56,12 +56,14 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
     "classes": (Texts, "a list of class names"),
     "check_set": (StrictStr, "a csv with the columns id and label"),
     "who": (StrictStr, "a name"),
+    "optional": (StrictBool, "true: a network that cannot be had without a hub is left out"),
     "n_points": (Annotated[StrictInt, Field(ge=1)], "a whole number above 0"),
     "output": (StrictStr, "a folder for figures"),
     "workers": (Annotated[StrictInt, Field(ge=0)], "a number of processes; 0 takes one per core"),
 }
 # what a setting may change
 SET = ["datasets", "models", "acquisitions", "seeds", "weights", "protocol", "recipe", "stopping"]
+SET += ["optional"]
 DEFAULTS: dict[str, Any] = {
     "preset": "mini",
     "models": [],
@@ -73,6 +75,7 @@ DEFAULTS: dict[str, Any] = {
     "settings": {},
     "stopping": [],
     "probe": [],
+    "optional": False,
     "n_points": 500,
     "output": "figures/custom",
     "workers": 0,

@@ -97,6 +97,8 @@ class Planned:
     model: str
     # "" as the parameters are, or the one of `settings` that asks for it
     setting: str = ""
+    # left out where its network's weights cannot be had, see `at_hand.within_reach`
+    optional: bool = False
 
     @property
     def config(self) -> RunConfig:
@@ -152,9 +154,12 @@ def plan_runs(
     """
     shelf = shelf or Shelf()
     planned = []
-    for setting, p in each_setting(check_parameters(parameters)).items():
+    settings = each_setting(check_parameters(parameters))
+    for setting, p in settings.items():
         of_setting = _plan_setting(p, expected, shelf)
         planned += [replace(each, setting=setting) for each in of_setting]
+    for p in settings.values():
+        _check_weights(p, planned)
     return planned
 
 
@@ -211,7 +216,7 @@ def _plan_dataset(
         )
         can_identify = is_here and has_weights(config)
         run = shelf.run(config, data) if can_identify else StoredRun(config, data)
-        planned.append(Planned(run, d.name, model))
+        planned.append(Planned(run, d.name, model, optional=p["optional"]))
     return planned
 
 
@@ -315,10 +320,6 @@ def _locate(name: str, tier: str) -> Path:
 
 def _check_mappings(p: dict[str, Any], tier: str, planned: list[Planned]) -> None:
     """The names of a mapping must mean something here; a typo would quietly take the default."""
-    if isinstance(p["weights"], dict):
-        used = [name for each in planned for name in (each.model, each.config.model)]
-        bases = [split_name(name)[0] for name in used]
-        _check_names("model in weights", p["weights"], [*ROLES[tier], *used, *bases])
     if isinstance(p["models"], dict):
         # the tier's other datasets are for other notebooks
         others = [*prepared(tier), *(PAPER_DATA if tier == "paper" else ())]
@@ -328,6 +329,15 @@ def _check_mappings(p: dict[str, Any], tier: str, planned: list[Planned]) -> Non
         known = [*p["datasets"], *(each.dataset for each in planned), "others", *prepared(tier)]
         unmatched = [name for name in p["seeds"] if not fnmatch.filter(known, name)]
         _check_names("dataset in seeds", unmatched, known)
+
+
+def _check_weights(p: dict[str, Any], planned: list[Planned]) -> None:
+    """As `_check_mappings`; weights may be those of another setting's networks."""
+    if isinstance(p["weights"], dict):
+        used = [name for each in planned for name in (each.model, each.config.model)]
+        bases = [split_name(name)[0] for name in used]
+        known = [*ROLES[PRESETS[p["preset"]]], *used, *bases]
+        _check_names("model in weights", p["weights"], known)
 
 
 def _check_names(what: str, names: Iterable[str], known: list[str]) -> None:

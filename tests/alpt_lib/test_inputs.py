@@ -11,7 +11,17 @@ from PIL import Image
 from alpt_lib import inputs
 from alpt_lib.datasets import read_dataset
 from alpt_lib.errors import DataError
-from alpt_lib.inputs import Inputs, OnDemand, images, tokens
+from alpt_lib.inputs import (
+    Inputs,
+    Kept,
+    images,
+    on_demand,
+    on_device,
+    room_on_gpu,
+    spare,
+    to_device,
+    tokens,
+)
 from alpt_lib.pictures import ASSUMED, decode, open_picture
 
 RNG = np.random.default_rng(0)
@@ -143,12 +153,12 @@ def test_images_are_decoded_once_in_manifest_order_and_on_demand_alike(birds_fol
         expected = np.asarray(image.resize((20, 20), Image.Resampling.BILINEAR))
     assert np.array_equal(array[7], expected)
     rows = np.array([3, 70, 3])
-    on_demand = OnDemand(data.files("pool"), 20)
-    assert on_demand.shape == array.shape
-    assert np.array_equal(on_demand[rows], array[rows])
+    decoded_late = on_demand(data.files("pool"), 20)
+    assert decoded_late.shape == array.shape
+    assert np.array_equal(decoded_late[rows], array[rows])
     monkeypatch.setattr(inputs, "decode", None)
     assert np.array_equal(images(data, "pool", 20), array)
-    assert np.array_equal(on_demand[rows[:2]], array[rows[:2]])
+    assert np.array_equal(decoded_late[rows[:2]], array[rows[:2]])
 
 
 def test_several_processes_at_once_decode_once(birds_copy, tmp_path, monkeypatch):
@@ -228,6 +238,50 @@ def test_augmentation_flips_about_half_crops_within_the_image_and_leaves_what_is
     assert 80 < (cropped[:, 0] == 255).any(dim=2).any(dim=1).sum() < 190
     assert np.array_equal(array, stored)
     assert np.array_equal(Inputs(array, 6, "flip").batch(rows, CPU), stored)
+
+
+@pytest.mark.parametrize(
+    ("free", "n_new", "n_kept"),
+    # of 80 GB half is reserved; so many of the images fit in what else is free
+    [(80, 4, 4), (70, 4, 3), (40, 4, 0), (39, 4, 0), (70, 2, 2)],
+)
+def test_images_stay_on_a_device_as_far_as_they_fit_in_what_is_free_less_a_reserve(
+    free, n_new, n_kept
+):
+    stored = RNG.integers(0, 256, (10, 2, 2, 3), dtype=np.uint8)
+    read = []
+
+    def read_rows(rows):
+        read.append(rows.tolist())
+        return to_device(stored[rows], CPU)
+
+    # an image has 12 bytes, which stand for 10 GB; after the first batch nothing is free
+    room = iter([spare(12 * free // 10, 12 * 80 // 10)])
+    kept = Kept(read_rows, stored.shape, lambda: next(room, 0))
+    rows = np.array([7, 2, 9, 4])[:n_new]
+    asked = np.concatenate([rows[::-1], rows])
+    for _ in range(2):
+        batch = Inputs(kept).batch(asked, CPU)
+        assert batch.dtype == torch.uint8
+        assert np.array_equal(batch, stored[asked])
+    # first come, first kept; the others are read again, each once a batch
+    first = rows[::-1].tolist()
+    assert read == [first, *([first[n_kept:]] if n_kept < n_new else [])]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_images_come_as_they_are_whether_they_stay_there_or_pass_by_pinned_memory():
+    gpu = torch.device("cuda")
+    stored = RNG.integers(0, 256, (500, 32, 32, 3), dtype=np.uint8)
+    staying = on_device(stored, gpu, lambda: room_on_gpu(gpu))
+    passing = on_device(stored, gpu, lambda: 0)
+    for _ in range(20):
+        rows = RNG.integers(0, 500, 128)
+        # what is read next must not overwrite what is being copied
+        batches = [to_device(stored[rows], gpu), staying[rows], passing[rows]]
+        for batch in batches:
+            assert np.array_equal(batch.cpu(), stored[rows])
 
 
 def test_a_text_batch_is_no_longer_than_its_longest_text():

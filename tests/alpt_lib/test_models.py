@@ -43,6 +43,35 @@ def test_logits_and_features_are_those_of_timm_on_images_normalised_by_hand(bird
         assert torch.allclose(model.logits_of_features(expected), logits, rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("role", "patch", "n_features", "millions"),
+    [
+        # Oquab et al. 2023, Radford et al. 2021, Zhai et al. 2023: ViT-S and ViT-B
+        ("dinov2-s", 14, 384, 22.1),
+        ("dinov2-b", 14, 768, 86.6),
+        ("clip-b32", 32, 768, 87.5),
+        ("siglip-b16", 16, 768, 92.9),
+    ],
+)
+def test_foundation_models_are_timms_own_at_224_px(birds, role, patch, n_features, millions):
+    name = registry.resolve(role, "paper")
+    published = timm.get_pretrained_cfg(name.removeprefix("timm:").partition("?")[0])
+    assert published.hf_hub_id.startswith("timm/vit_")
+    # shapes alone: nothing is computed
+    with torch.device("meta"):
+        model = create_model(name + "-np", birds, None, seed=1)
+        images = torch.empty((2, 224, 224, 3), dtype=torch.uint8)
+        assert model.features(images).shape == (2, n_features)
+        assert model(images).shape == (2, 2)
+    network = model.network
+    assert network.patch_embed.proj.weight.shape[2:] == (patch, patch)
+    n_weights = sum(p.numel() for p in network.parameters())
+    assert n_weights / 1e6 == pytest.approx(millions, abs=0.1)
+    # as published, so that what the hub delivers fits
+    stored = (published.input_size[1] // patch) ** 2
+    assert network.pos_embed.shape[1] - network.num_prefix_tokens in (stored, stored - 1)
+
+
 def test_mean_and_std_follow_the_name_else_timm(birds):
     default = timm.data.resolve_model_data_config(timm.create_model("mobilenetv2_035"))["mean"]
     for name, mean in (

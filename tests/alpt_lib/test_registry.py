@@ -23,6 +23,7 @@ def test_roles_stand_for_a_model_of_their_tier():
 
 def test_figures_call_a_timm_model_by_its_name():
     assert registry.title("bit-m-deep") == "BiT-M deep"
+    assert registry.title("lite0-np") == "Lite0, not pretrained"
     assert registry.title(MOBILE) == "mobilenetv2_035"
     assert registry.title(MOBILE + "-np") == "mobilenetv2_035, not pretrained"
 

@@ -1,6 +1,7 @@
 """A network looks at a dataset: probabilities, features, accuracies, within the device's memory."""
 
 import time
+from unittest.mock import MagicMock
 
 import numpy as np
 import pandas as pd
@@ -38,6 +39,26 @@ def test_scoring_in_small_batches_changes_nothing(birds, monkeypatch):
     every = birds.predict_probs("val")
     monkeypatch.setattr(scoring, "CPU_BATCH", 5)
     assert np.allclose(birds.predict_probs("val"), every, atol=1e-6)
+
+
+def test_a_batch_is_read_while_the_one_before_it_is_at_work_and_none_twice(birds, monkeypatch):
+    monkeypatch.setattr(scoring, "CPU_BATCH", 16)
+    inputs = birds.inputs("pool")
+    stored = inputs.array
+    happened = []
+
+    def read(rows):
+        happened.append(("read", rows.tolist()))
+        return torch.from_numpy(stored[rows])
+
+    inputs.array = MagicMock(shape=stored.shape)
+    inputs.array.__getitem__.side_effect = read
+    birds.model.register_forward_pre_hook(lambda _, given: happened.append(("at work", given)))
+    rows = np.arange(99, 60, -1)
+    birds.predict_probs("pool", rows)
+    assert [what for what, _ in happened] == ["read", *["at work", "read"] * 2, "at work"]
+    parts = [part for what, part in happened if what == "read"]
+    assert parts == [rows[:16].tolist(), rows[16:32].tolist(), rows[32:].tolist()]
 
 
 def test_texts_are_scored_by_length_and_come_back_in_their_order(reviews_folder, monkeypatch):

@@ -16,6 +16,7 @@ from alpt_lib import scoring
 from alpt_lib.config import Recipe, RunConfig, override
 from alpt_lib.datasets import read_dataset
 from alpt_lib.errors import CompanionError, ConfigError, TrainingDiverged
+from alpt_lib.inputs import on_device
 from alpt_lib.training import FineTunedNetwork, StoppingRule, batches, learning_rate
 
 ROWS = np.arange(20)
@@ -45,6 +46,21 @@ def flat(learner: FineTunedNetwork) -> np.ndarray:
 def fitted(learner: FineTunedNetwork, seed=3) -> np.ndarray:
     learner.fit(ROWS, rng(seed))
     return flat(learner)
+
+
+def test_images_that_stay_on_the_device_are_scored_and_trained_on_as_those_on_the_disk(
+    birds_folder,
+):
+    plain = network(birds_folder, augment="crop_flip", resize=36, crop=32)
+    kept = network(birds_folder, augment="crop_flip", resize=36, crop=32)
+    for split, train in (("pool", False), ("val", False), ("pool", True)):
+        inputs = kept.inputs(split, train)
+        inputs.array = on_device(inputs.array, kept.device, lambda: 50 * 36 * 36 * 3)
+    for learner in (plain, kept):
+        # first seen in inference mode, then trained on
+        learner.predict_probs("pool")
+    assert np.array_equal(fitted(plain), fitted(kept))
+    assert np.array_equal(plain.predict_probs("val"), kept.predict_probs("val"))
 
 
 def test_fits_from_reset_are_alike_so_neither_weights_nor_momentum_leak_and_the_rng_decides(

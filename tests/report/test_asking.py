@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 
 from companion.report import asking, later_claims
@@ -52,6 +53,34 @@ def test_gains_are_paired_within_each_setting(study):
     by_hand = (final.least_confidence - final.random).mean()
     row = gains.query("setting == 'by 1' and metric == 'accuracy'")
     assert row.gain.item() == pytest.approx(by_hand)
+
+
+def test_networks_stand_in_the_order_of_the_images_that_they_were_pretrained_on():
+    models = ["siglip-b16", "timm:of_ones_own", "lite0", "dinov2-s"]
+    rows = [(m, a) for m in models for a in ("badge", "least_confidence")]
+    gains = pd.DataFrame(rows, columns=["model", "acquisition"])
+    gains = gains.assign(gain=np.arange(8.0), ci_low=-1.0, ci_high=9.0)
+    asked = pd.DataFrame([(*row, seed, 2.0) for row in rows for seed in (1, 2)])
+    asked.columns = ["model", "acquisition", "seed", "value"]
+    figure = asking.by_network(gains, asked)
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_yticklabels()] == [
+        "Lite0\n1.28 M images",
+        "DINOv2 S/14\n142 M images",
+        "SigLIP B/16\n10 bn images",
+        "of_ones_own\n",
+    ]
+    # of each network the dots of both functions, the first above the second
+    dots = {
+        line.get_xdata()[0]: line.get_ydata()[0]
+        for line in right.lines
+        if len(line.get_xdata()) == 1
+    }
+    rows_of = {"siglip-b16": 2, "timm:of_ones_own": 3, "lite0": 0, "dinov2-s": 1}
+    expected = [rows_of[model] + shift for model in models for shift in (-0.12, 0.12)]
+    assert [dots[gain] for gain in range(8)] == pytest.approx(expected)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.texts] == ["BADGE", "least confidence"]
 
 
 def test_every_function_is_timed_on_the_same_model(study):
