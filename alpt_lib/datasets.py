@@ -30,6 +30,7 @@ from alpt_lib.pool import Pool
 from alpt_lib.tables import read_table
 
 MANIFESTS = ("manifest.parquet", "manifest.csv")
+LONGEST_NAME = 100  # bytes; names of cached files begin with it
 # the label of a pool example of which the oracle, once asked, cannot tell the class
 CANNOT_TELL = "can't tell"
 
@@ -65,8 +66,12 @@ class Description:
     generator: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name:
-            raise DataError(f"name must be a word, without a slash; got {self.name!r}")
+        is_word = self.name.isprintable() and "/" not in self.name
+        if not (is_word and 0 < len(self.name.encode()) <= LONGEST_NAME):
+            raise DataError(
+                "name must be a word without slashes and control characters, of at most "
+                f"{LONGEST_NAME} bytes; got {self.name[:LONGEST_NAME]!r}"
+            )
         if len(set(self.classes)) < max(2, len(self.classes)):
             raise DataError(f"classes must be two or more, each once; got {self.classes}")
         splits = self.eval_splits

@@ -33,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
     faults, page, not_rendered = _do_and_draw(options, plans, given)
     from companion.runs.steps import write_steps
 
-    write_steps(_runs(plans), page.parent)
+    if os.access(page.parent, os.W_OK):
+        write_steps(_runs(plans), page.parent)
     if not options.quiet:
         _say_claims(options.preset, page.parent)
     minutes = (time.monotonic() - started) / 60

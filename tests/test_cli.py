@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +97,34 @@ def test_a_disk_that_refuses_is_one_line_and_exit_1(monkeypatch, capsys):
     assert main(["verify"]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: [Errno 30] Read-only file system: '/store/lock'; make it ")
+
+
+RENDER = (
+    "import sys; from pathlib import Path; from alpt_lib.errors import CompanionError\n"
+    "from companion.report.render import render\n"
+    "try: render({'01': {}}, Path(sys.argv[1]), 1)\n"
+    "except CompanionError as error: sys.exit(str(error))"
+)
+
+
+@pytest.mark.parametrize("size", ["4k", "0"], ids=["read-only", "full"])
+@pytest.mark.parametrize("script", [["data_prep/mini_vision.py", "--out"], ["-c", RENDER]])
+def test_without_shared_memory_processes_are_refused_in_one_line(script, size, tmp_path):
+    """In a file system of its own, which takes root."""
+    options = "ro" if size == "4k" else "size=4k"
+    fill = "" if size == "4k" else "; dd if=/dev/zero of=/dev/shm/full bs=4k 2>/dev/null"
+    mount = f"mount -t tmpfs -o {options} tmpfs /dev/shm{fill}"
+    own = ["unshare", "--mount", "sh", "-c"]
+    if not shutil.which("unshare") or subprocess.run([*own, mount], capture_output=True).returncode:
+        pytest.skip("no file system of one's own here")
+    run = [sys.executable, "-W", "ignore", *script, str(tmp_path / "out")]
+    command = [*own, f'{mount}; exec "$@"', "sh", *run]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment)
+    assert done.returncode == 1
+    assert "cannot use shared memory, /dev/shm: " in done.stderr
+    assert "have it mounted, writable" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_dry_run_generates_nothing_and_trains_nothing(home, capsys):
