@@ -138,7 +138,7 @@ def hash_file(file: Path) -> str:
     return hash_files([file], memory=file)[0]
 
 
-def hash_files(files: Sequence[Path], memory: Path) -> list[str]:
+def hash_files(files: Sequence[Path | str], memory: Path) -> list[str]:
     """sha256 of each file's content; what has the size, time and inode of before is not read again.
 
     Args:
