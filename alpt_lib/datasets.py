@@ -418,7 +418,7 @@ def _check_columns(name: str, manifest: pd.DataFrame, d: Description) -> None:
 def _check_values(name: str, manifest: pd.DataFrame, d: Description) -> None:
     for column in filter(None, (d.content, "split")):
         values = manifest[column]
-        is_odd = np.array([not isinstance(value, str) for value in values], dtype=bool)
+        is_odd = np.array([not isinstance(value, str) for value in values.tolist()], dtype=bool)
         if column != "text":
             is_odd |= (values == "").to_numpy()
         if is_odd.any():
@@ -438,7 +438,7 @@ def _check_values(name: str, manifest: pd.DataFrame, d: Description) -> None:
 
 
 def _check_splits(name: str, manifest: pd.DataFrame, d: Description) -> None:
-    splits = set(manifest["split"])
+    splits = set(manifest["split"].unique())
     missing = sorted({POOL, *(d.eval_splits or [])} - splits)
     if missing:
         raise DataError(f"{name}: split {missing[0]!r} missing; the manifest has {sorted(splits)}")

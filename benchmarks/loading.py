@@ -2,8 +2,8 @@
 
     python benchmarks/loading.py [--quick]
 
-`first` hashes the content of each image, `again` finds the hashes remembered (by path, size, time
-and inode), as every later command does; texts are hashed each time.
+`first` hashes each image's content, `again` finds the hashes remembered (by path, size, time and
+inode), as every later command does; texts are hashed each time.
 """
 
 import tempfile
@@ -56,7 +56,7 @@ def open_folder(source: Path, labels: Path) -> None:
 
 
 def measure_all(folder: Path, n_images: int, n_texts: int, n_items: int) -> list[dict]:
-    images, texts, items = (folder / name for name in ("images", "texts", "items"))
+    images, texts, items = folder / "images", folder / "texts", folder / "items"
     dataset(images, "image", {"path": pictures(images, n_images)})
     texts.mkdir()
     dataset(
