@@ -14,7 +14,7 @@ import pytest
 from alpt_lib.files import REPOSITORY
 from alpt_lib.progress import QUIET
 from companion.cli import COMMANDS, main
-from companion.commands import has_colours
+from companion.commands import has_colours, remedy
 from companion.listings import LISTS, claims_text
 from companion.report import claims, export, reference
 from companion.report.verdicts import VERDICTS
@@ -99,6 +99,20 @@ def test_a_disk_that_refuses_is_one_line_and_exit_1(monkeypatch, capsys):
     assert said.startswith("error: [Errno 30] Read-only file system: '/store/lock'; make it ")
 
 
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("lite0.npy cannot be read: [Errno 24] Too many open files", "; allow more open files: ul"),
+        ("[Errno 28] No space left on device: 'x'", "; free some space, then start the same"),
+        ("cannot write x: No space left on device; free some space", ""),
+        ("ValueError: another thing", ""),
+    ],
+)
+def test_an_error_of_the_system_gets_its_remedy_once(said, expected):
+    assert remedy(said).startswith(expected)
+    assert bool(remedy(said)) == bool(expected)
+
+
 RENDER = (
     "import sys; from pathlib import Path; from alpt_lib.errors import CompanionError\n"
     "from companion.report.render import render\n"
@@ -107,12 +121,13 @@ RENDER = (
 )
 
 
-@pytest.mark.parametrize("size", ["4k", "0"], ids=["read-only", "full"])
+FILL = "; dd if=/dev/zero of=/dev/shm/full bs=4k 2>/dev/null || true"
+
+
+@pytest.mark.parametrize(("options", "fill"), [("ro", ""), ("size=4k", FILL)])
 @pytest.mark.parametrize("script", [["data_prep/mini_vision.py", "--out"], ["-c", RENDER]])
-def test_without_shared_memory_processes_are_refused_in_one_line(script, size, tmp_path):
+def test_without_shared_memory_processes_are_refused_in_one_line(script, options, fill, tmp_path):
     """In a file system of its own, which takes root."""
-    options = "ro" if size == "4k" else "size=4k"
-    fill = "" if size == "4k" else "; dd if=/dev/zero of=/dev/shm/full bs=4k 2>/dev/null"
     mount = f"mount -t tmpfs -o {options} tmpfs /dev/shm{fill}"
     own = ["unshare", "--mount", "sh", "-c"]
     if not shutil.which("unshare") or subprocess.run([*own, mount], capture_output=True).returncode:
