@@ -20,7 +20,6 @@ from alpt_lib.datasets import read_dataset
 from companion import labelling
 
 CLASSES = ["dark", "light"]
-REPEATS = 3
 
 
 def pictures(folder: Path, n: int) -> list[str]:
@@ -40,15 +39,15 @@ def dataset(folder: Path, modality: str, content: dict[str, list[str]]) -> Path:
     frame["split"] = ["val" if i % 10 == 0 else "pool" for i in range(n)]
     frame["place"] = [f"place{i % 7}" for i in range(n)]
     frame.to_csv(folder / "manifest.csv", index=False)
-    described = {"name": folder.name, "classes": CLASSES, "modality": modality}
-    (folder / "dataset.yaml").write_text(yaml.safe_dump({**described, "subgroups": ["place"]}))
+    described = {"classes": CLASSES, "modality": modality, "subgroups": ["place"]}
+    (folder / "dataset.yaml").write_text(yaml.safe_dump(described))
     return folder
 
 
 def row(what: str, n: int, work: Callable) -> dict:
     """Time in s of the first call, and the best of the others."""
     first = seconds(work)
-    return {"what": what, "n": n, "first_s": first, "again_s": min(map(seconds, [work] * REPEATS))}
+    return {"what": what, "n": n, "first_s": first, "again_s": min(map(seconds, [work] * 3))}
 
 
 def open_folder(source: Path, labels: Path) -> None:
@@ -57,8 +56,8 @@ def open_folder(source: Path, labels: Path) -> None:
 
 def measure_all(folder: Path, n_images: int, n_texts: int, n_items: int) -> list[dict]:
     images, texts, items = folder / "images", folder / "texts", folder / "items"
-    dataset(images, "image", {"path": pictures(images, n_images)})
     texts.mkdir()
+    dataset(images, "image", {"path": pictures(images, n_images)})
     dataset(
         texts, "text", {"text": [f"review {i} of a long film, {i % 97}" for i in range(n_texts)]}
     )
@@ -66,7 +65,7 @@ def measure_all(folder: Path, n_images: int, n_texts: int, n_items: int) -> list
     rows = []
     for source, n in ((images, n_images), (texts, n_texts)):
         rows.append(row(f"read {source.name}", n, lambda s=source: read_dataset(s)))
-        data = [read_dataset(source) for _ in range(REPEATS + 1)]
+        data = [read_dataset(source) for _ in range(4)]
         rows.append(row(f"fingerprint of {source.name}", n, lambda d=data: d.pop().fingerprint))
     rows.append(row("open a labelling folder", n_items, lambda: open_folder(items, folder / "l")))
     return rows
