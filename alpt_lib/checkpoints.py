@@ -312,11 +312,13 @@ def _read_state(network: Any, file: Path) -> dict[str, Any]:
 
 def _state_dict(stored: Any) -> dict[str, Any]:
     """The weights in what a training script saved."""
+    if not isinstance(stored, dict):
+        raise ValueError(f"it holds no state dict but {type(stored).__name__}")
     for key in ("state_dict", "model", "model_state_dict"):
         if isinstance(stored.get(key), dict):
             stored = stored[key]
     for name, tensor in stored.items():
-        if not hasattr(tensor, "is_floating_point"):
+        if not (isinstance(name, str) and hasattr(tensor, "is_floating_point")):
             raise ValueError(f"it holds no state dict: {name} is {type(tensor).__name__}")
     # as DistributedDataParallel names them
     return {name.removeprefix("module."): tensor for name, tensor in stored.items()}

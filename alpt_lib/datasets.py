@@ -13,6 +13,7 @@ from dataclasses import field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +31,7 @@ from alpt_lib.pool import Pool
 from alpt_lib.tables import read_table
 
 MANIFESTS = ("manifest.parquet", "manifest.csv")
+LONGEST_NAME = 100  # bytes; names of cached files begin with it
 # the label of a pool example of which the oracle, once asked, cannot tell the class
 CANNOT_TELL = "can't tell"
 
@@ -65,8 +67,12 @@ class Description:
     generator: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.name or "/" in self.name:
-            raise DataError(f"name must be a word, without a slash; got {self.name!r}")
+        is_word = self.name.isprintable() and "/" not in self.name
+        if not (is_word and 0 < len(self.name.encode()) <= LONGEST_NAME):
+            raise DataError(
+                "name must be a word without slashes and control characters, of at most "
+                f"{LONGEST_NAME} bytes; got {self.name[:LONGEST_NAME]!r}"
+            )
         if len(set(self.classes)) < max(2, len(self.classes)):
             raise DataError(f"classes must be two or more, each once; got {self.classes}")
         splits = self.eval_splits
@@ -250,7 +256,9 @@ class Dataset:
         for split, rows in self._rows.items():
             digest.update(f"{split}\n{rows.to_csv(index=False)}".encode())
         if self.is_image:
-            files = [file for split in self._rows for file in self.files(split)]
+            folder = str(self.folder)
+            paths = [path for rows in self._rows.values() for path in rows["path"].tolist()]
+            files = [os.path.join(folder, path) for path in paths]
             digest.update("".join(hash_files(files, memory=self.folder)).encode())
         d = self.description
         meaning = (d.classes, d.modality, d.subgroups, self.minority, d.percentile_over)
@@ -410,7 +418,7 @@ def _check_columns(name: str, manifest: pd.DataFrame, d: Description) -> None:
 def _check_values(name: str, manifest: pd.DataFrame, d: Description) -> None:
     for column in filter(None, (d.content, "split")):
         values = manifest[column]
-        is_odd = np.array([not isinstance(value, str) for value in values], dtype=bool)
+        is_odd = np.array([not isinstance(value, str) for value in values.tolist()], dtype=bool)
         if column != "text":
             is_odd |= (values == "").to_numpy()
         if is_odd.any():
@@ -430,7 +438,7 @@ def _check_values(name: str, manifest: pd.DataFrame, d: Description) -> None:
 
 
 def _check_splits(name: str, manifest: pd.DataFrame, d: Description) -> None:
-    splits = set(manifest["split"])
+    splits = set(manifest["split"].unique())
     missing = sorted({POOL, *(d.eval_splits or [])} - splits)
     if missing:
         raise DataError(f"{name}: split {missing[0]!r} missing; the manifest has {sorted(splits)}")
@@ -442,14 +450,18 @@ def _check_images(data: Dataset) -> None:
     """Every image is there, and none of the pool stands in it twice or in an evaluation split."""
     splits = [POOL, *data.eval_splits]
     used = pd.concat([data.rows(split) for split in splits], ignore_index=True)
-    missing = [path for path in used["path"] if not (data.folder / path).is_file()]
+    # one look at each file, without pandas and pathlib: there may be 200,000
+    folder = str(data.folder)
+    paths = used["path"].tolist()
+    odd = [path for path in paths if not _is_plain_file(os.path.join(folder, path))]
+    missing = [path for path in odd if not os.path.isfile(os.path.join(folder, path))]
     if missing:
         raise DataError(
             f"{data.name}: {len(missing)} of {len(used)} image files missing, first "
             f"{data.folder / missing[0]}"
         )
     if not data.description.allow_outside:
-        _refuse_outside(data.folder, used["path"])
+        _refuse_outside(data.folder, paths, links=odd)
     is_pool = used["split"] == POOL
     elsewhere = used["path"].isin(used["path"][~is_pool]) | used["path"].duplicated()
     twice = used["path"][is_pool & elsewhere]
@@ -467,16 +479,24 @@ def is_outside(folder: Path, path: str | Path) -> bool:
     return os.path.commonpath([root, real]) != root
 
 
-def _refuse_outside(folder: Path, paths: pd.Series) -> None:
+def _is_plain_file(file: str) -> bool:
+    try:
+        return S_ISREG(os.lstat(file).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def _refuse_outside(folder: Path, paths: list[str], links: list[str]) -> None:
     """No path, link or linked folder may lead out of a dataset folder."""
-    parents = {path: is_outside(folder, path) for path in set(map(os.path.dirname, paths))}
-    for path in paths:
-        is_link = os.path.islink(os.path.join(folder, path))
-        if parents[os.path.dirname(path)] or (is_link and is_outside(folder, path)):
-            raise DataError(
-                f"{folder.name}: {path} leads out of the dataset folder; if you trust who wrote "
-                "its manifest, add allow_outside: true to dataset.yaml"
-            )
+    parents = set(map(os.path.dirname, paths))
+    outside = {parent for parent in parents if is_outside(folder, parent)}
+    leading_out = [path for path in paths if os.path.dirname(path) in outside] if outside else []
+    leading_out += [path for path in links if is_outside(folder, path)]
+    if leading_out:
+        raise DataError(
+            f"{folder.name}: {leading_out[0]} leads out of the dataset folder; if you trust who "
+            "wrote its manifest, add allow_outside: true to dataset.yaml"
+        )
 
 
 def write_dataset(

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from threading import get_ident
@@ -63,7 +63,11 @@ def locked(file: Path, wait: bool = True) -> Iterator[bool]:
 
 @contextmanager
 def whole_file(target: Path) -> Iterator[IO[bytes]]:
-    """Write a file whole or not at all: it gets its name when everything is on the disk."""
+    """Write a file whole or not at all: it gets its name when everything is on the disk.
+
+    Raises:
+        OSError: names the file.
+    """
     partial = target.with_name(f".{target.name}.{os.getpid()}.{get_ident()}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +76,11 @@ def whole_file(target: Path) -> Iterator[IO[bytes]]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(partial, target)
+    except OSError as error:
+        # a full disk does not say which file it refused
+        if error.errno:
+            error.filename = str(target)
+        raise
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -116,6 +125,12 @@ def one_line_errors(
         raise kind(f"cannot {doing} {what}: {reason}; {remedy}") from error
 
 
+def shared_memory() -> AbstractContextManager[None]:
+    """Turn what starting a pool of processes raises without shared memory into one line."""
+    remedy = "have it mounted, writable, with some space left (docker: --shm-size 64m)"
+    return one_line_errors("shared memory, /dev/shm", CompanionError, remedy, "use")
+
+
 def hashed(content: Any) -> str:
     """16 hexadecimal digits of anything that json can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
@@ -126,7 +141,7 @@ def hash_file(file: Path) -> str:
     return hash_files([file], memory=file)[0]
 
 
-def hash_files(files: Sequence[Path], memory: Path) -> list[str]:
+def hash_files(files: Sequence[Path | str], memory: Path) -> list[str]:
     """sha256 of each file's content; what has the size, time and inode of before is not read again.
 
     Args:

@@ -194,9 +194,9 @@ def _build_timm(base: str, n_classes: int, from_hub: bool) -> tuple[Any, dict[st
         try:
             network = timm.create_model(name, pretrained=from_hub, num_classes=n_classes, **options)
         # an option or a pretrained tag that this network does not have
-        except (TypeError, RuntimeError) as error:
+        except (TypeError, RuntimeError, LookupError, AttributeError, AssertionError) as error:
             raise ModelError(
-                f"timm model {name} cannot be built with {options}: {error}"
+                f"timm model {name} cannot be built with {options}: {one_line(error)}"
             ) from error
     return network, {**timm.data.resolve_model_data_config(network), **colours}
 

@@ -13,6 +13,9 @@ from alpt_lib.errors import DataError, one_line
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 GREYS_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
+DEEP_GREYS = (*GREYS_16_BIT, "I", "F")
+# as a camera or scanner of 12 bits leaves them: nearly black, for 16 bits are taken as such
+DARK = 4096
 # under which a picture's info says what was taken for black and white
 ASSUMED = "black to white"
 
@@ -49,7 +52,7 @@ def open_picture(file: Path, draft: int = 0) -> Image.Image:
 
 
 def _in_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in (*GREYS_16_BIT, "I", "F"):
+    if image.mode in DEEP_GREYS:
         values = np.asarray(image)
         values = np.where(np.isfinite(values), values, 0).astype(np.float64)
         (black, white), assumed = _limits(values, image.mode)
@@ -70,7 +73,8 @@ def _limits(values: np.ndarray, mode: str) -> tuple[tuple[float, float], str]:
     is stretched from its darkest to its brightest value.
     """
     if mode in GREYS_16_BIT:
-        return (0.0, 65535.0), ""
+        is_dark = values.max() < DARK
+        return (0.0, 65535.0), f"0 to 65535, though none reaches {DARK}" if is_dark else ""
     low = float(values.min())
     high = float(values.max())
     for white in (1, 255, 65535) if mode == "F" else (255, 65535):
@@ -80,7 +84,7 @@ def _limits(values: np.ndarray, mode: str) -> tuple[tuple[float, float], str]:
 
 
 def assumptions(assumed: list[str]) -> str:
-    """One line on float and 32-bit greys, which do not say what black and white are; "" for none.
+    """One line on deep greys that do not say what black and white are; "" for none.
 
     Args:
         assumed: what `open_picture` noted of each under `ASSUMED`.
@@ -90,6 +94,6 @@ def assumptions(assumed: list[str]) -> str:
         return ""
     listed = ", ".join(f"{range_} ({n})" for range_, n in counts.most_common())
     return (
-        f"float or 32-bit greys ({counts.total()}) do not say what black and white are; taken as "
-        f"black to white: {listed}"
+        f"greys of more than 8 bits ({counts.total()}) do not say what black and white are; taken "
+        f"as black to white: {listed}"
     )

@@ -28,6 +28,7 @@ MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-
 OTHERS = (".xlsx", ".xls", ".ods", ".json", ".jsonl")
 INDEX = "__index_level_0__"  # what pandas adds to a parquet
 ROWS_AT_ONCE = 20_000
+LOOKED_INTO = 1000  # folders, for a file that is not where it should be
 REMEDY = "put such texts in quotes, and double the quotes within them"
 Span = tuple[int, int, list[str]]  # a record of several lines: the first of them, the last, fields
 
@@ -166,7 +167,8 @@ def _encoding(file: Path, notes: list[str]) -> str:
             continue
         if name != "utf-8":
             example = f", so that it has {odd!r}" if odd else ""
-            notes.append(f"read as {name}{example}")
+            remedy = "; if that is wrong, save it as UTF-8" if odd and name == "cp1252" else ""
+            notes.append(f"read as {name}{example}{remedy}")
         return name
     raise DataError("it is no text in UTF-8, UTF-16 or cp1252; save it as UTF-8")
 
@@ -327,6 +329,18 @@ def find_file(folder: Path, name: str) -> str | None:
     accents put together otherwise, with spaces around it, with its suffix in another case.
     """
     return next((path for path in _spellings(name) if (folder / path).is_file()), None)
+
+
+def why_missing(folder: Path, name: str) -> str:
+    """What may be wrong with a path from a folder where no file is, and what to do."""
+    if re.match(r"\s*(https?|s3|gs):/", name):
+        return "a web address: download the images first"
+    last = re.split(r"[/\\]", unquote(name.strip()))[-1]
+    for top, _, files in islice(os.walk(folder), LOOKED_INTO):
+        if last in files:
+            path = os.path.relpath(os.path.join(top, last), folder)
+            return f"there is {path!r}: write paths from the folder of the table"
+    return "no such file"
 
 
 def _spellings(name: str) -> Iterator[str]:

@@ -4,7 +4,6 @@ Commands import what they need when they run (`commands`): help waits for nothin
 """
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Callable
@@ -228,16 +227,6 @@ AFTERWORD = """\
 pandas frame."""
 
 
-# what to do about a folder or a disk that refuses
-WRITABLE = "; make it writable, or set ALPT_HOME to a folder that is"
-REMEDIES: dict[int | None, str] = {
-    errno.EACCES: WRITABLE,
-    errno.EROFS: WRITABLE,
-    errno.ENOSPC: "; free some space, then start the same command again",
-    errno.EMFILE: "; allow more open files: ulimit -n 4096",
-}
-
-
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line, with the nearest option that there is."""
 
@@ -307,7 +296,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {why}", file=sys.stderr)
         return 1
     except (CompanionError, OSError) as error:
-        remedy = REMEDIES.get(error.errno, "") if isinstance(error, OSError) else ""
+        remedy = commands.remedy(str(error)) if isinstance(error, OSError) else ""
         print(f"error: {visible(str(error))}{remedy}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ What a command needs is imported when it runs: a first line shows at once.
 """
 
 import argparse
+import errno
 import os
 import sys
 import time
@@ -13,6 +14,21 @@ from typing import TextIO
 from alpt_lib.errors import visible
 from alpt_lib.files import home, runs_folder
 from alpt_lib.progress import QUIET
+
+# what to do about a folder, a disk or a system that refuses
+WRITABLE = "; make it writable, or set ALPT_HOME to a folder that is"
+REMEDIES = {
+    errno.EACCES: WRITABLE,
+    errno.EROFS: WRITABLE,
+    errno.ENOSPC: "; free some space, then start the same command again",
+    errno.EMFILE: "; allow more open files: ulimit -n 4096",
+}
+
+
+def remedy(said: str) -> str:
+    """What to do about an error of the system, "" where that is said already."""
+    fitting = (text for code, text in REMEDIES.items() if os.strerror(code) in said)
+    return "" if ";" in said else next(fitting, "")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -33,7 +49,8 @@ def run(options: argparse.Namespace) -> int:
     faults, page, not_rendered = _do_and_draw(options, plans, given)
     from companion.runs.steps import write_steps
 
-    write_steps(_runs(plans), page.parent)
+    if os.access(page.parent, os.W_OK):
+        write_steps(_runs(plans), page.parent)
     if not options.quiet:
         _say_claims(options.preset, page.parent)
     minutes = (time.monotonic() - started) / 60
@@ -41,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     _say(f"{n_rendered} of {len(given)} notebooks in {minutes:.1f} min; open {page}")
     faults += [f"{name}: {fault}" for name, fault in not_rendered.items()]
     for fault in faults:
-        print(f"error: {visible(fault)}", file=sys.stderr)
+        print(f"error: {visible(fault)}{remedy(fault)}", file=sys.stderr)
     return 1 if faults else 0
 
 

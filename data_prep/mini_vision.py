@@ -33,7 +33,10 @@ from mini.scenes import (
     written,
 )
 from PIL import Image
+from release.report import one_line_exit
 from sklearn.datasets import load_digits
+
+from alpt_lib.files import shared_memory
 
 VERSION = 7
 World = tuple[
@@ -442,9 +445,12 @@ def main(arguments: list[str] | None = None) -> None:
     names = options.only.split(",")
     if unknown := sorted(set(names) - set(WORLDS)):
         parser.error(f"unknown world {unknown[0]!r}; choose from {', '.join(WORLDS)}")
-    with ProcessPoolExecutor(min(len(names), os.cpu_count())) as processes:
-        for told in processes.map(partial(make, options.out, options.seed), names):
-            print(told, flush=True)
+    with one_line_exit("mini_vision"):
+        with shared_memory():
+            pool = ProcessPoolExecutor(min(len(names), os.cpu_count()))
+        with pool as processes:
+            for told in processes.map(partial(make, options.out, options.seed), names):
+                print(told, flush=True)
 
 
 def make(out: Path, seed: int, name: str) -> str:

@@ -22,6 +22,7 @@ SCRIPTS = (
     "executors",
     "frozen",
     "kill_50",
+    "loading",
     "clicks",
     "loop_speed",
     "profile_run",

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from alpt_lib.files import REPOSITORY
 from alpt_lib.progress import QUIET
 from companion.cli import COMMANDS, main
-from companion.commands import has_colours
+from companion.commands import has_colours, remedy
 from companion.listings import LISTS, claims_text
 from companion.report import claims, export, reference
 from companion.report.verdicts import VERDICTS
@@ -96,6 +97,49 @@ def test_a_disk_that_refuses_is_one_line_and_exit_1(monkeypatch, capsys):
     assert main(["verify"]) == 1
     said = capsys.readouterr().err.splitlines()[-1]
     assert said.startswith("error: [Errno 30] Read-only file system: '/store/lock'; make it ")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("lite0.npy cannot be read: [Errno 24] Too many open files", "; allow more open files: ul"),
+        ("[Errno 28] No space left on device: 'x'", "; free some space, then start the same"),
+        ("cannot write x: No space left on device; free some space", ""),
+        ("ValueError: another thing", ""),
+    ],
+)
+def test_an_error_of_the_system_gets_its_remedy_once(said, expected):
+    assert remedy(said).startswith(expected)
+    assert bool(remedy(said)) == bool(expected)
+
+
+RENDER = (
+    "import sys; from pathlib import Path; from alpt_lib.errors import CompanionError\n"
+    "from companion.report.render import render\n"
+    "try: render({'01': {}}, Path(sys.argv[1]), 1)\n"
+    "except CompanionError as error: sys.exit(str(error))"
+)
+
+
+FILL = "; dd if=/dev/zero of=/dev/shm/full bs=4k 2>/dev/null || true"
+
+
+@pytest.mark.parametrize(("options", "fill"), [("ro", ""), ("size=4k", FILL)])
+@pytest.mark.parametrize("script", [["data_prep/mini_vision.py", "--out"], ["-c", RENDER]])
+def test_without_shared_memory_processes_are_refused_in_one_line(script, options, fill, tmp_path):
+    """In a file system of its own, which takes root."""
+    mount = f"mount -t tmpfs -o {options} tmpfs /dev/shm{fill}"
+    own = ["unshare", "--mount", "sh", "-c"]
+    if not shutil.which("unshare") or subprocess.run([*own, mount], capture_output=True).returncode:
+        pytest.skip("no file system of one's own here")
+    run = [sys.executable, "-W", "ignore", *script, str(tmp_path / "out")]
+    command = [*own, f'{mount}; exec "$@"', "sh", *run]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment)
+    assert done.returncode == 1
+    assert "cannot use shared memory, /dev/shm: " in done.stderr
+    assert "have it mounted, writable" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_dry_run_generates_nothing_and_trains_nothing(home, capsys):

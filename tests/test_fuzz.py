@@ -1,6 +1,6 @@
 """Inputs made at random: each ends in the right value, worked out apart, or in one line.
 
-Never another kind of error, a hang, or a change without a word. 480 inputs in all.
+Never another kind of error, a hang, or a change without a word. 590 inputs in all.
 """
 
 import csv
@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 import warnings
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -269,6 +270,7 @@ def test_a_dataset_folder_is_read_as_it_stands_or_refused(block, tmp_path):
         frame["split"] = ["pool"] * 8 + ["val"] * 4
         frame["place"] = [str(rng.choice(WORDS)) for _ in range(12)]
         described = {"classes": ["a", "b"], "modality": "text", "subgroups": ["place"]}
+        as_it_should_be = (frame.copy(), dict(described))
         if rng.random() < 0.7:
             described[str(rng.choice(KEYS))] = VALUES[rng.integers(len(VALUES))]
         if rng.random() < 0.4:
@@ -280,6 +282,8 @@ def test_a_dataset_folder_is_read_as_it_stands_or_refused(block, tmp_path):
         (folder / "dataset.yaml").write_bytes(damaged(rng, text) if is_damaged else text)
         data = outcome(read_dataset, folder)
         if data is REFUSED:
+            is_right = frame.equals(as_it_should_be[0]) and described == as_it_should_be[1]
+            assert is_damaged or not is_right, i
             continue
         for split in ("pool", *data.eval_splits):
             expected = frame[frame["split"] == split]
@@ -372,17 +376,20 @@ def test_an_export_gives_the_labels_that_it_holds_or_none(block, tmp_path):
             rows = [{"text": text, "label": truth(text)} for text in texts]
             file = tmp_path / f"{i}.csv"
             pd.DataFrame(rows).to_csv(file, index=False)
-            if rng.random() < 0.6:
+            is_spoilt = rng.random() < 0.6
+            if is_spoilt:
                 file.write_bytes(damaged(rng, file.read_bytes()))
         else:
             tasks = as_studio(rng, texts)
-            tasks = changed(rng, tasks) if rng.random() < 0.7 else tasks
+            is_spoilt = rng.random() < 0.7
+            tasks = changed(rng, tasks) if is_spoilt else tasks
             file = tmp_path / f"{i}.json"
             file.write_text(json.dumps(tasks))
         before = told(session)
         n_new = outcome(session.import_labels, file)
         if n_new is REFUSED:
             assert told(session) == before, i
+        assert is_spoilt or told(session) == {text: truth(text) for text in texts}, i
         known = {text: (truth(text), labelling.CANNOT_TELL) for text in texts}
         wrong = {t: label for t, label in told(session).items() if label not in known[t]}
         assert not wrong, (i, file.read_bytes())
@@ -482,6 +489,8 @@ def test_a_command_line_makes_a_dataset_of_its_rows_or_says_why_not(seed, tmp_pa
         said = str(stop.code)
     assert "\n" not in said
     if said:
+        counts = Counter(rows["label"])
+        assert "" in counts or min(counts.values()) < 2 or len(counts) < 2
         assert said.startswith("your_dataset: ")
         return
     data = read_dataset(tmp_path / "out")

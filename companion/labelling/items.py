@@ -19,6 +19,7 @@ from alpt_lib.datasets import POOL, Dataset, Description
 from alpt_lib.errors import DataError, LabelError
 from alpt_lib.files import cache_folder, hash_files, one_line_errors, whole_file
 from alpt_lib.pictures import open_picture
+from alpt_lib.tables import why_missing
 from companion.labelling.matching import Finder
 
 # the split of the check set, so that an exported table has it as its validation split
@@ -118,6 +119,7 @@ class Collection(Dataset):
         return f"{id_} {begins!r}"
 
     def _missing(self) -> Iterator[tuple[str, str]]:
+        why = ""
         for id_, content in self.content.items():
             if self.is_text:
                 if not content.strip():
@@ -125,7 +127,8 @@ class Collection(Dataset):
                 continue
             file = self.file(id_)
             if not file.is_file():
-                yield id_, "no such file"
+                # of the first alone, for that takes a while
+                yield id_, "no such file" if why else (why := why_missing(self.folder, content))
             elif not os.access(file, os.R_OK):
                 yield id_, "no permission to read it"
 

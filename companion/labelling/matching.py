@@ -48,7 +48,7 @@ class Finder:
                 self._add_path(id_, value, root.absolute())
 
     def _add_path(self, id_: str, path: str, root: Path) -> None:
-        for name in (id_, path, f"{root.name}/{path}", os.path.normpath(root / path)):
+        for name in (id_, path, f"{root.name}/{path}", os.path.normpath(os.path.join(root, path))):
             self._whole.setdefault(_plain(name), set()).add(id_)
         self._from_root.setdefault(_plain(f"{root.name}/{path}"), set()).add(id_)
         self._uploaded.setdefault(_as_uploaded(path), set()).add(id_)
@@ -118,7 +118,7 @@ def _plain(path: str) -> str:
 
 def _as_uploaded(path: str) -> str:
     """How Label Studio calls a file that was uploaded to it."""
-    name = unicodedata.normalize("NFC", PurePosixPath(path).name)
+    name = unicodedata.normalize("NFC", path.rpartition("/")[2])
     return re.sub(r"[^-\w.]", "", name.strip().replace(" ", "_"))
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 from alpt_lib.datasets import Description
 from alpt_lib.embeddings import named_rows, odd_rows, read_embeddings, require_rows
-from alpt_lib.errors import DataError, LabelError, unknown
-from alpt_lib.pictures import ASSUMED, assumptions, open_picture
+from alpt_lib.errors import LabelError, unknown
+from alpt_lib.pictures import ASSUMED, DEEP_GREYS, assumptions, open_picture
 from alpt_lib.tables import files_below, find_file, read_table, with_names
 from companion.labelling.items import Collection, content_id, text_hash
 from companion.labelling.matching import Finder
@@ -27,8 +27,8 @@ IMAGES = (
     *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"),
     *(".avif", ".jp2", ".heic", ".heif"),
 )
-# formats that hold float or 32-bit greys, and how many of them are looked at on opening
-MAYBE_FLOAT = (".tif", ".tiff", ".ppm", ".pgm")
+# formats that hold greys of more than 8 bits, and how many of them are looked at on opening
+MAYBE_DEEP = (".png", ".tif", ".tiff", ".ppm", ".pgm")
 LOOKED_AT = 20
 PATH_COLUMNS = ("path", "image", "file", "filename", "file_name")
 TEXT_COLUMNS = ("text", "sentence", "review")
@@ -145,16 +145,18 @@ def _without_decoder(collection: Collection) -> dict[str, str]:
 
 
 def _assumed_greys(collection: Collection) -> list[str]:
-    """What is taken for black and white in float and 32-bit greys, by the first of them."""
+    """What is taken for black and white in deep greys, by the first pictures that may be such."""
     if collection.is_text:
         return []
     files = [Path(path) for path in collection.content.values()]
-    first = [file for file in files if file.suffix.lower() in MAYBE_FLOAT][:LOOKED_AT]
+    first = [file for file in files if file.suffix.lower() in MAYBE_DEEP][:LOOKED_AT]
     assumed = []
     for file in first:
         # what cannot be read is said elsewhere
-        with suppress(DataError):
-            assumed.append(open_picture(collection.folder / file).info.get(ASSUMED, ""))
+        with suppress(Exception):
+            # only such are decoded
+            if Image.open(collection.folder / file).mode in DEEP_GREYS:
+                assumed.append(open_picture(collection.folder / file).info.get(ASSUMED, ""))
     said = assumptions(assumed)
     return [f"{said}, of the first {len(first)} looked at"] if said else []
 
@@ -199,7 +201,7 @@ def _content_column(file: Path, table: pd.DataFrame) -> str:
     if not fitting:
         raise LabelError(
             f"{file.name}: which column holds the texts? It has {', '.join(table)}; name it with "
-            "column=..."
+            "column=..., or put a header above the first line"
         )
     return fitting[0]
 

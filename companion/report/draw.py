@@ -1,6 +1,7 @@
 """Draw a run: render the notebooks that have changed since; the page of all figures grows along."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from alpt_lib.errors import CompanionError
-from alpt_lib.files import REPOSITORY, locked
+from alpt_lib.files import REPOSITORY, locked, write_whole
 from companion import notebook_text
 from companion.report.gallery import write_gallery
 from companion.report.render import render
@@ -49,26 +50,32 @@ def draw(
         the page; of each notebook that failed, what went wrong.
     """
     names = names or list(notebooks)
-    with locked(output.parent / f".{output.name}.lock"):
-        library = _library()
-        stamps = {name: _stamp(name, notebook, library) for name, notebook in notebooks.items()}
-        stale = {
+    library = _library()
+    stamps = {name: _stamp(name, notebook, library) for name, notebook in notebooks.items()}
+
+    def stale() -> dict[str, dict[str, Any]]:
+        return {
             name: notebook.given
             for name, notebook in notebooks.items()
             if not _is_rendered(name, output, stamps[name])
         }
-        left = [*stale, *to_come]
+
+    page = output / "index.html"
+    if page.exists() and not os.access(output, os.W_OK) and not stale():
+        # a folder that may only be read shows what is drawn
+        return page, {}
+    with locked(output.parent / f".{output.name}.lock"):
+        given = stale()
+        left = [*given, *to_come]
 
         def grow(name: str) -> None:
             left.remove(name)
             write_gallery(names, preset, output, output.name, left)
 
-        faults = render(stale, output, workers, grow, bool(to_come)) if stale else {}
-        for name in stale:
+        faults = render(given, output, workers, grow, bool(to_come)) if given else {}
+        for name in given:
             if are_done and name not in faults:
-                file = _stamp_file(name, output)
-                file.parent.mkdir(exist_ok=True)
-                file.write_text(stamps[name])
+                write_whole(_stamp_file(name, output), stamps[name])
         page = write_gallery(names, preset, output, output.name, to_come)
     return page, faults
 

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from alpt_lib.errors import CompanionError, StoreError, unknown
-from alpt_lib.files import one_line_errors, runs_folder
+from alpt_lib.files import one_line_errors, runs_folder, write_whole
 from alpt_lib.progress import Progress
 from companion.runs import store, upkeep
 
@@ -64,7 +64,7 @@ def write_csv(table: pd.DataFrame, file: Path, **options: Any) -> None:
     for column in table.columns[[not pd.api.types.is_numeric_dtype(t) for t in table.dtypes]]:
         shown[column] = table[column].map(_as_text)
     shown.columns = [_as_text(column) for column in table.columns]
-    shown.to_csv(file, index=False, **options)
+    write_whole(file, shown.to_csv(index=False, **options))
 
 
 def _as_text(value: Any) -> Any:

@@ -2,14 +2,13 @@
 
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from alpt_lib.files import REPOSITORY
+from alpt_lib.files import REPOSITORY, write_whole
 from companion.notebook_text import NARROW, captions, claim, heading, notebook_names
 from companion.report.claims import COLUMNS
 from companion.report.export import DICTIONARY
@@ -49,8 +48,8 @@ def write_gallery(
     """
     entries = _entries(names, output, to_come)
     claims = collect_claims(output, to_come)
-    claims.to_csv(output / "claims.csv", index=False, float_format="%.6g")
-    shutil.copyfile(DICTIONARY, output / DICTIONARY.name)
+    write_whole(output / "claims.csv", claims.to_csv(index=False, float_format="%.6g"))
+    write_whole(output / DICTIONARY.name, DICTIONARY.read_text(encoding="utf-8"))
     answers = _answers(claims)
     comparison = compare(claims, read_reference(reference) if reference else pd.DataFrame())
     has_photographs = preset in PHOTOGRAPHED
@@ -72,7 +71,7 @@ def write_gallery(
         photographs_page=os.path.relpath(REFERENCE / FINE_TUNED / "index.html", output),
     )
     index = output / "index.html"
-    index.write_text(page(body, "all figures"), encoding="utf-8")
+    write_whole(index, page(body, "all figures"))
     link_neighbours(output, {e["name"]: e["short"] for e in entries if e["state"] == "done"})
     return index
 

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from alpt_lib.files import write_whole
 from companion.notebook_text import CAPTION, NARROW, captions, heading, saved_figures
 from companion.report.verdicts import VERDICTS, verdict_in_words
 
@@ -162,7 +163,7 @@ def link_neighbours(folder: Path, shorts: dict[str, str]) -> None:
         file = folder / name / f"{name}.html"
         text = file.read_text(encoding="utf-8")
         parts = re.split(f'{NAVIGATION}|<nav class="around">.*?</nav>', text)
-        file.write_text(navigation.join(parts), encoding="utf-8")
+        write_whole(file, navigation.join(parts))
 
 
 def _neighbour(name: str, relation: str, words: str) -> str:

@@ -11,7 +11,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from alpt_lib.files import REPOSITORY, home
+from alpt_lib.errors import one_line
+from alpt_lib.files import REPOSITORY, home, shared_memory, whole_file, write_whole
 from alpt_lib.progress import Progress
 from companion import notebook_text
 from companion.report.pages import notebook_page
@@ -47,9 +48,11 @@ def render(
     progress = Progress(len(given), "rendering", "notebook", quiet, every=0)
     n_processes = max(1, min(workers, AT_ONCE, len(given)))
     tasks: dict[Future, str] = {}
-    with ProcessPoolExecutor(
-        n_processes, get_context("spawn"), _start_process, (notebook_text.NOTEBOOKS,)
-    ) as processes:
+    with shared_memory():
+        pool = ProcessPoolExecutor(
+            n_processes, get_context("spawn"), _start_process, (notebook_text.NOTEBOOKS,)
+        )
+    with pool as processes:
         # the first notebooks are short and go last, so that the processes end together
         for name in reversed(given):
             tasks[processes.submit(_render_one, name, given[name], output)] = name
@@ -62,9 +65,11 @@ def render(
 
 
 def _outcome(task: Future) -> str | None:
-    if isinstance(task.exception(), BrokenProcessPool):
+    error = task.exception()
+    if isinstance(error, BrokenProcessPool):
         return "the process that rendered it was killed"
-    return task.result()
+    # of what comes after papermill
+    return one_line(error) if error else task.result()
 
 
 def _start_process(notebooks: Path) -> None:
@@ -99,10 +104,11 @@ def _render_one(name: str, given: dict[str, Any], output: Path) -> str | None:
         return what_went_wrong(target, str(error))
     clean_notebook(target)
     for file in target.parent.glob("*.png"):
-        file.write_bytes(shrink_png(file.read_bytes()))
+        with whole_file(file) as stream:
+            stream.write(shrink_png(file.read_bytes()))
     for file in target.parent.glob("*.svg"):
-        file.write_text(shrink_svg(file.read_text(encoding="utf-8")), encoding="utf-8")
-    target.with_suffix(".html").write_text(notebook_page(target), encoding="utf-8")
+        write_whole(file, shrink_svg(file.read_text(encoding="utf-8")))
+    write_whole(target.with_suffix(".html"), notebook_page(target))
     return None
 
 
@@ -123,7 +129,8 @@ def what_went_wrong(executed: Path, otherwise: str) -> str:
 
 
 def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no message"])[-1]
+    last = (text.strip().splitlines() or ["no message"])[-1]
+    return f"{last} the kernel gave no reason; is there enough memory?" if last[-1] == ":" else last
 
 
 def _outputs(notebook: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -148,7 +155,7 @@ def clean_notebook(executed: Path) -> None:
             cell["outputs"] = [o for o in cell["outputs"] if _outlives_its_kernel(o)]
             _clean_outputs(cell["outputs"], f"T_{i}")
     text = json.dumps(notebook, indent=1, ensure_ascii=False)
-    executed.write_text(f"{text}\n", encoding="utf-8")
+    write_whole(executed, f"{text}\n")
 
 
 def _clean_outputs(outputs: list[dict[str, Any]], table_id: str) -> None:

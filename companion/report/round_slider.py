@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from alpt_lib.datasets import POOL, Dataset
+from alpt_lib.files import write_whole
 from companion.report.contact_sheets import has_pictures, picture
 from companion.report.estimates import matched_share
 from companion.report.pages import fill
@@ -44,8 +45,7 @@ def round_slider(study: Study) -> HTML:
     content = _content(study, data, run)
     title = f"{study.title(dataset, model)}, seed {seed}"
     html = fill("rounds.html", title=title, content=_as_json(content))
-    study.output.mkdir(parents=True, exist_ok=True)
-    (study.output / FILE).write_text(html, encoding="utf-8")
+    write_whole(study.output / FILE, html)
     return HTML(html)
 
 

@@ -13,7 +13,8 @@ import pandas as pd
 
 from alpt_lib import registry
 from alpt_lib.datasets import Dataset
-from alpt_lib.files import home
+from alpt_lib.errors import StoreError
+from alpt_lib.files import home, one_line_errors
 from companion.notebook_text import NARROW
 from companion.report.export import write_csv
 from companion.runs.at_hand import within_reach
@@ -78,21 +79,21 @@ class Study:
         from companion.report.plotting import stacked
 
         self.output.mkdir(parents=True, exist_ok=True)
-        with stacked(figure):
-            figure.savefig(self.output / f"{name}{NARROW}", dpi=160, bbox_inches="tight")
-        # laid out and measured once for both files
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
-        edge = plt.rcParams["savefig.pad_inches"]
-        box = figure.get_tightbbox().padded(edge)
-        for suffix, options in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
-            figure.savefig(self.output / f"{name}.{suffix}", bbox_inches=box, **options)
+        target = self.output / name
+        with one_line_errors(target, StoreError, "free some space, then start it again"):
+            with stacked(figure):
+                figure.savefig(f"{target}{NARROW}", dpi=160, bbox_inches="tight")
+            # laid out and measured once for both files
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+            box = figure.get_tightbbox().padded(plt.rcParams["savefig.pad_inches"])
+            for suffix, options in (("png", {"dpi": 160}), ("svg", {"metadata": {"Date": None}})):
+                figure.savefig(f"{target}.{suffix}", bbox_inches=box, **options)
         # the notebook's own picture is one more drawing, not two
         figure.stale = False
 
     def save_table(self, table: pd.DataFrame, name: str) -> None:
         """Write a tidy table as csv."""
-        self.output.mkdir(parents=True, exist_ok=True)
         write_csv(table, self.output / f"{name}.csv", float_format="%.6g")
 
 

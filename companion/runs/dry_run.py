@@ -189,7 +189,7 @@ def _row(name: str, n_planned: int, work: list[Work], costs: dict[tuple, Cost]) 
     n_fits = sum(fits(each.run.config) for each in work)
     disk = human(n_fits * ROUND_BYTES)
     hours = _hours(work, costs)
-    return f"{name:28} {n_planned:6d} {len(work):6d} {n_fits:8d} {hours:9.2f} {disk:>9}"
+    return f"{name:28} {n_planned:6d} {len(work):6d} {n_fits:8d} {hours:9,.2f} {disk:>9}"
 
 
 def _hours(work: list[Work], costs: dict[tuple, Cost]) -> float:

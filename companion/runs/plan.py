@@ -170,7 +170,8 @@ def _plan_setting(
     planned = []
     folders: dict[str, Path] = {}
     for name in p["datasets"]:
-        is_here = name not in expected
+        # an embedded dataset of the same name is another one
+        is_here = tier != "paper" or name not in expected
         data = shelf.dataset(_locate(name, tier)) if is_here else expected[name].data
         if data.name in folders:
             # tables and figures would take them for one

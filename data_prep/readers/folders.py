@@ -134,6 +134,8 @@ def _check_labels(root: Path, frame: pd.DataFrame, n_above: int) -> None:
             f"{root}: images lie in {', '.join(labels)}, which are splits; put these on top, as "
             "<split>/<class>/..."
         )
+    if not n_above and (odd := [label for label in labels if label.lower() in SPLITS]):
+        note(f"{', '.join(odd)} counts as a class, beside others; if it is a split, move it away")
     folders = frame["path"].str.rpartition("/")[0].drop_duplicates()
     nested = folders[folders.str.count("/") > n_above]
     if len(nested):

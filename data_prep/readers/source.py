@@ -145,8 +145,9 @@ def _require_one_content(chosen: Mapping[str, str | None], name: str, has: str) 
     contents = [repr(chosen[role]) for role in ("image", "text") if chosen[role]]
     if len(contents) != 1:
         what = f"both {' and '.join(contents)}" if contents else "neither images nor texts"
+        header = "" if contents else ", or put a header above the first line"
         raise DataError(
-            f"{name}: {what} found; name one with --image-column or --text-column; {has}"
+            f"{name}: {what} found; name one with --image-column or --text-column{header}; {has}"
         )
 
 
@@ -170,5 +171,6 @@ def _from_root(names: Sequence[str], root: Path) -> tuple[list[str], Path]:
 def _tell_respelled(names: Sequence[str], paths: Sequence[str]) -> None:
     respelled = [(name, path) for name, path in zip(names, paths, strict=True) if name != path]
     if respelled:
-        name, path = respelled[0]
+        # accents that are put together otherwise look alike
+        name, path = map(ascii, respelled[0])
         note(f"{len(respelled)} paths are read in another spelling, first {name} as {path}")

@@ -12,6 +12,7 @@ from release.report import note
 
 from alpt_lib.errors import DataError
 from alpt_lib.files import hash_files
+from alpt_lib.tables import why_missing
 from readers.features import content_keys
 from readers.source import POOL, ROW, SPLITS, Source
 
@@ -78,11 +79,9 @@ def with_content(frame: pd.DataFrame, source: Source) -> tuple[pd.DataFrame, pd.
         return frame, frame["text"]
     missing = [path for path in frame["path"] if not (source.root / path).is_file()]
     if missing:
-        is_address = "https:/" in missing[0] or "http:/" in missing[0]
-        remedy = "; these are web addresses: download the images first" if is_address else ""
         raise DataError(
             f"{source.name}: {len(missing)} of {len(frame)} images missing, first "
-            f"{source.root / missing[0]}{remedy}"
+            f"{missing[0]!r} ({why_missing(source.root, missing[0])}), from {source.root}"
         )
     frame = _one_row_an_image(frame, source.name)
     check_images(source.root, frame["path"].tolist())

@@ -161,6 +161,8 @@ def test_what_is_no_state_dict_is_refused_and_no_code_of_it_runs(birds, tmp_path
     torch.save({"state_dict": Evil()}, tmp_path / "evil.pth")
     torch.save(torch.nn.Linear(2, 2), tmp_path / "whole.pth")
     torch.save({"epoch": 3}, tmp_path / "epoch.pth")
+    torch.save([torch.zeros(2)], tmp_path / "list.pth")
+    torch.save({0: torch.zeros(2)}, tmp_path / "numbers.pth")
     (tmp_path / "empty.pth").touch()
     kernel = np.array([Evil()], dtype=object)
     np.savez(tmp_path / "evil.npz", **{"resnet/root_block/standardized_conv2d/kernel": kernel})
@@ -168,6 +170,8 @@ def test_what_is_no_state_dict_is_refused_and_no_code_of_it_runs(birds, tmp_path
         ("evil.pth", "Python objects, which are never run: save the state_dict alone"),
         ("whole.pth", "Python objects, which are never run"),
         ("epoch.pth", "ValueError: it holds no state dict: epoch is int"),
+        ("list.pth", "ValueError: it holds no state dict but list"),
+        ("numbers.pth", "ValueError: it holds no state dict: 0 is Tensor"),
         ("empty.pth", "EOFError"),
         ("evil.npz", "ValueError"),
     ):

@@ -207,7 +207,9 @@ def test_what_changes_in_a_folder_is_seen_at_once_and_makes_another_dataset(
         (keys(classes=[]), r"must be a mapping with at least `classes"),
         (keys(classes=["tall"]), r"classes must be two or more, each once; got \['tall'\]"),
         (keys(classes=[True, "tall"]), r"yaml reads a class as True: put yes, no, on, off in quo"),
-        (keys(name="a/b"), r"name must be a word, without a slash; got 'a/b'"),
+        (keys(name="a/b"), r"name must be a word without slashes .*; got 'a/b'"),
+        (keys(name="a\0b"), r"without slashes and control characters, .*; got 'a\\x00b'"),
+        (keys(name="é" * 51), r"name must be a word .*, of at most 100 bytes"),
         (keys(image_size="big"), r"image_size must be a valid integer; got 'big' \(str\)"),
         (
             keys(subgroup=[]),

@@ -61,8 +61,9 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, is_there):
     file = tmp_path / "below" / "file"
     if is_there:
         write_whole(file, "before")
-    with full_disk(5), pytest.raises(OSError, match="File too large"):
+    with full_disk(5), pytest.raises(OSError, match="File too large") as error:
         write_whole(file, "content")
+    assert error.value.filename == str(file)
     assert [path.name for path in file.parent.iterdir()] == ["file"] * is_there
     write_whole(file, "after")
     assert file.read_text() == "after"

@@ -114,6 +114,10 @@ def test_the_seed_decides_the_weights_that_are_drawn_and_nothing_else_is_touched
             r"mobilenetv2_035 cannot be built with \{'pad_typ': 'same'\}",
         ),
         (
+            "timm:mobilenetv2_035?act_layer=none_such-np",
+            r"cannot be built with \{'act_layer': 'none_such'\}: KeyError: 'none_such'$",
+        ),
+        (
             "timm:mobilenetv2_035?mean=dark-np",
             r"mean takes one number or \[red, green, blue\].*got 'dark'",
         ),

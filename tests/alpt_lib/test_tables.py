@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from alpt_lib.errors import DataError
 from alpt_lib.formulas import unguarded
-from alpt_lib.tables import files_below, find_file, read_table, with_names
+from alpt_lib.tables import files_below, find_file, read_table, why_missing, with_names
 
 ROWS = [[f"sentence {i}", "pos" if i % 2 else "neg"] for i in range(40)]
 
@@ -52,7 +52,7 @@ EMAILS = 'text,label\n"Dear Mr, x\nThanks",ham\n"a\nb, c",spam\nplain,ham\n'
             "t.csv",
             table([["un café noir", "pos"]]).encode("cp1252"),
             [["un café noir", "pos"]],
-            ["read as cp1252, so that it has 'café'"],
+            ["read as cp1252, so that it has 'café'; if that is wrong, save it as UTF-8"],
         ),
         ("t.csv", table([["NA", "1.0"], ["null", "01"]]), [["NA", "1.0"], ["null", "01"]], []),
         (
@@ -231,3 +231,19 @@ def test_a_file_is_found_by_the_name_that_others_give_it(tmp_path, written, form
     found = find_file(tmp_path, written.replace("FOLDER", str(tmp_path)))
     assert os.path.samefile(tmp_path / found, tmp_path / name)
     assert find_file(tmp_path, "img/other.jpg") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("1.jpg", "there is 'img/a b/1.jpg': write paths from the folder of the table"),
+        ("C:\\Users\\me\\1.jpg", "there is 'img/a b/1.jpg'"),
+        ("other/a%20b/1.jpg", "there is 'img/a b/1.jpg'"),
+        ("https://x.org/1.jpg", "a web address: download the images first"),
+        ("2.jpg", "no such file"),
+    ],
+)
+def test_a_file_that_is_missing_is_looked_for_elsewhere(tmp_path, name, why):
+    (tmp_path / "img" / "a b").mkdir(parents=True)
+    (tmp_path / "img" / "a b" / "1.jpg").touch()
+    assert why_missing(tmp_path, name).startswith(why)

@@ -235,6 +235,22 @@ def test_the_label_is_the_folder_that_an_image_lies_in(pictures, tmp_path, capsy
     assert "animals/cat gives cat; classes: cat, dog, oak" in capsys.readouterr().out
 
 
+def test_a_class_that_is_called_like_a_split_is_said(pictures, tmp_path, capsys):
+    for i in range(3):
+        paint(pictures / "test" / f"{i}.png", i + 1)
+    assert set(prepare(from_folders(pictures), tmp_path / "out").counts) == {*CLASSES, "test"}
+    assert "note: test counts as a class, beside others" in capsys.readouterr().out
+
+
+def test_paths_in_another_spelling_are_said_so_that_one_sees_the_difference(
+    pictures, table, tmp_path, capsys
+):
+    table["image"] = " " + table["image"]
+    by_csv(pictures, table, tmp_path / "out")
+    said = "30 paths are read in another spelling, first ' cat/00.png' as 'cat/00.png'"
+    assert said in capsys.readouterr().out
+
+
 def test_a_split_column_is_kept_and_val_comes_first_in_figures(pictures, table, tmp_path):
     splits = ["train", "train", "Validation", "test", "night"] * 6
     prepare(by_csv(pictures, table.assign(split=splits), tmp_path), tmp_path / "out")
@@ -512,7 +528,8 @@ def test_a_dataset_folder_is_not_written_into_its_source(pictures):
     ("change", "options", "said"),
     [
         ({"label": ["", *CLASSES * 14, "cat"]}, "", "1 of 30 rows have no label, first row 0"),
-        ({"image": ["gone.png", *["cat/00.png"] * 29]}, "", "1 of 30 images missing, first"),
+        ({"image": ["gone.png", *["cat/00.png"] * 29]}, "", "missing, first 'gone.png' (no such f"),
+        ({"image": ["00.png", *["cat/00.png"] * 29]}, "", "first '00.png' (there is 'cat/00.png':"),
         (
             {"image": ["cat/01.png", *["cat/00.png"] * 29]},
             "",
@@ -551,6 +568,12 @@ def test_a_table_that_cannot_serve_ends_with_one_line(
     table.assign(**change).to_csv(pictures / "labels.csv", index=False)
     where = ("--table", pictures / "labels.csv", "--out", tmp_path / "out")
     assert said in run(*where, *options.split())
+
+
+def test_a_table_without_a_header_says_what_to_do(tmp_path):
+    (tmp_path / "t.csv").write_text("good film,pos\nbad film,neg\n")
+    said = run("--table", tmp_path / "t.csv", "--out", tmp_path / "out")
+    assert "or put a header above the first line; it has good film, pos" in said
 
 
 def test_images_that_a_dataset_only_points_to_are_taken_from_there_or_refused(

@@ -1,9 +1,11 @@
 """Notebooks as files and pages: what they say of themselves, how they are executed and shown."""
 
 import base64
+import errno
 import io
 import json
 import re
+from unittest.mock import Mock
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +16,7 @@ from PIL import Image
 
 from alpt_lib.errors import ConfigError
 from companion import notebook_text
-from companion.report import reference, render, shrink
+from companion.report import draw, reference, render, shrink
 from companion.report.claims import HEADLINES
 from companion.report.gallery import write_gallery
 from companion.report.verdicts import VERDICTS, verdict_in_words
@@ -108,10 +110,40 @@ def test_a_failing_notebook_is_one_line_and_the_others_are_rendered(notebooks, h
     assert page.count("did not finish") == 1
 
 
-def test_a_notebook_that_a_full_disk_cut_off_is_one_line(tmp_path):
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("x\nNo space left on device", "No space left on device"),
+        ('\nException at "In [3]":\n\n', 'Exception at "In [3]": the kernel gave no reason; is th'),
+    ],
+)
+def test_a_notebook_that_a_full_disk_cut_off_is_one_line(tmp_path, raised, said):
     (tmp_path / "cut.ipynb").write_text('{"cells": [{"outp')
-    said = render.what_went_wrong(tmp_path / "cut.ipynb", "x\nNo space left on device")
-    assert said == "No space left on device"
+    assert render.what_went_wrong(tmp_path / "cut.ipynb", raised).startswith(said)
+
+
+def test_what_fails_after_papermill_names_its_notebook_and_the_others_are_rendered(notebooks, home):
+    output = home / "figures" / "smoke"
+    # where its page should be, there is a folder that cannot be taken away
+    (output / "02_fails").mkdir(parents=True)
+    (output / "02_fails" / "folder").mkdir()
+    faults = render.render({"01_works": {}, "02_fails": {}}, output, workers=1)
+    assert list(faults) == ["02_fails"]
+    assert re.match(r"(IsADirectory|Permission)Error: .*02_fails/folder", faults["02_fails"])
+    assert (output / "01_works" / "01_works.html").exists()
+
+
+def test_a_folder_that_may_only_be_read_shows_what_is_drawn(notebooks, home, monkeypatch):
+    output = home / "figures" / "smoke"
+    drawn = {"01_works": draw.Notebook({"seeds": [7]}, [])}
+    page, faults = draw.draw(drawn, "smoke", output, 1, are_done=True)
+    assert not faults
+    monkeypatch.setattr(draw.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(draw, "locked", Mock(side_effect=OSError(errno.EROFS, "read-only")))
+    assert draw.draw(drawn, "smoke", output, 1, are_done=True) == (page, {})
+    drawn["01_works"].given["seeds"] = [8]
+    with pytest.raises(OSError, match="read-only"):
+        draw.draw(drawn, "smoke", output, 1, are_done=True)
 
 
 def write_claims(folder, *rows: tuple) -> None:

@@ -282,7 +282,7 @@ def test_a_description_that_is_no_mapping_ends_in_one_line(birds_copy, refused, 
         ({"eval_splits": ["pool"]}, r"must name each evaluation split once, and not 'pool'"),
         ({"eval_splits": ["val", "val"]}, r"eval_splits must name each evaluation split once"),
         ({"modality": "video"}, r"unknown modality 'video'; known: image, text"),
-        ({"name": "a/b"}, r"name must be a word, without a slash; got 'a/b'"),
+        ({"name": "a/b"}, r"name must be a word without slashes .*; got 'a/b'"),
     ],
 )
 def test_a_bad_description_ends_in_one_line(birds_copy, refused, setting, said):

@@ -47,6 +47,14 @@ def test_the_paper_preset_is_planned_without_its_data_and_says_what_is_missing(h
     assert not (home / "runs").exists()
 
 
+def test_an_embedded_dataset_is_not_taken_for_the_published_one_of_its_name(home):
+    write_birds(home / "data" / "mini" / "waterbirds")
+    published = dry_run.absent([{"preset": "paper", "datasets": ["waterbirds"]}])
+    given = {"datasets": ["waterbirds"], "models": ["bit-m-np"]}
+    for planned in plan_runs(given, published):
+        assert len(planned.data.rows("pool")) == 100
+
+
 def test_hours_are_those_of_the_probe_times_what_runs_do(home, monkeypatch, capsys):
     folder = write_birds(home / "birds", n_pool=100, n_val=48)
     cost = dry_run.Cost(training=3.0, scoring=1.0, machine="a stopwatch")
