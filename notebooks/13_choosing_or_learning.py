@@ -62,27 +62,44 @@ plotting.show_table(table)
 # %%
 study.metrics = heads_after.crossed(study)
 gains = estimates.paired_gains(study.headline, ["dataset", "model", "metric"])
+# networks of other datasets chose nothing here
+gains = gains.dropna(subset=["gain"])
 table = gains.rename(columns={"acquisition": "chosen_by", "model": "learner"})
 study.save_table(table, "gains_by_chooser")
-models = list(dict.fromkeys(study.runs.model))
+is_first = gains.dataset == gains.dataset.iloc[0]
 
 # %% [markdown]
 # A row reads: what this network's choice is worth to each of the others; a column: whose choice
 # this network learns most from. The diagonal is what notebook 04 shows.
 #
-# **Figure.** Gain in validation accuracy over the random set of the same seed, above on the
-# disambiguating examples, below on all examples where the dataset names both: rows
+# **Figure.** Gain in validation accuracy over the random set of the same seed on the first dataset,
+# above on the disambiguating examples, below on all examples where the dataset names both: rows
 # choose, columns learn. ± is half of the 95% interval (Student's t) over seeds, paired by seed;
 # bold where it excludes 0. The last row is the accuracy that random sets give.
 
 # %%
-panels = list(gains.groupby(["dataset", "metric"], sort=False))[::-1]
+panels = list(gains[is_first].groupby(["dataset", "metric"], sort=False))[::-1]
+models = list(dict.fromkeys(gains[is_first].model))
 figure, axes = plotting.grid(len(panels), 1.6 + 0.4 * len(models), columns=1)
 for ax, ((dataset, metric), of_panel) in zip(axes.flat, panels, strict=True):
     n_seeds = of_panel.n_seeds.max()
     title = f"{study.title(dataset)}, {plotting.name(metric)}, {n_seeds} seeds"
     plotting.gain_matrix(ax, of_panel, models, title=title, xlabel="learns", ylabel="chose")
 study.save(figure, "choosing_or_learning")
+
+# %% [markdown]
+# **Figure.** The same on each further dataset, if there is any: the gain over a random set, with
+# half of its 95% interval; colours are each panel's own.
+
+# %%
+panels = list(gains[~is_first].groupby(["dataset", "metric"], sort=False))
+if panels:
+    figure, axes = plotting.panels(len(panels))
+    for ax, ((dataset, metric), of_panel) in zip(axes, panels, strict=True):
+        models = list(dict.fromkeys(of_panel.model))
+        title = f"{study.title(dataset)}, {of_panel.n_seeds.max()} seeds:\n{plotting.name(metric)}"
+        plotting.gain_matrix(ax, of_panel, models, title=title, xlabel="learns", ylabel="chose")
+    study.save(figure, "other_datasets")
 
 # %% [markdown]
 # ## The paper's claims beside ours

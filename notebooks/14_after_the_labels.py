@@ -60,9 +60,9 @@ study.metrics = pd.concat([heads, others], ignore_index=True)
 
 # %%
 by = ["dataset", "model", "asked_by", "metric"]
-overall = study.main[study.main.subgroup == "all"]
+every_metric = study.main[study.main.subgroup == "all"]
 shown = ["accuracy", "accuracy_worst_group", "calibration_error", "overconfidence", "brier_score"]
-overall = overall[overall.metric.isin(shown)]
+overall = every_metric[every_metric.metric.isin(shown)]
 others = overall[overall["head"].isin(["plain", "another L2"])]
 overall = overall[overall["head"] != "another L2"]
 treatments = overall.rename(columns={"acquisition": "asked_by", "head": "acquisition"})
@@ -87,48 +87,72 @@ plotting.show_table(table)
 # ## Round by round
 # Left the labels are random, right they were asked for; the treatments are the same.
 #
-# **Figure.** Against the number of labels, on validation data: worst-group accuracy, calibration
-# error, confidence minus accuracy (above 0: over-confident), and Brier score, of heads treated in
-# four ways. Left: random labels, right: asked by least confidence. Lines are means over seeds,
-# bands their 95% intervals. Temperature leaves accuracies as they are.
+# **Figure.** Against the number of labels, on the first dataset's validation data: worst-group
+# accuracy, calibration error, confidence minus accuracy (above 0: over-confident), and Brier score,
+# of heads treated in four ways. Left: random labels, right: asked by least confidence. Lines are
+# means over seeds, bands their 95% intervals. Temperature leaves accuracies as they are.
 
 # %%
-arms = list(dict.fromkeys(overall.acquisition))
-rows = [metric for metric in shown[1:] if metric in set(overall.metric)]
+cases = list(overall.groupby(["dataset", "model"], sort=False))
+(dataset, model), first = cases[0]
+runs = study.runs[(study.runs.dataset == dataset) & (study.runs.model == model)]
+arms = list(dict.fromkeys(first.acquisition))
+rows = [metric for metric in shown[1:] if metric in set(first.metric)]
 
 # %%
 figure, axes = plotting.grid(len(rows), 2.0, columns=len(arms), sharey="row")
 for pair, metric in zip(axes, rows, strict=True):
     for ax, arm in zip(pair, arms, strict=True):
-        lines = overall[(overall.metric == metric) & (overall.acquisition == arm)]
+        lines = first[(first.metric == metric) & (first.acquisition == arm)]
         if metric.startswith("accuracy"):
             lines = lines[lines["head"] != "temperature"]
         title = f"{plotting.name(arm)}: {plotting.name(metric)}"
         plotting.curve(ax, lines, by="head", colours=plotting.HEAD_COLOURS, title=title)
 for ax in axes[-1]:
     ax.set_xlabel("labels")
-plotting.note_seeds(figure, study.runs)
+plotting.note_seeds(figure, runs)
 study.save(figure, "after_the_labels")
+
+# %% [markdown]
+# **Figure.** After the last round, on each further dataset or network, if there is any: accuracy on
+# what the dataset's curves show last, and calibration error, of heads treated in four ways. Grey:
+# random labels, blue: asked ones. Bars are means over seeds, whiskers their 95% intervals.
+
+# %%
+last = study.headline.drop_duplicates(["dataset", "metric"]).groupby("dataset").metric.last()
+final = estimates.last_rounds(every_metric[every_metric["head"] != "another L2"])
+if len(cases) > 1:
+    figure, axes = plotting.grid(len(cases) - 1, 2.1)
+    for pair, ((dataset, model), _) in zip(axes, cases[1:], strict=True):
+        of_case = final[(final.dataset == dataset) & (final.model == model)]
+        for ax, metric in zip(pair, (last[dataset], "calibration_error"), strict=True):
+            title = f"{study.title(dataset, model)}\n{plotting.name(metric)}"
+            plotting.bars(ax, of_case[of_case.metric == metric], "head", title=title)
+    plotting.legend(figure, axes[0, 0])
+    plotting.note_seeds(figure, study.runs)
+    study.save(figure, "other_datasets")
 
 # %% [markdown]
 # ## Does the answer hang on L2?
 # The same final sets, plain heads. The questions were asked by heads with the recipe's L2.
 #
-# **Figure.** After the last round, against the strength of L2: confidence minus accuracy (above 0:
-# over-confident), calibration error, worst-group accuracy and Brier score of plain heads, on random
-# labels (grey) and on asked ones (blue). Lines are means over seeds, bands their 95% intervals.
+# **Figure.** On the first dataset after the last round, against the strength of L2: confidence
+# minus accuracy (above 0: over-confident), calibration error, worst-group accuracy and Brier score
+# of plain heads, on random labels (grey) and on asked ones (blue). Lines are means over seeds,
+# bands their 95% intervals.
 
 # %%
 others = estimates.last_rounds(others).sort_values("l2")
 by = ["dataset", "model", "acquisition", "metric", "l2"]
 study.save_table(estimates.seed_means(others, by), "heads_by_l2")
 figure, axes = plotting.panels(len(rows))
+others = others[others.run_id.isin(runs.run_id)]
 for ax, metric in zip(axes, rows, strict=True):
     plotting.curve(ax, others[others.metric == metric], x="l2", title=plotting.name(metric))
     ax.set(xscale="log", xlabel="L2")
     ax.set_xticks(others.l2.unique(), [f"{l2:g}" for l2 in others.l2.unique()])
     ax.minorticks_off()
-plotting.note_seeds(figure, study.runs)
+plotting.note_seeds(figure, runs)
 study.save(figure, "under_other_l2")
 
 # %% [markdown]

@@ -35,7 +35,8 @@ NP = "lite0-1-np"
 
 def from_others(study: Study) -> Interval:
     """Gain of pretrained networks from each other's sets, minus that from their own."""
-    models = [m for m in study.metrics["model"].unique() if not m.endswith("-np")]
+    rows = study.metrics[study.metrics["dataset"] == PHOTOGRAPHS]
+    models = [m for m in rows["model"].unique() if not m.endswith("-np")]
     if len(models) < 2:
         raise NotTestable("fewer than two pretrained networks")
     differences = []

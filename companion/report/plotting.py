@@ -389,9 +389,12 @@ def _name_groups(ax: Axes, words: list[str]) -> None:
     if len(words) > 6:
         ax.set_xticks(range(len(words)), lines, rotation=90)
         return
-    wrap = partial(textwrap.wrap, width=12 if len(words) > 3 else 16, break_on_hyphens=False)
+    width = 12 if len(words) > 3 else 16
     narrow = []
     for text in lines:
+        # at its hyphen only where a word has no room
+        is_long = any(len(word) > width for word in text.split())
+        wrap = partial(textwrap.wrap, width=width, break_on_hyphens=is_long)
         narrow.append("\n".join(line for part in text.split("\n") for line in wrap(part)))
     ax.set_xticks(range(len(words)), narrow)
 
