@@ -88,8 +88,8 @@ for ax, ((dataset, metric), of_panel) in zip(axes.flat, panels, strict=True):
 study.save(figure, "choosing_or_learning")
 
 # %% [markdown]
-# **Figure.** The same on each further dataset, if there is any: the gain over a random set, with
-# half of its 95% interval; colours are each panel's own.
+# **Figure.** The same on each further dataset, if there is any: the gain over a random set, paired
+# by seed, with half of its 95% interval; colours are each panel's own.
 
 # %%
 panels = list(gains[~is_first].groupby(["dataset", "metric"], sort=False))
