@@ -83,9 +83,9 @@ def _do_and_draw(
     def begun(page: Path) -> None:
         _announce(f"the first figures are there, the others follow: open {page}")
 
-    with Meanwhile(notebooks, options.preset, output, are_done, begun):
-        faults = _execute(options, plans)
     workers = options.workers or os.cpu_count() or 1
+    with Meanwhile(notebooks, options.preset, output, workers, are_done, begun):
+        faults = _execute(options, plans)
     return faults, *draw(notebooks, options.preset, output, workers, not faults)
 
 

@@ -23,14 +23,7 @@
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
-datasets = [  # names, or folders that hold a manifest
-    "real_waterbirds",
-    "waterbirds",
-    "treeperson",
-    "iwildcam",
-    "amazon",
-    "digits",
-]
+datasets = ["real_waterbirds", "waterbirds", "treeperson", "iwildcam", "amazon"]  # or folders
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = {  # one run per seed and arm; `others` is for the datasets that are not named

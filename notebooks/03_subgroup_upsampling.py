@@ -6,10 +6,10 @@
 # product categories, though backgrounds and categories are never shown to the model as labels
 # (paper, section 6.1, Figs. 4 and 5).
 #
-# A subgroup is a combination of label and spurious attribute (Waterbirds, Treeperson, digits on
-# photographs) or a label alone (Amazon's stars); the product category is a further, latent
-# attribute. We count *queried* examples only: the seed set is the same in both arms and is left
-# out. The real Waterbirds come first: a linear head on a frozen, ImageNet-pretrained network asks.
+# A subgroup is a combination of label and spurious attribute (Waterbirds, Treeperson) or a
+# label alone (Amazon's stars); the product category is a further, latent attribute. We count
+# *queried* examples only: the seed set is the same in both arms and is left out. The real
+# Waterbirds come first: a linear head on a frozen, ImageNet-pretrained network asks.
 #
 # **What would count against it.** A ratio of the share among queried examples to the share of the
 # pool that is not above 1 for the disambiguating examples, or that is no higher than under random
@@ -17,7 +17,7 @@
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
-datasets = ["real_waterbirds", "waterbirds", "treeperson", "digits", "amazon"]  # or folders
+datasets = ["real_waterbirds", "waterbirds", "treeperson", "amazon"]  # or folders
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = {  # one run per seed and arm; `others` is for the datasets that are not named

@@ -8,8 +8,8 @@
 #
 # The first half of this notebook turns files into a *dataset folder*: pictures in class folders, a
 # csv, a parquet of texts, a Hugging Face dataset. The second half is the same for every such
-# folder. As it stands it shows real handwritten digits on photographs, whose runs notebooks 01 and
-# 03 share; put your folder into `datasets` below and Run All.
+# folder. As it stands it shows the drawn Waterbirds, whose runs notebooks 01 and 03 share; put your
+# folder into `datasets` below and Run All.
 #
 # **What would count against it.** On your data: a final gain whose interval includes 0 or lies
 # below it, or questions that look just like examples drawn at random, in their classes and on the
@@ -17,7 +17,7 @@
 
 # %% tags=["parameters"]
 preset = "mini"  # smoke | mini | real | paper: which data and models the names below stand for
-datasets = ["digits"]  # names, or folders that hold a manifest, such as "../data/mine"
+datasets = ["waterbirds"]  # names, or folders that hold a manifest, such as "../data/mine"
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
 seeds = [1, 11, 21, 31, 41, 51, 61, 71]  # one run per seed and arm

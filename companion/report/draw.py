@@ -93,11 +93,12 @@ class Meanwhile:
         notebooks: dict[str, Notebook],
         preset: str,
         output: Path,
+        workers: int,
         are_done: Callable[[str], bool],
         begun: Callable[[Path], None],
     ):
         self.notebooks = notebooks
-        self.where = (preset, output)
+        self.where = (preset, output, workers)
         self.are_done = are_done
         self.begun = begun
         self.ended = threading.Event()
@@ -124,7 +125,7 @@ class Meanwhile:
                     continue
                 waiting.remove(name)
                 one = {name: self.notebooks[name]}
-                page, _ = draw(one, *self.where, 1, True, list(self.notebooks), waiting)
+                page, _ = draw(one, *self.where, True, list(self.notebooks), waiting)
                 self.begun(page)
                 self.begun = lambda page: None
 

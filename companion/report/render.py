@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -46,22 +47,30 @@ def render(
         of each notebook that failed, what went wrong, in one line.
     """
     progress = Progress(len(given), "rendering", "notebook", quiet, every=0)
-    n_processes = max(1, min(workers, AT_ONCE, len(given)))
+    processes = _processes(max(1, min(workers, AT_ONCE)), notebook_text.NOTEBOOKS, home())
     tasks: dict[Future, str] = {}
-    with shared_memory():
-        pool = ProcessPoolExecutor(
-            n_processes, get_context("spawn"), _start_process, (notebook_text.NOTEBOOKS,)
-        )
-    with pool as processes:
-        # the first notebooks are short and go last, so that the processes end together
-        for name in reversed(given):
-            tasks[processes.submit(_render_one, name, given[name], output)] = name
-        for task in as_completed(tasks):
-            progress.add(1, tasks[task])
-            report(tasks[task])
+    # the first notebooks are short and go last, so that the processes end together
+    for name in reversed(given):
+        tasks[processes.submit(_render_one, name, given[name], output)] = name
+    for task in as_completed(tasks):
+        progress.add(1, tasks[task])
+        report(tasks[task])
     progress.close()
+    if any(isinstance(task.exception(), BrokenProcessPool) for task in tasks):
+        _processes.cache_clear()
     outcomes = {name: _outcome(task) for task, name in tasks.items()}
     return {name: fault for name, fault in sorted(outcomes.items()) if fault}
+
+
+@lru_cache(maxsize=1)
+def _processes(n: int, notebooks: Path, place: Path) -> ProcessPoolExecutor:
+    """Processes that render, each started when there is something to do; they serve later calls.
+
+    Args:
+        n: at most. place: the home folder, which they take from the environment.
+    """
+    with shared_memory():
+        return ProcessPoolExecutor(n, get_context("spawn"), _start_process, (notebooks,))
 
 
 def _outcome(task: Future) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any
 from alpt_lib.errors import CompanionError, ConfigError
 from alpt_lib.files import home
 from companion.runs.store import StoredRun
-from companion.runs.work import CRASHES, groups, work
+from companion.runs.work import CRASHES, WorkLeft, groups, work
 from companion.runs.workers import plan_as_json, runs_of_plan
 
 # e.g. 0.25: four runs at a time share a GPU; default: 1 on a cluster with GPUs, else 0
@@ -47,14 +47,12 @@ def work_in_tasks(runs: list[StoredRun], since: float, report: Callable[[int], N
         running = {
             task.remote(str(home()), plan_as_json(group, since)): group for group in groups(runs)
         }
-        left = sum(run.work_left() for run in runs)
+        work_left = WorkLeft(runs)
         while running:
             (ready,), _ = ray.wait(list(running))
             group = running.pop(ready)
             _collect(ray, ready, group)
-            now = sum(run.work_left() for run in runs)
-            report(left - now)
-            left = now
+            report(work_left.done_since())
     finally:
         if is_mine:
             ray.shutdown()

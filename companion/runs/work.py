@@ -41,6 +41,20 @@ def work(
             time.sleep(WAIT)
 
 
+class WorkLeft:
+    """What runs have left to do; a finished one is not looked at again."""
+
+    def __init__(self, runs: list[StoredRun]):
+        self._left = [(run, run.work_left()) for run in runs]
+
+    def done_since(self) -> int:
+        """What was done since the last look, as `StoredRun.work_left` counts it."""
+        now = [(run, run.work_left()) for run, _ in self._left]
+        done = sum(before - left for (_, before), (_, left) in zip(self._left, now, strict=True))
+        self._left = [(run, left) for run, left in now if left]
+        return done
+
+
 def is_settled(run: StoredRun, since: float) -> bool:
     """Whether a run is finished, or failed after `since`."""
     return run.failure(since) is not None or run.is_done()

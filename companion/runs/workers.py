@@ -22,7 +22,7 @@ from alpt_lib.files import REPOSITORY
 from alpt_lib.progress import QUIET
 from companion.runs.plan import as_planned
 from companion.runs.store import StoredRun
-from companion.runs.work import is_settled, work
+from companion.runs.work import WorkLeft, is_settled, work
 
 LOOK = 1.0  # s between two looks at the workers
 GRACE = 10.0  # s for a worker to end in order once its parent is gone
@@ -77,15 +77,13 @@ def work_in_processes(
     plan = plan_as_json(runs, since)
     seen: list[str | None] = [*gpus] or [None]
     workers = [_start(plan, seen[i % len(seen)]) for i in range(n_workers)]
-    left = sum(run.work_left() for run in runs)
+    work_left = WorkLeft(runs)
     n_in_vain = 0
     before = _traces(runs)
     try:
         while workers:
             time.sleep(LOOK)
-            now = sum(run.work_left() for run in runs)
-            report(left - now)
-            left = now
+            report(work_left.done_since())
             for worker in [w for w in workers if w.process.poll() is not None]:
                 workers.remove(worker)
                 if not _was_killed(worker) or all(is_settled(run, since) for run in runs):

@@ -31,7 +31,7 @@ def test_a_notebook_is_drawn_once_its_runs_are_done_and_the_rest_is_named(drawn,
     done = {"01"}
     begun = []
     notebooks = {name: Notebook({}, []) for name in NAMES}
-    with Meanwhile(notebooks, "mini", tmp_path, done.__contains__, begun.append):
+    with Meanwhile(notebooks, "mini", tmp_path, 1, done.__contains__, begun.append):
         assert wait()
         done.add("00")
         assert wait()
@@ -42,7 +42,7 @@ def test_a_notebook_is_drawn_once_its_runs_are_done_and_the_rest_is_named(drawn,
 def test_who_stops_the_runs_waits_for_no_figure(drawn, tmp_path):
     notebooks = {"00": Notebook({}, [])}
     never = threading.Event()
-    meanwhile = Meanwhile(notebooks, "mini", tmp_path, lambda name: never.wait(), print)
+    meanwhile = Meanwhile(notebooks, "mini", tmp_path, 1, lambda name: never.wait(), print)
     with pytest.raises(KeyboardInterrupt), meanwhile:
         raise KeyboardInterrupt
     never.set()
