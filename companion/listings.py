@@ -31,7 +31,10 @@ def list_datasets() -> pd.DataFrame:
     """Every dataset that a notebook names or that data/ holds; what it holds, or how to get it."""
     named = set()
     for notebook in notebook_text.notebook_names():
-        named.update(named_datasets(notebook_text.tagged_literals(notebook)))
+        literals = notebook_text.tagged_literals(notebook)
+        for preset in ("mini", "thorough"):
+            given = literals | notebook_text.preset_parameters(preset, notebook)
+            named.update(named_datasets(given))
     rows = []
     for tier, known in (("mini", named), ("paper", set(PAPER_DATA))):
         presets = ", ".join(preset for preset, of in PRESETS.items() if of == tier)

@@ -59,7 +59,7 @@ def test_run_all_finds_its_python_from_any_folder(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--preset", "big"], "error: unknown preset 'big'; known: smoke, mini, real, paper"),
+        (["--preset", "big"], "error: unknown preset 'big'; known: smoke, mini, thorough, "),
         (["--only", "42"], "error: unknown notebook '42'"),
         (["--workers", "-3"], "error: parameter workers takes a number of processes"),
     ],

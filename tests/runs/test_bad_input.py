@@ -47,7 +47,7 @@ INF, NAN = float("inf"), float("nan")
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"preset": "maxi"}, r"unknown preset 'maxi'; known: smoke, mini, real, paper"),
+        ({"preset": "maxi"}, r"unknown preset 'maxi'; known: smoke, mini, thorough, real, paper"),
         ({"epochs": 3}, r"unknown parameter 'epochs'"),
         ({"datasets": []}, r"datasets is empty; it takes a list of dataset names or folders"),
         ({"datasets": ["./nowhere"]}, r"nowhere/dataset.yaml is missing: a dataset folder needs"),
@@ -302,7 +302,7 @@ def test_a_manifest_in_another_encoding_is_read_as_it_was_meant(birds_copy, enco
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--preset", "maxi"], r"error: unknown preset 'maxi'; known: smoke, mini, real, paper\n"),
+        (["--preset", "maxi"], r"error: unknown preset 'maxi'; known: smoke, mini, thorough, "),
         (["--only", "99"], r"error: unknown notebook '99'"),
         (["--only", "01", "--set", "{seeds: [1, 1]}"], r"error: parameter seeds names 1 twice"),
         (["--only", "01", "--set", "{sseds: [1]}"], r"error: unknown parameter 'sseds'"),
