@@ -14,7 +14,13 @@ from companion.report.claims import COLUMNS
 from companion.report.export import DICTIONARY
 from companion.report.pages import figure, fill, link_neighbours, page
 from companion.report.readings import JUDGED, answer, compared_in_size, counted, in_words
-from companion.report.reference import REFERENCE, compare, in_one_line, read_reference
+from companion.report.reference import (
+    REFERENCE,
+    compare,
+    in_one_line,
+    read_reference,
+    reference_folder,
+)
 from companion.report.verdicts import VERDICTS
 from companion.runs.parameters import PRESETS
 
@@ -27,8 +33,6 @@ ROUNDS = ("03_subgroup_upsampling", "rounds.html")
 
 # the committed result of photographs themselves, the network fine-tuned as a whole
 FINE_TUNED = "real"
-# presets whose pages say what it says
-PHOTOGRAPHED = ("mini", "thorough")
 
 GLOSSARY = REPOSITORY / "docs" / "glossary.md"
 
@@ -52,7 +56,8 @@ def write_gallery(
     write_whole(output / DICTIONARY.name, DICTIONARY.read_text(encoding="utf-8"))
     answers = _answers(claims)
     comparison = compare(claims, read_reference(reference) if reference else pd.DataFrame())
-    has_photographs = preset in PHOTOGRAPHED
+    # said where the photographs themselves are not, by whatever renews the reference of mini
+    has_photographs = reference_folder(preset).name == "mini"
     photographs = answer(read_reference(FINE_TUNED), "fine-tuned") if has_photographs else ""
     body = fill(
         "gallery.html",

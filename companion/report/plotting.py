@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -394,8 +393,10 @@ def _name_groups(ax: Axes, words: list[str]) -> None:
     for text in lines:
         # at its hyphen only where a word has no room
         is_long = any(len(word) > width for word in text.split())
-        wrap = partial(textwrap.wrap, width=width, break_on_hyphens=is_long)
-        narrow.append("\n".join(line for part in text.split("\n") for line in wrap(part)))
+        short: list[str] = []
+        for part in text.split("\n"):
+            short += textwrap.wrap(part, width, break_on_hyphens=is_long)
+        narrow.append("\n".join(short))
     ax.set_xticks(range(len(words)), narrow)
 
 
