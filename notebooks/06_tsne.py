@@ -18,24 +18,7 @@ preset = "mini"  # smoke | mini | real | paper: which data and models the names 
 datasets = ["real_waterbirds"]  # one name, or a folder that holds a manifest
 models = ["lite0", "lite0-1-np"]  # names or timm:NAME, hf:NAME; "-np" is not pretrained
 acquisitions = ["random", "least_confidence"]  # or entropy, margin; the last one is marked
-seeds = [
-    1,
-    11,
-    21,
-    31,
-    41,
-    51,
-    61,
-    71,
-    81,
-    91,
-    101,
-    111,
-    121,
-    131,
-    141,
-    151,
-]  # one run per seed and arm; the map shows the first
+seeds = [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 101, 111, 121, 131, 141, 151]  # the map: the first
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {}  # labels: seed_set_size, budget, query_batch_size, ...; {} takes each dataset's own
 recipe = {}  # fine-tuning: lr, max_steps, optimizer, ...; {} takes each dataset's own
