@@ -77,11 +77,9 @@ def write_table(labelled: pd.DataFrame, file: Path) -> Path:
     return file
 
 
-def write_label_studio(
-    collection: Collection, labels: Mapping[str, Label], file: Path, **options
-) -> Path:
+def write_label_studio(collection: Collection, labels: Mapping[str, Label], file: Path) -> Path:
     """All items as Label Studio's JSON, to be imported there."""
-    tasks = label_studio.tasks(collection, labels, **options)
+    tasks = label_studio.tasks(collection, labels)
     with one_line_errors(file, LabelError, REMEDY):
         write_whole(file, json.dumps(tasks, indent=1, ensure_ascii=False) + "\n")
     return file

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 from alpt_lib.errors import LabelError
@@ -44,20 +45,22 @@ def is_export(columns: Iterable[str]) -> bool:
     return {"annotation_id", "annotator"} <= set(columns)
 
 
-def tasks(collection: Collection, labels: Mapping[str, Label], prefix: str = LOCAL) -> list[dict]:
+def tasks(collection: Collection, labels: Mapping[str, Label]) -> list[dict]:
     """A collection as tasks, labelled ones with an annotation; "can't tell" is a skipped task.
 
-    Args:
-        prefix: what Label Studio puts before an image's path (this one: local storage).
+    An image is named by the address at which Label Studio serves it once the collection's folder
+    is a local storage of the project and the folder above it is LOCAL_FILES_DOCUMENT_ROOT (Label
+    Studio refuses one folder as both).
     """
     key = "text" if collection.is_text else "image"
+    folder = collection.folder.absolute().name
     made = []
     for id_ in collection.ids:
         if id_ in collection.copies or id_ in collection.unreadable:
             continue
         value = collection.content[id_]
-        task: dict[str, Any] = {"data": {key: value if key == "text" else prefix + value}}
-        task["data"]["item"] = id_
+        shown = value if collection.is_text else LOCAL + quote(f"{folder}/{value}")
+        task: dict[str, Any] = {"data": {key: shown, "item": id_}}
         label = labels.get(id_)
         if label and label.label in (*collection.classes, CANNOT_TELL):
             task["annotations"] = [_annotation(label, key)]
@@ -71,7 +74,9 @@ def _annotation(label: Label, key: str) -> dict[str, Any]:
     value = {"choices": [label.label]}
     choice = {"from_name": "label", "to_name": key, "type": "choices", "value": value}
     result = [] if is_skipped else [choice]
-    return {"result": result, "was_cancelled": is_skipped, "created_at": label.when}
+    # without a word on it, Label Studio takes what is imported for the ground truth
+    is_truth = {"ground_truth": False}
+    return {"result": result, "was_cancelled": is_skipped, "created_at": label.when, **is_truth}
 
 
 def config(collection: Collection) -> str:

@@ -7,12 +7,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from label_sessions import CLASSES, decisions, label, open_texts, write_texts
+from PIL import Image
 
 from alpt_lib import datasets
 from alpt_lib.errors import CompanionError, LabelError
@@ -232,6 +234,64 @@ def test_label_studios_exports_are_read_or_refused_and_what_is_left_out_is_said(
     assert by_text(texts) == expected
     assert noted in " ".join(texts.notes)
     assert {row.who for row in texts.labels.rows} <= {"3", "1"}
+
+
+# exports of a Label Studio 1.23.2 into which the tasks of these collections were imported, the
+# first item labelled and the second "can't tell", and in which a person labelled on: the first
+# picture otherwise, the third item the second class, the fourth skipped, the rest the first class
+REAL = Path(__file__).parent / "label_studio"
+PICTURES = [f"{name}.png" for name in ("land/a", "land/b b", "land/d#1", "sea/a", "sea/c")]
+PICTURES.append("sea/ü%20.png")
+SENTENCES = ["bad film", 'good, "film"', "two\nlines", "=1+1", "great ü", "awful"]
+
+
+@pytest.fixture
+def trip(tmp_path, request):
+    """The session from which the tasks of the pictures or of the texts came."""
+    if request.param == "texts":
+        write_texts(tmp_path / "t.csv", SENTENCES)
+        session = labelling.open_session(tmp_path / "t.csv", ["neg", "pos"], tmp_path / "labels")
+    else:
+        for i, name in enumerate(PICTURES):
+            (tmp_path / "pics" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (40 * i, 0, 0)).save(tmp_path / "pics" / name)
+        session = labelling.open_session(tmp_path / "pics", ["cat", "dog"], tmp_path / "labels")
+    yield request.param, session
+    session.close()
+
+
+@pytest.mark.parametrize("form", ["json.json", "json_min.json", "csv.csv"])
+@pytest.mark.parametrize("trip", ["pictures", "texts"], indirect=True)
+def test_labels_come_home_from_a_real_label_studio(trip, form):
+    kind, session = trip
+    session.import_labels(REAL / f"{kind}_{form}")
+    first, second = session.collection.classes
+    names = PICTURES if kind == "pictures" else SENTENCES
+    expected = dict(zip(names, [first, None, second, None, first, first], strict=True))
+    if kind == "pictures":
+        # two people, two answers
+        expected[names[0]] = None
+        assert "annotators disagree, left out (1): land/a.png" in " ".join(session.notes)
+    told = {session.collection.content[row.id]: row.label for row in session.labels.rows}
+    # the two short formats leave skipped tasks out
+    skipped = {names[1]: CANNOT_TELL, names[3]: CANNOT_TELL} if form == "json.json" else {}
+    assert told == {name: label for name, label in expected.items() if label} | skipped
+
+
+@pytest.mark.parametrize("trip", ["pictures"], indirect=True)
+def test_tasks_name_pictures_as_label_studio_serves_them(trip, tmp_path):
+    _, session = trip
+    session.tell(PICTURES[0], "cat")
+    tasks = json.loads(session.export(tmp_path / "tasks.json").read_text())
+    for task in tasks:
+        address = urlsplit(task["data"]["image"])
+        assert (address.path, address.fragment) == ("/data/local-files/", "")
+        (served,) = parse_qs(address.query)["d"]
+        assert tmp_path / served == session.collection.file(task["data"]["item"])
+    # its own import would call it the ground truth, which another's answer cannot change
+    assert [made["ground_truth"] for task in tasks for made in task.get("annotations", [])] == [
+        False
+    ]
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
