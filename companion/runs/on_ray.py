@@ -8,7 +8,6 @@ always does: RAY_ADDRESS, else the one of this machine, else it starts one here.
 import json
 import logging
 import os
-import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -32,6 +31,7 @@ def work_in_tasks(runs: list[StoredRun], since: float, report: Callable[[int], N
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
+        import grpc
         import ray
     except ImportError as error:
         raise CompanionError(
@@ -39,7 +39,7 @@ def work_in_tasks(runs: list[StoredRun], since: float, report: Callable[[int], N
         ) from error
     is_mine = not ray.is_initialized()
     if is_mine:
-        _check_address()
+        _check_address(grpc)
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     try:
         share = _gpus_per_run(ray)
@@ -77,19 +77,20 @@ def _work_on(home_folder: str, plan: str) -> None:
     work(runs_of_plan(content), content["since"])
 
 
-def _check_address() -> None:
-    """Ray itself waits for minutes where nothing answers."""
+def _check_address(grpc: Any) -> None:
+    """Ray itself waits for minutes where nothing, or something else, answers."""
     address = os.environ.get("RAY_ADDRESS", "")
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
+    host_and_port = address.removeprefix("ray://")
+    if ":" not in host_and_port or os.environ.get("RAY_USE_TLS") == "1":
         return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER).close()
-    except OSError as error:
-        raise ConfigError(
-            f"no Ray cluster answers at RAY_ADDRESS={address} ({error}); start one there, or unset "
-            "RAY_ADDRESS to use this machine"
-        ) from error
+    with grpc.insecure_channel(host_and_port) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=ANSWER)
+        except grpc.FutureTimeoutError as error:
+            raise ConfigError(
+                f"no Ray cluster answers at RAY_ADDRESS={address} within {ANSWER:g} s; start one "
+                "there, or unset RAY_ADDRESS to use this machine"
+            ) from error
 
 
 def _gpus_per_run(ray: Any) -> float:

@@ -13,6 +13,7 @@ from toy_runs import plan, rows
 
 from alpt_lib.errors import ConfigError
 from alpt_lib.files import REPOSITORY
+from companion.runs import on_ray
 from companion.runs.execute import execute
 
 needs_ray = pytest.mark.skipif(
@@ -87,10 +88,14 @@ def test_all_runs_finish_though_a_node_vanishes_and_gpus_that_are_not_there_are_
 
 
 @needs_ray
-def test_an_address_where_nothing_answers_is_one_line(birds_folder, home, monkeypatch):
+@pytest.mark.parametrize("listens", [False, True])
+def test_an_address_where_no_cluster_answers_is_one_line(birds_folder, home, monkeypatch, listens):
+    monkeypatch.setattr(on_ray, "ANSWER", 1.0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        # it is ours and does not listen
+        if listens:
+            # connects, and never says a word
+            taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(ConfigError, match=f"no Ray cluster answers at RAY_ADDRESS={address}"):
