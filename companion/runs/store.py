@@ -390,6 +390,7 @@ class StoredRun:
             "identity": self.identity,
             "versions": {name: installed(name) for name in PACKAGES},
             "commit": commit(),
+            "pool_size": len(self.data.labels("pool")),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         write_whole(self.folder / "config.json", json.dumps(record, indent=1))

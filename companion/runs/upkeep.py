@@ -1,5 +1,6 @@
 """Keep the run store: list, verify and prune what is in runs/. Files that are no runs stay."""
 
+import math
 import shutil
 from collections import Counter
 from collections.abc import Collection
@@ -97,6 +98,9 @@ def _faults_of_rounds(texts: list[bytes], run: StoredRun) -> list[str]:
         faults.append(f"rounds are missing, repeated or too many: {numbers}")
     asked = Counter(row for line in rounds for row in line["asked"])
     faults += [f"pool row {row} is acquired twice" for row, times in asked.items() if times > 1]
+    # earlier versions did not write down how large the pool is
+    size = run.record.get("pool_size", math.inf)
+    faults += [f"pool row {row} is not in the pool of {size}" for row in asked if row >= size]
     return faults
 
 

@@ -534,6 +534,12 @@ def ask_again(text: str) -> str:
     return "".join([before, changed(first, asked=[twice, *asked[1:]]), *others])
 
 
+def ask_outside(text: str) -> str:
+    before, first, *others = text.splitlines(keepends=True)
+    asked = json.loads(first)["asked"]
+    return "".join([before, changed(first, asked=[100, *asked[1:]]), *others])
+
+
 UNREADABLE = "config.json is missing or unreadable: delete the folder to do its run again"
 TORN = "the last line of rounds.jsonl is torn"
 NUMBERS = "rounds are missing, repeated or too many: "
@@ -558,6 +564,7 @@ NUMBERS = "rounds are missing, repeated or too many: "
         ),
         # the first that seed 1 asks for
         ("rounds.jsonl", ask_again, ["pool row 39 is acquired twice"]),
+        ("rounds.jsonl", ask_outside, ["pool row 100 is not in the pool of 100"]),
     ],
 )
 def test_verify_names_what_is_wrong_and_nothing_else(stored, name, change, faults):
