@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 QUIET = "ALPT_QUIET"  # environment variable: no progress anywhere
 PERCENT = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+EARLY = 50  # no time left is told before a 50th is done
 RECENT = 20  # times that units were told of, whose pace says the time left: some units are slow
 
 
@@ -62,7 +63,9 @@ class Progress:
             so_far = f"{self.done} of {self.total} {self.unit}s{last}"
             if not self.unit:
                 so_far = f"{self.done / self.total:.0%} done"
-            self._say(f"{so_far}, about {left / 60:.1f} min left")
+            # the pace of the very first units says nothing
+            is_known = self.done * EARLY >= self.total
+            self._say(so_far + f", about {left / 60:.1f} min left" * is_known)
 
     def close(self) -> None:
         if self.bar is not None:

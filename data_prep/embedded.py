@@ -56,9 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         for source in sorted(EMBEDDED.glob("*/")):
-            copy(source, options.out / source.name)
-            for folder in (options.out / source.name, *write_variants(options.out / source.name)):
-                data = read_dataset(folder)
+            folder = options.out / source.name
+            copy(source, folder)
+            # of others on demand
+            is_resampled = read_dataset(folder).minority
+            for made in (folder, *(write_variants(folder) if is_resampled else ())):
+                data = read_dataset(made)
                 sizes = {split: len(data.rows(split)) for split in ("pool", *data.eval_splits)}
                 print(f"{data.name}: {sizes}, features of {', '.join(data.feature_names())}")
     except (CompanionError, OSError) as error:

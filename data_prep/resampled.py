@@ -1,12 +1,12 @@
-"""Other pools and other oracles for a dataset of features, with no picture and no network.
+"""Other pools and other oracles for a dataset, with no network: the same examples, none new.
 
-real_waterbirds_matched_70 and so on, all that notebooks 07 and 15 need:
+real_waterbirds_matched_70, digits_wrong_20 and so on, all that notebooks 07 and 15 need:
 
     matched_70                   70% matched: landbirds on land, waterbirds on water (section 6.4)
     wrong_20, wrong_minority_20  the oracle names a wrong class for 20% of all rows, or of those of
                                  the minority subgroups alone
     unsure_30, ...               likewise for an oracle that cannot tell: what was asked is lost
-    copies_4                     every row four times
+    copies_4                     every row four times, but of images
 
 Pools with a share of matched rows have one size and the class shares of the source's pool. Their
 rows are drawn, each at most once, from the source's pool and from those of its splits that are not
@@ -17,7 +17,9 @@ What is evaluated stays as it is.
     python data_prep/resampled.py FOLDER [--out data/mini] [--models lite0] [--pool 3000]
         [--kinds wrong unsure]
 
-FOLDER is a dataset folder of features, or the name of one in data/mini. Same source, same bytes.
+FOLDER is a dataset folder, or the name of one in data/mini: of features, whose rows are copied, of
+images, to which a link is made, or of texts. One without minority subgroups has neither shares of
+matched rows nor faults among them. Same source, same bytes.
 """
 
 import argparse
@@ -149,22 +151,22 @@ def copied_pool(data: Dataset, manifest: pd.DataFrame, *, times: int) -> pd.Data
 
 
 def variants(data: Dataset, size: int) -> list[Variant]:
-    """All that can be made of a source: nothing of one without minority subgroups.
+    """All that can be made of a source; of one without minority subgroups, what needs none.
 
     Args:
         size: rows of a pool with a share of matched ones.
     """
-    if not data.minority:
-        return []
     made = []
-    for percent in MATCHED:
+    for percent in MATCHED if data.minority else ():
         draw: Any = partial(matched_pool, percent=percent, size=size)
         made.append(Variant("matched", percent, "", draw, size))
     for kind, levels in (("wrong", WRONG), ("unsure", UNSURE)):
-        for where, percent in ((where, p) for where, percents in levels.items() for p in percents):
+        places = {where: p for where, p in levels.items() if data.minority or not where}
+        for where, percent in ((where, p) for where, percents in places.items() for p in percents):
             settings = {"percent": percent, "where": where, "is_unsure": kind == "unsure"}
             made.append(Variant(kind, percent, where, partial(other_labels, **settings)))
-    for times in COPIES:
+    # a manifest names an image once
+    for times in () if data.is_image else COPIES:
         made.append(Variant("copies", times, "", partial(copied_pool, times=times)))
     return made
 
@@ -179,14 +181,16 @@ def write_variants(
     """Write the datasets made of a source, beside it or into `out`; those complete are left alone.
 
     Args:
-        models: of which networks' features; () takes the default model's. size: as for `variants`.
+        models: of which networks' features, of a dataset of features; () takes the default
+            model's. size: as for `variants`.
     Returns:
         their folders.
     Raises:
         DataError: the source has no such features, or too few rows.
     """
     data = read_dataset(source)
-    models = models or [data.description.default_model]
+    is_features = data.description.modality == "features"
+    models = models or [data.description.default_model] * is_features
     chosen = [each for each in variants(data, size) if each.kind in kinds]
     return [_write(data, each, out or source.parent, list(models)) for each in chosen]
 
@@ -208,7 +212,7 @@ def _write(data: Dataset, variant: Variant, out: Path, models: list[str]) -> Pat
     for name, file in files.items():
         with whole_file(folder / "features" / f"{name}.npy") as stream:
             np.save(stream, np.load(file, mmap_mode="r")[rows.index], allow_pickle=False)
-    write_dataset(folder, rows, described)
+    write_dataset(folder, rows, described, images=data.folder if data.is_image else None)
     return folder
 
 
@@ -219,7 +223,7 @@ def _described(data: Dataset, variant: Variant, models: list[str]) -> dict[str, 
     changed |= {"size": variant.size} if variant.size else {}
     made_from = {"rows": data.fingerprint}
     made_from |= {name: hash_file(data.feature_file(name))[:16] for name in models}
-    columns = source["subgroups"]
+    columns = data.description.subgroups
     if variant.changes_labels:
         columns = ["true_label" if column == "label" else column for column in columns]
     words = WORDS[variant.kind].format(level=variant.level)
@@ -229,7 +233,7 @@ def _described(data: Dataset, variant: Variant, models: list[str]) -> dict[str, 
         "title": f"{source.get('title', data.name)}, {words}{WHERE[variant.where]}",
         "subgroups": columns,
         "minority": data.minority,
-        "default_model": models[0],
+        **({"default_model": models[0]} if models else {}),
         # fewer rounds than the source's: there are many of these datasets
         "protocol": {**source.get("protocol", {}), "query_batch_size": QUERY_BATCH},
         "generator": {"of": data.name, **changed, "seed": SEED, **made_from},
@@ -241,9 +245,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", help="a dataset folder of features, or the name of one")
+    parser.add_argument("folder", help="a dataset folder, or the name of one")
     parser.add_argument("--out", type=Path, default=home() / "data" / "mini")
-    parser.add_argument("--models", nargs="+", default=[], help="default: the default model")
+    parser.add_argument(
+        "--models", nargs="+", default=[], help="of features; default: the default model"
+    )
     pool = "rows of the pools with a share of matched ones (default: %(default)s)"
     parser.add_argument("--pool", type=int, default=MATCHED_POOL, help=pool)
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS, help="default: all")

@@ -5,7 +5,8 @@ data_prep/resampled.py makes the datasets and says in their `generator` what is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -36,40 +37,52 @@ def conditions(study: Study) -> pd.DataFrame:
     themselves.
 
     Returns:
-        dataset, panel, level (percent, or copies); in the order of PANELS.
+        dataset, source (the one that it is made of, or itself), panel, level (percent, or copies);
+        by source, then in the order of PANELS.
     """
     changed = {name: data.description.generator for name, data in study.datasets.items()}
+    made_of = {name: change["of"] if "kind" in change else name for name, change in changed.items()}
     rows = []
-    for (kind, where), panel in PANELS.items():
-        for name, change in changed.items():
-            if (change.get("kind"), change.get("where")) == (kind, where):
-                level = change["level"]
-                if kind == "matched":
-                    level = 100 * (1 - matched_share(study.datasets[name]))
-                rows.append((name, panel, round(level, 1)))
-        panels = {row[1] for row in rows}
-        if kind != "matched" and panel in panels:
-            level = 1 if kind == "copies" else 0
-            rows += [(name, panel, level) for name in changed if "kind" not in changed[name]]
-    if not rows:
-        rows = [(name, UNCHANGED, 0) for name in changed]
-    return pd.DataFrame(rows, columns=["dataset", "panel", "level"])
+    for source in dict.fromkeys(made_of.values()):
+        own = {name: change for name, change in changed.items() if made_of[name] == source}
+        points = [point for panel in PANELS for point in _points(study, own, panel)]
+        rows += [(name, source, *point) for name, *point in points or [(source, UNCHANGED, 0)]]
+    return pd.DataFrame(rows, columns=["dataset", "source", "panel", "level"])
 
 
-def label_costs(curves: pd.DataFrame) -> pd.DataFrame:
+def _points(
+    study: Study, changed: dict[str, dict[str, Any]], panel: tuple[str, str]
+) -> list[tuple[str, str, float]]:
+    """Dataset, title and level of one panel; none if nothing is changed in its way."""
+    kind, _ = panel
+    points = []
+    for name, change in changed.items():
+        if (change.get("kind"), change.get("where")) == panel:
+            level = change["level"]
+            if kind == "matched":
+                level = 100 * (1 - matched_share(study.datasets[name]))
+            points.append((name, PANELS[panel], round(level, 1)))
+    if points and kind != "matched":
+        level = 1 if kind == "copies" else 0
+        points += [(name, PANELS[panel], level) for name in changed if "kind" not in changed[name]]
+    return points
+
+
+def label_costs(curves: pd.DataFrame, source: Mapping[str, str]) -> pd.DataFrame:
     """Labels that each arm needs for what random sampling ends with on the unchanged dataset.
 
     Args:
-        curves: columns dataset, metric, acquisition, seed, n_labels, value; the unchanged dataset
-            comes first. A label that the oracle could not give is paid, too.
+        curves: columns dataset, metric, acquisition, seed, n_labels, value. A label that the oracle
+            could not give is paid, too.
+        source: dataset -> the one that it is made of; that, or the first, is the unchanged one.
     Returns:
         dataset, metric, target, acquisition, labels_paid (seed set included, on the mean curve; NaN
         where the budget does not suffice); no rows of a metric that random sampling does not raise.
     """
-    first = curves["dataset"].iloc[0]
     records = []
-    for metric, of_metric in curves.groupby("metric", sort=False):
-        arms = arm_values(of_metric[of_metric["dataset"] == first])
+    source = curves["dataset"].map(source).rename("source")
+    for (_, metric), of_metric in curves.groupby([source, "metric"], sort=False):
+        arms = arm_values(of_metric[of_metric["dataset"] == of_metric["dataset"].iloc[0]])
         if RANDOM not in arms:
             continue
         start, *_, target = arms[RANDOM].mean(axis=1)

@@ -45,6 +45,7 @@ ROUND_BYTES = 14 * 1024  # of a stored round, the mean over the runs of the mini
 PROBE_TOKENS = 512
 PROBE_NUMBERS = 2 * 512 * 512 * 3
 NOTEBOOK_SECONDS = 10  # to execute and render one, measured at the mini preset
+SHORT = 2  # hours; below it minutes are told
 LONG = 24  # hours; then it is said what a GPU would take
 GPU_FLOPS = 2e13  # a second; what large convolutions reach on a data-centre GPU in TF32, about
 Run = tuple[StoredRun, dict[str, int]]  # a run, and how many examples each split holds
@@ -81,7 +82,8 @@ def dry_run(parameters: dict[str, dict[str, Any]], workers: int) -> str:
                 (Path(folder) / there.relative_to(own)).symlink_to(there)
         os.environ["ALPT_HOME"] = folder
         try:
-            generate(Path(folder) / "data" / "mini")
+            named = [name for p in parameters.values() for name in named_datasets(p)]
+            generate(Path(folder) / "data" / "mini", named)
             return _report(parameters, workers).replace(folder, str(own))
         finally:
             os.environ["ALPT_HOME"] = str(own)
@@ -99,13 +101,14 @@ def _report(parameters: dict[str, dict[str, Any]], workers: int) -> str:
     everything = [run for runs in todo.values() for run in runs]
     costs = _measure([run for run, _ in everything])
     steps = known_steps()
-    lines = [f"{'notebook':28} {'runs':>6} {'to do':>6} {'fits':>8} {'hours':>9} {'disk':>9}"]
-    for name, runs in todo.items():
-        lines.append(_row(name, len(set(plans[name])), _work(runs, steps), costs))
-    planned = {run for runs in plans.values() for run in runs}
     work = _work(everything, steps)
-    lines.append(_row("all", len(planned), work, costs))
-    lines += ["", *_summary(work, costs, workers, len(plans)), _disk(everything)]
+    unit = "minutes" if _hours(work, costs) < SHORT else "hours"
+    lines = [f"{'notebook':28} {'runs':>6} {'to do':>6} {'fits':>8} {unit:>9} {'disk':>9}"]
+    for name, runs in todo.items():
+        lines.append(_row(name, len(set(plans[name])), _work(runs, steps), costs, unit))
+    planned = {run for runs in plans.values() for run in runs}
+    lines.append(_row("all", len(planned), work, costs, unit))
+    lines += ["", *_summary(work, costs, workers, len(plans), unit), _disk(everything)]
     return "\n".join([*lines, *_missing_lines(everything, expected)])
 
 
@@ -185,11 +188,11 @@ def _work(runs: list[Run], steps: dict[Key, float]) -> list[Work]:
     return work
 
 
-def _row(name: str, n_planned: int, work: list[Work], costs: dict[tuple, Cost]) -> str:
+def _row(name: str, n_planned: int, work: list[Work], costs: dict[tuple, Cost], unit: str) -> str:
     n_fits = sum(fits(each.run.config) for each in work)
     disk = human(n_fits * ROUND_BYTES)
-    hours = _hours(work, costs)
-    return f"{name:28} {n_planned:6d} {len(work):6d} {n_fits:8d} {hours:9,.2f} {disk:>9}"
+    time = _hours(work, costs) * (60 if unit == "minutes" else 1)
+    return f"{name:28} {n_planned:6d} {len(work):6d} {n_fits:8d} {time:9,.2f} {disk:>9}"
 
 
 def _hours(work: list[Work], costs: dict[tuple, Cost]) -> float:
@@ -201,14 +204,14 @@ def _hours(work: list[Work], costs: dict[tuple, Cost]) -> float:
 
 
 def _summary(
-    work: list[Work], costs: dict[tuple, Cost], workers: int, n_notebooks: int
+    work: list[Work], costs: dict[tuple, Cost], workers: int, n_notebooks: int, unit: str
 ) -> list[str]:
     processes = workers or os.cpu_count() or 1
     machine = ", ".join(sorted({cost.machine for cost in costs.values()})) or "this machine"
     rendering = n_notebooks * NOTEBOOK_SECONDS / 3600 / min(processes, 2)
     hours = _hours(work, costs) / processes
     lines = [
-        f"hours: of one process on {machine}; fits take the steps that such fits took before, "
+        f"{unit}: of one process on {machine}; fits take the steps that such fits took before, "
         f"where some are stored or in the reference, else all; about {_duration(hours)} with "
         f"{processes} worker(s), and {_duration(rendering)} to render",
         f"examples: {sum(each.trained for each in work):,.0f} to train on, "
@@ -434,6 +437,6 @@ def human(n_bytes: float) -> str:
 
 
 def _duration(hours: float) -> str:
-    if hours < 2:
+    if hours < SHORT:
         return f"{hours * 60:.1f} min"
     return f"{hours:.0f} hours" if hours < 72 else f"{hours / 24:.0f} days"

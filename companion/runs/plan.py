@@ -1,6 +1,7 @@
 """From parameters to runs: datasets, models and settings, checked before anything is done."""
 
 import fnmatch
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -44,6 +45,8 @@ EMBEDDED = ("real_waterbirds", "eurosat")  # how the names of embedded features 
 GENERATED = ".generated"  # beside the datasets: what they were made of
 # of the embedded datasets: a moment, seconds, and about half a minute
 GENERATORS = ("embedded.py", "mini_text.py", "mini_vision.py")
+# the name of a dataset that resampled.py makes of another
+MADE_OF = re.compile(r"(.+?)_(matched|wrong|unsure|copies)_\w*\d")
 
 
 class Shelf:
@@ -426,20 +429,34 @@ def named_datasets(parameters: dict[str, Any]) -> list[str]:
 def prepare_datasets(parameters: dict[str, Any]) -> None:
     """Generate the embedded datasets that these parameters name and that are not there yet."""
     if not_generated(parameters):
-        generate(home() / "data" / "mini")
+        generate(home() / "data" / "mini", named_datasets(parameters))
 
 
-def generate(target: Path) -> None:
-    """Run the generators of data_prep/ into `target`; they skip what is complete."""
+def generate(target: Path, named: Iterable[str] = ()) -> None:
+    """Run the generators of data_prep/ into `target`; they skip what is complete.
+
+    Args:
+        named: datasets that are wanted; those that are made of another (digits_wrong_20) are only
+            made on demand.
+    """
     label = "embedded datasets, once, about half a minute"
     progress = Progress(len(GENERATORS), label, "generator")
     with locked(target / ".lock"):
         for script in GENERATORS:
-            command = [sys.executable, f"{REPOSITORY}/data_prep/{script}", "--out", str(target)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                words = done.stderr.strip().splitlines() or ["no message"]
-                raise DataError(f"data_prep/{script} failed: {words[-1]}")
+            _prepare(script, target)
             progress.add(1)
         write_whole(target / GENERATED, _generators())
+        for name in named:
+            made = MADE_OF.fullmatch(name)
+            if made and (target / made[1]).exists() and not (target / name).exists():
+                _prepare("resampled.py", target, str(target / made[1]), "--kinds", made[2])
     progress.close()
+
+
+def _prepare(script: str, target: Path, *options: str) -> None:
+    file = f"{REPOSITORY}/data_prep/{script}"
+    command = [sys.executable, file, "--out", str(target), *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        words = done.stderr.strip().splitlines() or ["no message"]
+        raise DataError(f"data_prep/{script} failed: {words[-1]}")

@@ -1,4 +1,4 @@
-"""Pools made of a dataset of features: what is drawn, and that features stay with their rows."""
+"""Pools and oracles made of a dataset: what is drawn, and that contents stay with their rows."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import resampled
 import yaml
+from PIL import Image
 
 from alpt_lib.datasets import Dataset, read_dataset
 from alpt_lib.errors import DataError
@@ -135,10 +136,35 @@ def test_some_kinds_alone_can_be_made(source, capsys):
     assert names == ["toy_copies_2", "toy_copies_4"]
 
 
-def test_a_dataset_without_minority_has_no_such_pools(source):
+def test_a_dataset_without_minority_has_what_needs_none(source):
     file = source / "dataset.yaml"
     file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "minority": []}))
-    assert resampled.write_variants(source) == []
+    names = [folder.name.removeprefix("toy_") for folder in resampled.write_variants(source)]
+    assert names == ["wrong_10", "wrong_20", "wrong_30", "unsure_30", "copies_2", "copies_4"]
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_pictures_and_texts_stay_with_their_rows(source, tmp_path, modality):
+    described = yaml.safe_load((source / "dataset.yaml").read_text())
+    del described["default_model"]
+    frame = pd.read_csv(source / "manifest.csv")
+    if modality == "text":
+        frame = frame.rename(columns={"path": "text"})
+    for row, name in enumerate(frame.get("path", ())):
+        Image.new("RGB", (4, 4), (row % 256, row // 256, 0)).save(source / name, "png")
+    frame.to_csv(source / "manifest.csv", index=False)
+    (source / "dataset.yaml").write_text(yaml.safe_dump({**described, "modality": modality}))
+    datasets = made(source)
+    assert ("copies_2" in datasets) == (modality == "text")
+    manifest = frame.set_index("path" if modality == "image" else "text")
+    for name, data in datasets.items():
+        if modality == "text":
+            own = data.rows("pool")["text"]
+        else:
+            colours = [Image.open(file).getpixel((0, 0)) for file in data.files("pool")]
+            own = [f"{red + 256 * green}.jpg" for red, green, _ in colours]
+        truth = data.rows("pool")["true_label" if name.startswith(("w", "u")) else "label"]
+        assert manifest.loc[own, "label"].tolist() == truth.tolist()
 
 
 def test_features_that_the_source_lacks_are_named(source):

@@ -213,8 +213,8 @@ def test_what_stopping_saves_and_loses():
     assert none["stopped"].tolist() == [0]
 
 
-def described(kind: str = "", level: int = 0, where: str = "", rare: float = 0.05):
-    generator = {"kind": kind, "level": level, "where": where} if kind else {}
+def described(kind: str = "", level: int = 0, where: str = "", rare: float = 0.05, of: str = "toy"):
+    generator = {"of": of, "kind": kind, "level": level, "where": where} if kind else {}
     return SimpleNamespace(
         description=SimpleNamespace(generator=generator),
         minority=["a/y"],
@@ -228,9 +228,17 @@ def test_the_unchanged_dataset_stands_at_the_start_of_what_can_be_wrong():
         "toy_wrong_20": described("wrong", 20),
         "toy_copies_4": described("copies", 4),
         "toy_matched_98": described("matched", 98, rare=0.0201),
+        "other": described(),
+        "other_wrong_30": described("wrong", 30, of="other"),
     }
     table = oracles.conditions(SimpleNamespace(datasets=datasets))
-    points = {(row.panel, row.level): row.dataset for row in table.itertuples()}
+    other = table[table["source"] == "other"]
+    assert other.drop(columns="source").to_numpy().tolist() == [
+        ["other_wrong_30", "wrong labels (%)", 30],
+        ["other", "wrong labels (%)", 0],
+    ]
+    toys = table[table["source"] == "toy"]
+    points = {(row.panel, row.level): row.dataset for row in toys.itertuples()}
     assert points == {
         ("wrong labels (%)", 20): "toy_wrong_20",
         ("wrong labels (%)", 0): "toy",
@@ -239,7 +247,7 @@ def test_the_unchanged_dataset_stands_at_the_start_of_what_can_be_wrong():
         ("copies of each example", 1): "toy",
     }
     alone = oracles.conditions(SimpleNamespace(datasets={"toy": described()}))
-    assert alone.to_numpy().tolist() == [["toy", oracles.UNCHANGED, 0]]
+    assert alone.to_numpy().tolist() == [["toy", "toy", oracles.UNCHANGED, 0]]
 
 
 def test_a_target_costs_what_the_mean_curve_needs_for_random_s_end_on_the_unchanged_dataset():
@@ -257,6 +265,11 @@ def test_a_target_costs_what_the_mean_curve_needs_for_random_s_end_on_the_unchan
     ]
     rising = pd.DataFrame(rows).assign(metric="accuracy")
     falling = rising.assign(metric="accuracy_minority", value=1 - rising["value"])
-    table = oracles.label_costs(pd.concat([rising, falling]))
+    source = {"toy": "toy", "toy_wrong_20": "toy", "other": "other"}
+    # another dataset has its own target
+    other = rising[rising["dataset"] == "toy_wrong_20"].assign(dataset="other")
+    table = oracles.label_costs(pd.concat([rising, falling, other]), source)
+    assert table[table["dataset"] == "other"]["target"].unique() == pytest.approx([0.6])
+    table = table[table["dataset"] != "other"]
     assert table["target"].unique() == pytest.approx([0.7])
     assert table["labels_paid"].tolist() == pytest.approx([30, 20, np.nan, 25], nan_ok=True)

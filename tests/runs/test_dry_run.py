@@ -55,7 +55,7 @@ def test_an_embedded_dataset_is_not_taken_for_the_published_one_of_its_name(home
         assert len(planned.data.rows("pool")) == 100
 
 
-def test_hours_are_those_of_the_probe_times_what_runs_do(home, monkeypatch, capsys):
+def test_times_are_those_of_the_probe_times_what_runs_do(home, monkeypatch, capsys):
     folder = write_birds(home / "birds", n_pool=100, n_val=48)
     cost = dry_run.Cost(training=3.0, scoring=1.0, machine="a stopwatch")
     monkeypatch.setattr(dry_run, "cost_of_an_example", lambda run: cost)
@@ -70,9 +70,9 @@ def test_hours_are_those_of_the_probe_times_what_runs_do(home, monkeypatch, caps
     # pool in the first three
     training = (3 + 4) * 5 * 2 * 3.0
     scoring = (2 * 3 * 48 + 3 * 100) * 1.0
-    *counts, hours = table(said)["01_accuracy_curves"][:4]
+    *counts, minutes = table(said)["01_accuracy_curves"][:4]
     assert counts == ["2", "2", "7"]
-    assert float(hours) == pytest.approx((training + scoring) / 3600, abs=0.005)
+    assert float(minutes) == pytest.approx((training + scoring) / 60, abs=0.005)
     assert "a stopwatch" in said
 
 

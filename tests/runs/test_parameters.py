@@ -6,6 +6,7 @@ import pytest
 from conftest import write_birds
 from toy_runs import plan
 
+from alpt_lib.datasets import read_dataset
 from alpt_lib.errors import ConfigError
 from companion.runs import plan as planning
 from companion.runs.parameters import check_parameters, read_parameters
@@ -81,6 +82,16 @@ def test_two_dataset_folders_of_one_name_are_refused_for_figures_would_take_them
     (tmp_path / "again").symlink_to(folders[0])
     with pytest.raises(ConfigError, match="two datasets are called 'toybirds'"):
         plan(tmp_path, datasets=[str(folders[0]), str(tmp_path / "again")])
+
+
+def test_what_is_made_of_another_dataset_is_made_when_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "GENERATORS", ())
+    source = write_birds(tmp_path / "toybirds")
+    planning.generate(tmp_path, [str(source), "toybirds_wrong_20", "nothing_wrong_20"])
+    made = read_dataset(tmp_path / "toybirds_wrong_20").rows("pool")
+    assert (made["label"] != made["true_label"]).mean() == 0.2
+    assert not (tmp_path / "toybirds_copies_2").exists()
+    assert not (tmp_path / "nothing_wrong_20").exists()
 
 
 def test_two_processes_at_once_generate_one_after_the_other(tmp_path, monkeypatch):
