@@ -19,8 +19,8 @@ from alpt_lib.datasets import POOL, Dataset, Description
 from alpt_lib.errors import DataError, LabelError
 from alpt_lib.files import cache_folder, hash_files, one_line_errors, whole_file
 from alpt_lib.pictures import open_picture
-from alpt_lib.tables import why_missing
 from companion.labelling.matching import Finder
+from companion.paths import why_missing
 
 # the split of the check set, so that an exported table has it as its validation split
 CHECK = "val"

@@ -18,9 +18,10 @@ from alpt_lib.datasets import Description
 from alpt_lib.embeddings import named_rows, odd_rows, read_embeddings, require_rows
 from alpt_lib.errors import LabelError, unknown
 from alpt_lib.pictures import ASSUMED, DEEP_GREYS, assumptions, open_picture
-from alpt_lib.tables import files_below, find_file, read_table, with_names
+from alpt_lib.tables import read_table, with_names
 from companion.labelling.items import Collection, content_id, text_hash
 from companion.labelling.matching import Finder
+from companion.paths import files_below, find_file
 
 # what pictures are called; .heic and its like only with a plug-in of Pillow's
 IMAGES = (

@@ -10,7 +10,7 @@ from PIL import Image
 from release.report import note
 
 from alpt_lib.errors import DataError
-from alpt_lib.tables import files_below
+from companion.paths import files_below
 from readers.source import IMAGE_SUFFIXES, SPLITS, Source, existing
 
 

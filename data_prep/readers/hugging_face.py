@@ -12,7 +12,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from alpt_lib.errors import DataError, one_line
-from alpt_lib.tables import as_text, files_below, is_plain
+from alpt_lib.tables import as_text, is_plain
+from companion.paths import files_below
 from readers.source import IMAGE_SUFFIXES, SPLITS, Columns, Source, choose
 
 ROWS_AT_ONCE = 100  # of images, maybe: some hundred MB at most

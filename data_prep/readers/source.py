@@ -11,7 +11,8 @@ import pandas as pd
 from release.report import note
 
 from alpt_lib.errors import DataError
-from alpt_lib.tables import INDEX, find_file, with_names
+from alpt_lib.tables import INDEX, with_names
+from companion.paths import find_file
 
 POOL = "pool"
 # a column that no manifest keeps: the rows of features

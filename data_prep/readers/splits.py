@@ -12,7 +12,7 @@ from release.report import note
 
 from alpt_lib.errors import DataError
 from alpt_lib.files import hash_files
-from alpt_lib.tables import why_missing
+from companion.paths import why_missing
 from readers.features import content_keys
 from readers.source import POOL, ROW, SPLITS, Source
 
