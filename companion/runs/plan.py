@@ -5,7 +5,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from types import MappingProxyType
@@ -442,18 +444,18 @@ def generate(target: Path, named: Iterable[str] = ()) -> None:
     label = "embedded datasets, once, about half a minute"
     progress = Progress(len(GENERATORS), label, "generator")
     with locked(target / ".lock"):
-        for script in GENERATORS:
-            _prepare(script, target)
-            progress.add(1)
+        with ThreadPoolExecutor() as together:
+            for _ in together.map(partial(_prepare, target), GENERATORS):
+                progress.add(1)
         write_whole(target / GENERATED, _generators())
         for name in named:
             made = MADE_OF.fullmatch(name)
             if made and (target / made[1]).exists() and not (target / name).exists():
-                _prepare("resampled.py", target, str(target / made[1]), "--kinds", made[2])
+                _prepare(target, "resampled.py", str(target / made[1]), "--kinds", made[2])
     progress.close()
 
 
-def _prepare(script: str, target: Path, *options: str) -> None:
+def _prepare(target: Path, script: str, *options: str) -> None:
     file = f"{REPOSITORY}/data_prep/{script}"
     command = [sys.executable, file, "--out", str(target), *options]
     done = subprocess.run(command, capture_output=True, text=True)
