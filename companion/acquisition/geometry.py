@@ -2,9 +2,10 @@
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
-from threadpoolctl import ThreadpoolController, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from alpt_lib.acquisition import CHUNK
 
@@ -70,6 +71,12 @@ def in_turn(queues: list[np.ndarray], n: int) -> np.ndarray:
     return np.array([queues[i][turn] for turn, i in sorted(turns)[:n]], dtype=np.int64)
 
 
+@lru_cache(maxsize=1)
+def _controller() -> ThreadpoolController:
+    """Of all threads, scikit-learn's own among them; to look for them takes milliseconds."""
+    return ThreadpoolController()
+
+
 def k_means(
     features_ND: np.ndarray, k: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +96,7 @@ def k_means(
         n_init=1,
         random_state=int(rng.integers(2**31)),
     )
-    with warnings.catch_warnings(), threadpool_limits(limits=1):
+    with warnings.catch_warnings(), _controller().limit(limits=1):
         # of duplicates there may be fewer than k kinds
         warnings.simplefilter("ignore", ConvergenceWarning)
         # ten steps in single precision end where they do in double
