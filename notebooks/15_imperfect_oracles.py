@@ -67,7 +67,8 @@ conditions = oracles.conditions(study)
 # Final difference to random sampling with the same oracle and pool, paired by seed, with a 95%
 # interval (Student's t). `disambiguating asked` is the share of disambiguating examples among the
 # questions of least confidence; `times fewer labels`, how much sooner its mean curve reaches what
-# random sampling ends with there (a dash: never, or random sampling gains nothing).
+# random sampling ends with there (a dash: never, or random sampling gains nothing). Of the first
+# dataset; the others are in `gain_by_oracle.csv`.
 
 # %%
 final = estimates.last_rounds(study.headline).merge(conditions, on="dataset")
@@ -81,7 +82,9 @@ share = asked.assign(disambiguating_asked=wanted).groupby(["dataset", "acquisiti
 share = share.disambiguating_asked.mean()
 table = table.join(share, on=["dataset", "acquisition"]).drop(columns="dataset")
 study.save_table(table, "gain_by_oracle")
-plotting.show_table(table.assign(level=table.level.map("{:g}".format)))
+first = conditions.source[0]
+shown = table[table.source == first].drop(columns="source")
+plotting.show_table(shown.assign(level=shown.level.map("{:g}".format)))
 
 # %% [markdown]
 # ## Where does it stop paying?
@@ -99,7 +102,6 @@ words = words.str.removesuffix(" accuracy").str.replace(" by .*| examples", "", 
 gains["measured on"] = words.replace("accuracy", "all")
 gains = gains.sort_values("level", kind="stable")
 colours = plotting.subgroup_colours(list(dict.fromkeys(gains["measured on"])))
-first = conditions.source[0]
 names = list(dict.fromkeys(conditions[conditions.source == first].panel))
 figure, axes = plotting.panels(len(names), sharey=True)
 for ax, panel in zip(axes, names, strict=True):
@@ -113,9 +115,9 @@ study.save(figure, "imperfect_oracles")
 
 # %% [markdown]
 # **Figure.** The same on each further dataset, if there is any, where the oracle names wrong
-# classes: of all examples (left), of the disambiguating ones alone (right). The table above has the
-# rest. Black: no gain. Lines are means over seeds, paired by seed, bands their 95% intervals
-# (Student's t).
+# classes: of all examples (left), of the disambiguating ones alone (right); `gain_by_oracle.csv`
+# has the rest. Black: no gain. Lines are means over seeds, paired by seed, bands their 95%
+# intervals (Student's t).
 
 # %%
 wrong = gains[(gains.source != first) & gains.panel.str.startswith("wrong")]
@@ -134,14 +136,16 @@ if len(wrong):
 # ## What a target costs
 # Labels that the mean curve needs for what random sampling ends with on the unchanged dataset (the
 # target), seed set and vain questions included; a dash where the budget does not suffice. Where
-# random sampling ends no higher than its seed set, there is no target.
+# random sampling ends no higher than its seed set, there is no target. Of the first dataset; the
+# others are in `label_costs.csv`.
 
 # %%
 costs = oracles.label_costs(study.headline, conditions.set_index("dataset").source.to_dict())
 study.save_table(costs, "label_costs")
 index = ["dataset", "metric", "target"]
 wide = costs.pivot(index=index, columns="acquisition", values="labels_paid")
-plotting.show_table(wide.reindex(list(study.datasets), level="dataset").reset_index())
+of_first = dict.fromkeys(conditions[conditions.source == first].dataset)
+plotting.show_table(wide.reindex(list(of_first), level="dataset").reset_index())
 
 # %% [markdown]
 # ## The paper's claims beside ours

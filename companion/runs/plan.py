@@ -239,24 +239,29 @@ def _models(p: dict[str, Any], name: str, data: Dataset) -> list[str]:
 
 def cautions(planned: Iterable[Planned]) -> list[str]:
     """What a person may not expect of these runs: the datasets' own settings, made for others."""
-    said = {}
+    # of each remark the datasets that it is made of
+    said: dict[str, list[str]] = {}
     for each in planned:
         d = each.data.description
         ignored = [name for name in d.recipe if name not in FROZEN_SETTINGS]
         is_frozen = each.config.recipe.backbone == "frozen"
         if is_frozen and ignored:
-            said[each.dataset, ""] = (
-                f"{each.dataset}: a linear head has no use for {', '.join(ignored)} of its "
-                "dataset.yaml"
-            )
+            remark = f"a linear head has no use for {', '.join(ignored)} of its dataset.yaml"
+            said.setdefault(remark, []).append(each.dataset)
         is_other = ":" in each.model and ":" not in d.default_model
         if d.modality == "image" and is_other:
             size = input_size(each.config.recipe, d.image_size)[1]
-            said[each.dataset, each.model] = (
-                f"{each.dataset}: its dataset.yaml was made for {d.default_model}; {each.model} "
-                f"gets its {size} px and settings, unless recipe says otherwise"
+            remark = (
+                f"its dataset.yaml was made for {d.default_model}; {each.model} gets its {size} px "
+                "and settings, unless recipe says otherwise"
             )
-    return list(said.values())
+            said.setdefault(remark, []).append(each.dataset)
+    lines = []
+    for remark, datasets in said.items():
+        first, *others = dict.fromkeys(datasets)
+        more = f" and {len(others)} more" if others else ""
+        lines.append(f"{first}{more}: {remark}")
+    return lines
 
 
 def _feature_model(data: Dataset, model: str) -> str:
