@@ -5,6 +5,7 @@ that a first dry run knows what to expect.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -38,8 +39,11 @@ def mean_steps(runs: Iterable[StoredRun]) -> pd.DataFrame:
 
 
 def write_steps(runs: Iterable[StoredRun], folder: Path) -> None:
-    """Leave `mean_steps` beside figures."""
+    """Leave `mean_steps` beside figures; what runs of other notebooks left there stays."""
     table = mean_steps(run for run in dict.fromkeys(runs) if run.is_done())
+    with suppress(OSError, ValueError, KeyError):
+        before = pd.read_csv(folder / FILE)[table.columns]
+        table = pd.concat([table, before]).drop_duplicates(KEY).sort_values(KEY)
     write_whole(folder / FILE, table.to_csv(index=False))
 
 

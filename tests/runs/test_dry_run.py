@@ -2,9 +2,10 @@
 
 import pytest
 from conftest import write_birds
+from toy_runs import do
 
 from companion.cli import main
-from companion.runs import dry_run, store
+from companion.runs import dry_run, steps, store
 from companion.runs.plan import PAPER_DATA, plan_runs
 
 SMALL = "{recipe: {resize: 32, crop: 32, micro_batch_size: 0}}"
@@ -129,3 +130,18 @@ def test_the_features_of_a_frozen_network_are_computed_once(home, monkeypatch, c
     )
     assert main([*RUN, "01", "--set", change]) == 0
     assert "examples: 0 to train on, 108 to score" in capsys.readouterr().out
+
+
+def test_steps_of_other_notebooks_stay_beside_the_figures(birds_folder, home, tmp_path):
+    """A figure folder drawn notebook by notebook knows as much as one drawn at once."""
+    parts = [do(birds_folder, seeds=[1], recipe={"max_steps": n}) for n in (6, 3)]
+    steps.write_steps([run for part in parts for run in part], tmp_path / "at once")
+    (tmp_path / "one by one").mkdir()
+    (tmp_path / "one by one" / steps.FILE).write_text("spoilt")
+    for part in parts:
+        steps.write_steps(part, tmp_path / "one by one")
+    at_once, one_by_one = (
+        (tmp_path / folder / steps.FILE).read_text() for folder in ("at once", "one by one")
+    )
+    assert at_once.count("\n") == 3
+    assert one_by_one == at_once
