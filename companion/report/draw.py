@@ -52,20 +52,12 @@ def draw(
     names = names or list(notebooks)
     library = _library()
     stamps = {name: _stamp(name, notebook, library) for name, notebook in notebooks.items()}
-
-    def stale() -> dict[str, dict[str, Any]]:
-        return {
-            name: notebook.given
-            for name, notebook in notebooks.items()
-            if not _is_rendered(name, output, stamps[name])
-        }
-
     page = output / "index.html"
-    if page.exists() and not os.access(output, os.W_OK) and not stale():
+    if page.exists() and not os.access(output, os.W_OK) and not _stale(stamps, output):
         # a folder that may only be read shows what is drawn
         return page, {}
     with locked(output.parent / f".{output.name}.lock"):
-        given = stale()
+        given = {name: notebooks[name].given for name in _stale(stamps, output)}
         left = [*given, *to_come]
 
         def grow(name: str) -> None:
@@ -78,6 +70,11 @@ def draw(
                 write_whole(_stamp_file(name, output), stamps[name])
         page = write_gallery(names, preset, output, output.name, to_come)
     return page, faults
+
+
+def _stale(stamps: dict[str, str], output: Path) -> list[str]:
+    """The notebooks that are to be rendered; (stamps) what each would be rendered from."""
+    return [name for name, stamp in stamps.items() if not _is_rendered(name, output, stamp)]
 
 
 class Meanwhile:
