@@ -204,3 +204,12 @@ def _anchors(path: str) -> set[str]:
     text = (REPOSITORY / path).read_text(encoding="utf-8")
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("name", ["mini", "real"])
+def test_the_reference_names_no_folder_of_the_machine_that_drew_it(name):
+    pages = (REPOSITORY / "figures" / "reference" / name).rglob("*.*")
+    texts = [page for page in pages if page.suffix in (".html", ".ipynb", ".csv", ".svg")]
+    assert len(texts) > 10
+    somewhere = re.compile(r"""["' ]/(home|root|Users|tmp|mnt|work|data)/\w""")
+    assert [page.name for page in texts if somewhere.search(page.read_text("utf-8"))] == []
