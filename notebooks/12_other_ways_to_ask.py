@@ -93,18 +93,6 @@ settings = {  # further runs: what each changes of the above; {} for none
         "protocol": {"budget": 80, "query_batch_size": 80},
         "acquisitions": ["random", "least_confidence", "power_least_confidence", "badge"],
     },
-    "miniatures": {
-        "datasets": ["treeperson", "digits", "iwildcam", "amazon"],
-        "acquisitions": [
-            "random",
-            "least_confidence",
-            "badge",
-            "core_set",
-            "typi_clust",
-            "cheating_class_balance",
-        ],
-        "seeds": [1, 11, 21, 31, 41, 51, 61, 71],
-    },
 }
 output = "figures/custom"  # folder for figures and tables
 workers = 0  # processes; 0 takes one per core
@@ -224,9 +212,9 @@ if networks:
 
 # %% [markdown]
 # ## Miniatures, frozen
-# Small worlds of our own and small networks that stay as pretrained, on few seeds: intervals are
-# wide. iWildCam and Amazon have no disambiguating groups; their rare classes and badly served
-# reviewers stand in.
+# Small worlds of our own and small networks that stay as pretrained. Only the reference (`--preset
+# thorough`) has them; nothing is drawn without. iWildCam and Amazon have no disambiguating groups;
+# their rare classes and badly served reviewers stand in.
 #
 # **Figure.** Final gain over random sampling on frozen miniatures: on disambiguating examples, on
 # all classes alike, or on the worst tenth of reviewers; each panel has a scale of its own. Dots

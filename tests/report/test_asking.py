@@ -125,6 +125,10 @@ def test_every_setting_that_a_claim_names_is_one_of_the_notebook():
     settings = notebook_text.tagged_literals("12_other_ways_to_ask")["settings"]
     named = {later_claims.OTHER_PRETRAINING, later_claims.LOW_BUDGET, later_claims.SMALL_SEED_SET}
     assert named | {later_claims.ONE_BY_ONE, later_claims.AT_ONCE} <= set(settings)
+    # the reference's are these and the miniatures
+    thorough = notebook_text.preset_parameters("thorough", "12_other_ways_to_ask")["settings"]
+    assert thorough.pop("miniatures")["datasets"] == ["treeperson", "digits", "iwildcam", "amazon"]
+    assert thorough == settings
 
 
 def test_networks_of_one_pool_are_compared_seed_by_seed_and_with_their_other_seeds(
