@@ -58,10 +58,11 @@ def main(arguments: list[str] | None = None) -> int:
         for source in sorted(EMBEDDED.glob("*/")):
             folder = options.out / source.name
             copy(source, folder)
-            # of others on demand
-            is_resampled = read_dataset(folder).minority
-            for made in (folder, *(write_variants(folder) if is_resampled else ())):
-                data = read_dataset(made)
+            made = [read_dataset(folder)]
+            if made[0].minority:
+                # of others on demand
+                made += map(read_dataset, write_variants(folder))
+            for data in made:
                 sizes = {split: len(data.rows(split)) for split in ("pool", *data.eval_splits)}
                 print(f"{data.name}: {sizes}, features of {', '.join(data.feature_names())}")
     except (CompanionError, OSError) as error:

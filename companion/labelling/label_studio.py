@@ -74,9 +74,13 @@ def _annotation(label: Label, key: str) -> dict[str, Any]:
     value = {"choices": [label.label]}
     choice = {"from_name": "label", "to_name": key, "type": "choices", "value": value}
     result = [] if is_skipped else [choice]
-    # without a word on it, Label Studio takes what is imported for the ground truth
-    is_truth = {"ground_truth": False}
-    return {"result": result, "was_cancelled": is_skipped, "created_at": label.when, **is_truth}
+    return {
+        "result": result,
+        "was_cancelled": is_skipped,
+        "created_at": label.when,
+        # without a word on it, Label Studio takes what is imported for the ground truth
+        "ground_truth": False,
+    }
 
 
 def config(collection: Collection) -> str:

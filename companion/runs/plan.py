@@ -453,10 +453,14 @@ def generate(target: Path, named: Iterable[str] = ()) -> None:
             for _ in together.map(partial(_prepare, target), GENERATORS):
                 progress.add(1)
         write_whole(target / GENERATED, _generators())
+        # of each source the kinds of change that are wanted
+        kinds: dict[str, dict[str, None]] = {}
         for name in named:
-            made = MADE_OF.fullmatch(name)
-            if made and (target / made[1]).exists() and not (target / name).exists():
-                _prepare(target, "resampled.py", str(target / made[1]), "--kinds", made[2])
+            made = None if is_path(name) else MADE_OF.fullmatch(name)
+            if made and (target / made[1] / "dataset.yaml").exists():
+                kinds.setdefault(made[1], {})[made[2]] = None
+        for source, wanted in kinds.items():
+            _prepare(target, "resampled.py", str(target / source), "--kinds", *wanted)
     progress.close()
 
 

@@ -87,6 +87,8 @@ def test_two_dataset_folders_of_one_name_are_refused_for_figures_would_take_them
 def test_what_is_made_of_another_dataset_is_made_when_it_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "GENERATORS", ())
     source = write_birds(tmp_path / "toybirds")
+    # as a process leaves it that was killed while it wrote
+    (tmp_path / "toybirds_wrong_20").mkdir()
     planning.generate(tmp_path, [str(source), "toybirds_wrong_20", "nothing_wrong_20"])
     made = read_dataset(tmp_path / "toybirds_wrong_20").rows("pool")
     assert (made["label"] != made["true_label"]).mean() == 0.2
