@@ -3,7 +3,7 @@
     python benchmarks/kill_50.py [--quick] [--seed 0]
 
 Each is a sweep of two arms, in turn under the paper's rules with probes, under the released code's,
-and with dropout and batch norm. It is killed while it trains, scores or writes and started again.
+with dropout and batch norm, and with a head on a frozen network. It is killed while it trains, scores or writes and started again.
 Or it has two seeds and two worker processes, and one of these is killed (the sweep itself must then
 end well), or their parent is (they must end too, and the sweep is started again). A kill that came
 too late, when all rounds were stored, is drawn again.
@@ -27,6 +27,11 @@ from toy_runs import SETTINGS, in_a_process, new_home, rows_of, start
 
 CALLS = {"training": 45, "scoring": 12, "writing": 16}  # of each function in a run, about
 SECONDS = {"training": 0.02, "scoring": 0.02, "writing": 0.002}  # a call takes, about
+HEADS = {
+    "training": "training a head",
+    "scoring": "scoring by a head",
+    "writing": "writing unsynced",
+}
 WHERE = [*CALLS, "a worker", "the parent"]
 KILLED = -signal.SIGKILL
 
@@ -74,8 +79,8 @@ class Trials:
 
     def killed_and_resumed(self, i: int) -> dict:
         """The i-th run: where it was killed, and whether it stores what an undisturbed one does."""
-        setting = list(SETTINGS)[i % 3]
-        where = WHERE[i // 3 % 5]
+        setting = list(SETTINGS)[i % len(SETTINGS)]
+        where = WHERE[i // len(SETTINGS) % len(WHERE)]
         n_workers = 1 if where in CALLS else 2
         whole = self.undisturbed(setting, n_workers)
         n_all = sum(text.count(b"\n") for text in whole.values())
@@ -118,7 +123,8 @@ class Trials:
         """Start a run and kill it at random; how many lines were stored by then."""
         if where in CALLS:
             moment = (int(self.rng.integers(CALLS[where])), self.rng.uniform(0, SECONDS[where]))
-            status = in_a_process(home, self.birds, setting, where, *moment)
+            phase = HEADS[where] if setting == "frozen" else where
+            status = in_a_process(home, self.birds, setting, phase, *moment)
             return n_rounds(home) if status == KILLED else n_all
         process = start(home, self.birds, setting, workers=2)
         n_wanted = int(self.rng.integers(n_all))

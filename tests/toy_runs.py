@@ -29,6 +29,11 @@ SETTINGS = {
         "protocol": {"seed_set_size": 8, "budget": 2, "query_batch_size": 1},
         "models": ["timm:mobilenetv2_035?drop_rate=0.5-np"],
     },
+    # a head's rounds are not synced one by one
+    "frozen": {
+        "protocol": {"seed_set_size": 8, "budget": 16, "query_batch_size": 2},
+        "recipe": {"backbone": "frozen"},
+    },
 }
 # where a run spends its time -> a function that is called meanwhile
 PHASES = {
@@ -36,6 +41,10 @@ PHASES = {
     "training": ("alpt_lib.training", "learning_rate"),
     "scoring": ("alpt_lib.scoring", "ScoringNetwork.predict_probs"),
     "writing": ("os", "fsync"),
+    # the same of a head
+    "training a head": ("alpt_lib.heads", "LinearHead.fit"),
+    "scoring by a head": ("alpt_lib.heads", "LinearHead.predict_probs"),
+    "writing unsynced": ("os", "write"),
 }
 
 
@@ -105,12 +114,12 @@ def _kill_at(phase: str, nth: int, delay: float) -> None:
     function = getattr(owner, attribute)
     calls = count()
 
-    def watched(*args):
-        # caches are flushed too, or not, depending on what ran before
-        is_one = phase != "writing" or "/runs/" in os.readlink(f"/proc/self/fd/{args[0]}")
+    def watched(*args, **kwargs):
+        # caches are written too, or not, depending on what ran before
+        is_one = module != "os" or "/runs/" in os.readlink(f"/proc/self/fd/{args[0]}")
         if is_one and next(calls) == nth:
             kill = partial(os.kill, os.getpid(), signal.SIGKILL)
             threading.Timer(delay, kill).start() if delay else kill()
-        return function(*args)
+        return function(*args, **kwargs)
 
     setattr(owner, attribute, watched)

@@ -35,6 +35,8 @@ def never_killed(tmp_path_factory, birds_folder, decoded):
         # the momentum of earlier fits has to be made again
         ("released", "training", 40, 0.001),
         ("dropout", "scoring", 3, 0.0),
+        ("frozen", "training a head", 11, 0.0),
+        ("frozen", "writing unsynced", 7, 0.0),
     ],
 )
 def test_a_run_killed_at_any_moment_ends_with_the_rows_of_one_never_killed(
