@@ -196,7 +196,7 @@ def test_the_real_waterbirds_are_fine_tuned_beside_a_frozen_network(run, home):
     assert {c["model"] for c in fine_tuned} == {"timm:tf_efficientnet_lite0.in1k"}
     assert {c["model"] for c in stored if c not in fine_tuned} == {"features:lite0"}
     fitted = [fine_tuned[0]["recipe"][key] for key in ("augment", "stopping", "crop", "lr")]
-    assert fitted == ["crop_flip", "loss_ratio", 128, 5e-4]
+    assert fitted == ["crop_flip", "loss_ratio", 128, 1e-3]
     curves = pd.read_csv(output / "01_accuracy_curves" / "accuracy_curves.csv")
     assert sorted(set(curves["n_labels"])) == [40, 45]
     assert set(curves["dataset"]) == {"waterbirds", "real_waterbirds"}
