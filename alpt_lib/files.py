@@ -20,7 +20,6 @@ from alpt_lib.errors import CompanionError, DataError
 REPOSITORY = Path(__file__).resolve().parent.parent
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 SETTLED = 2.0  # s since a file changed, before its hash is remembered
-SLOW = 2 << 30  # bytes to hash before progress is shown
 CONTENTS = {"uint8": "decoded images", "int32": "tokens", "float32": "features"}
 
 
@@ -158,10 +157,9 @@ def hash_files(files: Sequence[Path | str], memory: Path) -> list[str]:
     ]
     new = {key: i for i, key in enumerate(keys) if key not in known}
     if new:
-        from alpt_lib.progress import Progress
+        from alpt_lib.progress import SLOW, Progress
 
-        n_bytes = sum(stats[i].st_size for i in new.values())
-        progress = Progress(len(new), "hash", "file", quiet=n_bytes < SLOW and len(new) < 50_000)
+        progress = Progress(len(new), "hash", "file", delay=SLOW)
         for key, i in new.items():
             with open(files[i], "rb") as stream:
                 known[key] = hashlib.file_digest(stream, "sha256").hexdigest()

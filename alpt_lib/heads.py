@@ -19,7 +19,7 @@ from alpt_lib.config import RunConfig, input_size
 from alpt_lib.datasets import Dataset
 from alpt_lib.files import cache_folder, hashed, made_once, new_array
 from alpt_lib.loop import Round
-from alpt_lib.progress import Progress
+from alpt_lib.progress import SLOW, Progress
 from alpt_lib.registry import FEATURES, NOT_PRETRAINED
 
 # Newton's method inverts a matrix of this side at most; beyond it, and for more classes, L-BFGS
@@ -212,7 +212,7 @@ def _compute_features(data: Dataset, config: RunConfig, split: str, target: Path
     network = ScoringNetwork(data, config)
     network.prepare()
     rows = np.arange(len(data.rows(split)))
-    progress = Progress(len(rows), f"features of {data.name} {split}", "example")
+    progress = Progress(len(rows), f"features of {data.name} {split}", "example", delay=SLOW)
     n_at_once = EMBEDDED_AT_ONCE[network.device.type]
     with forward_precision(config.recipe, network.device):
         n_features = network.features(split, rows[:1]).shape[1]

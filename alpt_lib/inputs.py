@@ -19,7 +19,7 @@ from alpt_lib.datasets import Dataset
 from alpt_lib.errors import DataError
 from alpt_lib.files import cache_folder, made_once, new_array, write_whole
 from alpt_lib.pictures import decode
-from alpt_lib.progress import Progress
+from alpt_lib.progress import SLOW, Progress
 
 # tokenised at once: a tokenizer's own results are Python objects, far larger than the token ids
 TEXTS_AT_ONCE = 10_000
@@ -58,8 +58,7 @@ def _decode_all(data: Dataset, split: str, size: int, target: Path, refused: Pat
             reasons[row] = str(error)
 
     with new_array(target, (len(files), size, size, 3), np.uint8) as array:
-        label = f"decode {data.name} {split}"
-        progress = Progress(len(files), label, "image", quiet=len(files) < 3000)
+        progress = Progress(len(files), f"decode {data.name} {split}", "image", delay=SLOW)
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             for done, _ in enumerate(threads.map(read, range(len(files))), 1):
                 progress.add(1)
@@ -83,8 +82,7 @@ def tokens(
 
     def tokenise_all() -> None:
         texts = data.rows(split)["text"].tolist()
-        label = f"tokenise {data.name} {split}"
-        progress = Progress(len(texts), label, "text", quiet=len(texts) <= TEXTS_AT_ONCE)
+        progress = Progress(len(texts), f"tokenise {data.name} {split}", "text", delay=SLOW)
         parts = []
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             parts.append(tokenize(texts[start : start + TEXTS_AT_ONCE]).astype(np.int32))

@@ -63,7 +63,9 @@ def accuracy_rows(
     if train_weights is not None and len(means) > 1:
         # by name: pandas' reindex takes longer than all the rest
         weights = np.array([train_weights.get(name, 0.0) for name in subgroups.names])
-        rows.append(("accuracy_train_weighted", "all", _weighted(means, weights), n))
+        # the pool may have none of these subgroups (Camelyon's unseen hospital)
+        weighted = (means * weights).sum() / (weights.sum() or np.nan)
+        rows.append(("accuracy_train_weighted", "all", weighted, n))
     if percentile_over:
         attribute, values = percentile_over
         by_value = values.means(is_correct)
@@ -77,12 +79,6 @@ def _mean_of(names: list[str], groups: Groups, means: np.ndarray) -> tuple[float
     of_name = dict(zip(groups.names, zip(means, groups.sizes, strict=True), strict=True))
     named = [of_name.get(name, (np.nan, 0)) for name in names]
     return float(np.mean([mean for mean, _ in named])), int(sum(size for _, size in named))
-
-
-def _weighted(means: np.ndarray, weights: np.ndarray) -> float:
-    """NaN where the pool has none of these subgroups (Camelyon's unseen hospital)."""
-    total = weights.sum()
-    return (means * weights).sum() / total if total else np.nan
 
 
 def rare(shares: pd.Series) -> list[str]:

@@ -3,10 +3,10 @@
     python benchmarks/kill_50.py [--quick] [--seed 0]
 
 Each is a sweep of two arms, in turn under the paper's rules with probes, under the released code's,
-with dropout and batch norm, and with a head on a frozen network. It is killed while it trains, scores or writes and started again.
-Or it has two seeds and two worker processes, and one of these is killed (the sweep itself must then
-end well), or their parent is (they must end too, and the sweep is started again). A kill that came
-too late, when all rounds were stored, is drawn again.
+with dropout and batch norm, and with a head on a frozen network. It is killed while it trains,
+scores or writes and started again. Or it has two seeds and two worker processes, and one of these
+is killed (the sweep itself must then end well), or their parent is (they must end too, and the
+sweep is started again). A kill that came too late, when all rounds were stored, is drawn again.
 """
 
 import os

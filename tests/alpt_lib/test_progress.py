@@ -58,6 +58,17 @@ def test_units_without_a_name_are_told_in_percent(capsys, clock):
     ]
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(0.2, 0), (2.0, 2)])
+def test_what_is_done_at_once_is_not_shown(capsys, clock, seconds, said):
+    progress = Progress(2, "features", "example", delay=1)
+    for _ in range(2):
+        clock[0] += seconds
+        progress.add(1)
+    progress.close()
+    lines = ["features: 2 examples to do", f"features: done in {seconds / 30:.1f} min"]
+    assert capsys.readouterr().out.splitlines() == lines[:said]
+
+
 @pytest.mark.parametrize("how", ["argument", "environment"])
 def test_quiet_is_quiet(capsys, monkeypatch, how):
     if how == "environment":
