@@ -2,8 +2,7 @@
 
 data_prep/embedded/NAME is a dataset folder of features (`embed.py` made it; its CARD.md says from
 what, by which networks, on whose terms). Pictures are not part of it: with those of the release at
-hand, `data_prep/waterbirds.py --root FOLDER` prepares them. Beside it goes what `resampled.py`
-makes of it: other pools of the same rows.
+hand, `data_prep/waterbirds.py --root FOLDER` prepares them.
 
     python data_prep/embedded.py [--out data/mini]
 """
@@ -14,7 +13,6 @@ import sys
 from pathlib import Path
 
 import yaml
-from resampled import write_variants
 
 from alpt_lib.datasets import read_dataset
 from alpt_lib.errors import CompanionError
@@ -58,13 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
         for source in sorted(EMBEDDED.glob("*/")):
             folder = options.out / source.name
             copy(source, folder)
-            made = [read_dataset(folder)]
-            if made[0].minority:
-                # of others on demand
-                made += map(read_dataset, write_variants(folder))
-            for data in made:
-                sizes = {split: len(data.rows(split)) for split in ("pool", *data.eval_splits)}
-                print(f"{data.name}: {sizes}, features of {', '.join(data.feature_names())}")
+            data = read_dataset(folder)
+            sizes = {split: len(data.rows(split)) for split in ("pool", *data.eval_splits)}
+            print(f"{data.name}: {sizes}, features of {', '.join(data.feature_names())}")
     except (CompanionError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

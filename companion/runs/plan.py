@@ -47,7 +47,8 @@ EMBEDDED = ("real_waterbirds", "eurosat")  # how the names of embedded features 
 GENERATED = ".generated"  # beside the datasets: what they were made of
 # of the embedded datasets: a moment, seconds, and about half a minute
 GENERATORS = ("embedded.py", "mini_text.py", "mini_vision.py")
-# the name of a dataset that resampled.py makes of another
+# makes a dataset of another one, and the name of such a dataset
+VARIANTS = "resampled.py"
 MADE_OF = re.compile(r"(.+?)_(matched|wrong|unsure|copies)_\w*\d")
 
 
@@ -407,16 +408,20 @@ def not_generated(parameters: dict[str, Any]) -> bool:
     named = [name for name in named_datasets(parameters) if _is_embedded(name, tier)]
     if not all((target / name / "dataset.yaml").exists() for name in named):
         return True
-    stamp = target / GENERATED
-    return bool(named) and stamp.exists() and stamp.read_text(encoding="utf-8") != _generators()
+    return bool(named) and (target / GENERATED).exists() and not _is_fresh(target)
 
 
 def _generators() -> str:
     """Hash of what the embedded datasets are made of: another checkout may hold others."""
     folder = REPOSITORY / "data_prep"
-    files = [folder / script for script in GENERATORS]
+    files = [folder / script for script in (*GENERATORS, VARIANTS)]
     files += sorted((folder / "embedded").glob("*/dataset.yaml"))
     return hashed({str(file.relative_to(folder)): hash_file(file) for file in files})
+
+
+def _is_fresh(target: Path) -> bool:
+    stamp = target / GENERATED
+    return stamp.exists() and stamp.read_text(encoding="utf-8") == _generators()
 
 
 def _is_embedded(name: str, tier: str) -> bool:
@@ -446,21 +451,29 @@ def generate(target: Path, named: Iterable[str] = ()) -> None:
         named: datasets that are wanted; those that are made of another (digits_wrong_20) are only
             made on demand.
     """
+    # of each source the kinds of change that are wanted
+    kinds: dict[str, list[str]] = {}
+    for name in named:
+        if not is_path(name):
+            made = MADE_OF.fullmatch(name)
+            source, wanted = (made[1], [made[2]]) if made else (name, [])
+            kinds.setdefault(source, []).extend(wanted)
+    with locked(target / ".lock"):
+        are_there = all((target / source / "dataset.yaml").exists() for source in kinds)
+        if not are_there or not _is_fresh(target):
+            _generate_all(target)
+        for source, wanted in kinds.items():
+            if wanted and (target / source / "dataset.yaml").exists():
+                _prepare(target, VARIANTS, str(target / source), "--kinds", *sorted(set(wanted)))
+
+
+def _generate_all(target: Path) -> None:
     label = "embedded datasets, once, about half a minute"
     progress = Progress(len(GENERATORS), label, "generator")
-    with locked(target / ".lock"):
-        with ThreadPoolExecutor() as together:
-            for _ in together.map(partial(_prepare, target), GENERATORS):
-                progress.add(1)
-        write_whole(target / GENERATED, _generators())
-        # of each source the kinds of change that are wanted
-        kinds: dict[str, dict[str, None]] = {}
-        for name in named:
-            made = None if is_path(name) else MADE_OF.fullmatch(name)
-            if made and (target / made[1] / "dataset.yaml").exists():
-                kinds.setdefault(made[1], {})[made[2]] = None
-        for source, wanted in kinds.items():
-            _prepare(target, "resampled.py", str(target / source), "--kinds", *wanted)
+    with ThreadPoolExecutor() as together:
+        for _ in together.map(partial(_prepare, target), GENERATORS):
+            progress.add(1)
+    write_whole(target / GENERATED, _generators())
     progress.close()
 
 

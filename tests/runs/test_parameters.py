@@ -96,8 +96,24 @@ def test_what_is_made_of_another_dataset_is_made_when_it_is_named(tmp_path, monk
     assert not (tmp_path / "nothing_wrong_20").exists()
 
 
+def test_what_was_deleted_is_generated_again_and_else_only_what_is_missing(tmp_path, monkeypatch):
+    prepared = []
+    monkeypatch.setattr(planning, "_prepare", lambda target, *given: prepared.append(given[0]))
+    for name in ("a", "b"):
+        write_birds(tmp_path / name)
+    for named, scripts in [
+        (["a"], planning.GENERATORS),
+        (["b", "a_matched_50"], [planning.VARIANTS]),
+        (["gone"], planning.GENERATORS),
+    ]:
+        prepared.clear()
+        planning.generate(tmp_path, named)
+        assert sorted(prepared) == sorted(scripts)
+
+
 def test_two_processes_at_once_generate_one_after_the_other(tmp_path, monkeypatch):
     (tmp_path / "data_prep").mkdir()
+    (tmp_path / "data_prep" / planning.VARIANTS).touch()
     (tmp_path / "data_prep" / "alone.py").write_text(
         "import os, sys, time\nbusy = sys.argv[2] + '/busy'\n"
         "os.mkdir(busy)\ntime.sleep(0.3)\nos.rmdir(busy)\n"
