@@ -46,8 +46,31 @@ def unlink(name):
     return lambda folder: (folder / name).unlink()
 
 
-def write(name, text):
-    return lambda folder: (folder / name).write_text(text)
+def write(name, content):
+    data = content if isinstance(content, bytes) else content.encode()
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+def cell(column, row, value):
+    """One other value, also of another type."""
+
+    def spoil(folder):
+        manifest = pd.read_csv(folder / "manifest.csv").astype(object)
+        manifest.loc[row, column] = value
+        manifest[column] = manifest[column].map(lambda v: v if v is None else str(v))
+        manifest.to_parquet(folder / "manifest.parquet")
+
+    return spoil
+
+
+def number_paths(folder):
+    manifest = pd.read_csv(folder / "manifest.csv").assign(path=3)
+    manifest.to_parquet(folder / "manifest.parquet")
+
+
+def image_becomes_folder(folder):
+    (folder / "images" / "3.png").unlink()
+    (folder / "images" / "3.png").mkdir()
 
 
 def test_a_row_number_counts_within_its_split(birds_folder, reviews_folder):
@@ -199,14 +222,33 @@ def test_what_changes_in_a_folder_is_seen_at_once_and_makes_another_dataset(
         (unlink("dataset.yaml"), r"dataset.yaml is missing: a dataset folder needs"),
         (unlink("manifest.csv"), r"manifest missing: no manifest.csv or manifest.parquet in"),
         (write("dataset.yaml", "classes: [a"), r"is not valid yaml"),
+        (write("dataset.yaml", bytes(range(128, 256))), r"dataset.yaml is not valid yaml"),
+        (
+            write("dataset.yaml", "!!python/object/apply:os.abort []"),
+            r"not valid yaml: could not determine a construct",
+        ),
+        (write("dataset.yaml", ""), r"must be a mapping with at least `classes"),
         (
             write("dataset.yaml", "- a\n- b\n"),
             r"must be a mapping with at least `classes: \[\.\.\.",
         ),
         (write("manifest.csv", ""), r"manifest.csv has no rows"),
+        (write("manifest.csv", "path,label,split,background\n"), r"manifest.csv has no rows"),
+        (write("manifest.csv", bytes(range(256)) * 20), r"manifest.csv cannot be read"),
+        (write("manifest.csv", b"\0" * 99), r"manifest.csv cannot be read"),
+        (write("manifest.parquet", "nope"), r"manifest.parquet cannot be read"),
         (keys(classes=[]), r"must be a mapping with at least `classes"),
         (keys(classes=["tall"]), r"classes must be two or more, each once; got \['tall'\]"),
         (keys(classes=[True, "tall"]), r"yaml reads a class as True: put yes, no, on, off in quo"),
+        (keys(classes="tall"), r"classes must be a valid list; got 'tall'"),
+        (keys(classes={"tall": 0}), r"classes must be a valid list; got \{'tall': 0\}"),
+        (keys(subgroups="label"), r"subgroups must be a valid list; got 'label'"),
+        (keys(minority=3), r"minority must be a valid list; got 3"),
+        (keys(percentile_over=["background"]), r"percentile_over must be a valid string; got"),
+        (keys(image_size=0), r"image_size must be greater than or equal to 1; got 0"),
+        (keys(max_tokens=1), r"max_tokens must be greater than or equal to 3; got 1"),
+        (keys(protocol=[1]), r"protocol must be a valid dictionary; got \[1\]"),
+        (keys(recipe="fast"), r"recipe must be a valid dictionary; got 'fast'"),
         (keys(name="a/b"), r"name must be a word without slashes .*; got 'a/b'"),
         (keys(name="a\0b"), r"without slashes and control characters, .*; got 'a\\x00b'"),
         (keys(name="é" * 51), r"name must be a word .*, of at most 100 bytes"),
@@ -236,6 +278,14 @@ def test_what_changes_in_a_folder_is_seen_at_once_and_makes_another_dataset(
         (rows(lambda m: m.assign(split="pool")), r"no evaluation split; the manifest has only 'po"),
         (rows(lambda m: m.assign(split=m["split"][m.index != 7])), r"1 row\(s\) without a split"),
         (rows(lambda m: pd.concat([m, m[:2]])), r"2 image\(s\) are in the pool twice"),
+        (cell("path", 120, "images/0.png"), r"or in an evaluation split too, first images/0.png"),
+        (cell("path", 5, None), r"1 row.* without a path, first .* in row 5"),
+        (cell("path", 5, ""), r"1 row.* without a path, first '' in row 5"),
+        (cell("path", 5, "/etc/hostname"), r"/etc/hostname"),
+        (cell("label", 5, ""), r"1 label.* outside the classes .* first '' in row 5"),
+        (cell("label", 5, None), r"1 label.* outside the classes .* in row 5"),
+        (number_paths, r"148 row.* without a path, first .*3\)? in row 0"),
+        (image_becomes_folder, r"1 of 148 image files missing, first .*images/3.png"),
         (unlink("images/5.png"), r"1 of 148 image files missing, first .*5.png"),
     ],
 )

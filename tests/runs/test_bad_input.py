@@ -41,7 +41,7 @@ def refused(home):
     return said
 
 
-INF, NAN = float("inf"), float("nan")
+NAN = float("nan")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,6 @@ INF, NAN = float("inf"), float("nan")
         ({"seeds": [True]}, r"seeds takes a list of whole numbers.*; got \[True\]"),
         ({"seeds": [1, 2, 1]}, r"seeds names 1 twice; got \[1, 2, 1\]"),
         ({"seeds": [-1]}, r"seed must be greater than or equal to 0; got -1"),
-        ({"seeds": [2**70]}, r"seed must be less than 4294967296; got 1180591620717411303424"),
         ({"protocol": [1]}, r"a mapping of protocol settings, e.g. \{budget: 40\}; got \[1\]"),
         ({"protocol": {"budgets": 4}}, r"protocol setting 'budgets' \(did you mean 'budget'\?\)"),
         ({"protocol": {"budget": "many"}}, r"budget must be a valid integer; got 'many' \(str\)"),
@@ -86,19 +85,13 @@ INF, NAN = float("inf"), float("nan")
         ({"protocol": {"query_batch_size": 0}}, r"query_batch_size must be greater than or equal"),
         ({"protocol": {"eval_every": 0}}, r"eval_every must be greater than or equal to 1; got 0"),
         ({"protocol": {"pool_subsample": 1}}, r"pool_subsample 1 is smaller than query_batch_size"),
-        ({"recipe": {"lr": -1}}, r"lr must be greater than 0; got -1"),
         ({"recipe": {"lr": 0}}, r"lr must be greater than 0; got 0"),
-        ({"recipe": {"lr": "fast"}}, r"lr must be a valid number; got 'fast' \(str\)"),
         ({"recipe": {"lr": NAN}}, r"lr must be .*; got nan"),
-        ({"recipe": {"lr": INF}}, r"lr must be a finite number; got inf"),
         ({"recipe": {"momentum": 1.5}}, r"momentum must be less than 1; got 1.5"),
         ({"recipe": {"weight_decay": -0.1}}, r"weight_decay must be greater than or .*; got -0.1"),
-        ({"recipe": {"warmup_steps": -1}}, r"warmup_steps must be greater than or equal to 0"),
         ({"recipe": {"decay_steps": 5}}, r"decay_steps must be a valid tuple; got 5"),
-        ({"recipe": {"decay_steps": ["late"]}}, r"decay_steps must be a valid integer; got 'late'"),
         ({"recipe": {"loss_ratio": NAN}}, r"loss_ratio must be .*; got nan"),
         ({"recipe": {"optimizer": "lion"}}, r"unknown optimizer 'lion'.*; known: sgd, adamw"),
-        ({"recipe": {"resize": 32, "crop": 40}}, r"crop 40 exceeds resize 32"),
         ({"recipe": {"crop": 64}}, r"crop 64 exceeds the image size 32; set recipe resize too"),
         ({"recipe": {"crop": -5}}, r"crop must be greater than or equal to 0; got -5"),
         (
@@ -138,41 +131,22 @@ def test_an_unknown_dataset_lists_those_of_its_tier(birds_folder, refused, home)
     assert re.search(said, refused(birds_folder, datasets=["toybird"], preset="paper"))
 
 
-def write(name: str, content: str | bytes):
-    data = content if isinstance(content, bytes) else content.encode()
-    return lambda folder: (folder / name).write_bytes(data)
+def write(name: str, content: bytes):
+    return lambda folder: (folder / name).write_bytes(content)
 
 
-def replace(name: str, old: bytes, new: bytes, times: int = -1):
-    def spoil(folder: Path) -> None:
-        file = folder / name
-        file.write_bytes(file.read_bytes().replace(old, new, times))
-
-    return spoil
-
-
-def table(change, to: str = "csv"):
-    def spoil(folder: Path) -> None:
-        spoiled = change(pd.read_csv(folder / "manifest.csv").astype(object))
-        if to == "csv":
-            spoiled.to_csv(folder / "manifest.csv", index=False)
-        else:
-            spoiled.to_parquet(folder / "manifest.parquet")
-
-    return spoil
-
-
-def cell(column: str, row: int, value, to: str = "csv"):
-    def change(manifest: pd.DataFrame) -> pd.DataFrame:
-        manifest.loc[row, column] = value
-        return manifest
-
-    return table(change, to)
-
-
-def few_of_a_class(manifest: pd.DataFrame) -> pd.DataFrame:
+def few_of_a_class(folder: Path) -> None:
+    manifest = pd.read_csv(folder / "manifest.csv")
     is_tall = (manifest["split"] == "pool") & (manifest["label"] == "tall")
-    return manifest.drop(manifest.index[is_tall][3:])
+    manifest.drop(manifest.index[is_tall][3:]).to_csv(folder / "manifest.csv", index=False)
+
+
+def describe(**settings):
+    def spoil(folder: Path) -> None:
+        description = yaml.safe_load((folder / "dataset.yaml").read_text())
+        (folder / "dataset.yaml").write_text(yaml.safe_dump({**description, **settings}))
+
+    return spoil
 
 
 def enormous_png(side: int) -> bytes:
@@ -186,108 +160,25 @@ def enormous_png(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-def image_becomes_folder(folder: Path) -> None:
-    (folder / "images" / "3.png").unlink()
-    (folder / "images" / "3.png").mkdir()
-
-
 UNREADABLE = r"1 image\(s\) cannot be read: images/3.png .*; replace or drop them"
-MISSING = r"1 of 148 image files missing, first .*images/3.png"
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda folder: (folder / "manifest.csv").unlink(), r"manifest missing: no manifest.csv"),
-        (write("manifest.csv", ""), r"manifest.csv .*no rows"),
-        (write("manifest.csv", "path,label,split,background\n"), r"manifest.csv has no rows"),
-        (write("manifest.csv", bytes(range(256)) * 20), r"manifest.csv cannot be read"),
-        (write("manifest.csv", b"\0" * 99), r"manifest.csv cannot be read"),
-        (write("manifest.parquet", "nope"), r"manifest.parquet cannot be read"),
-        (replace("manifest.csv", b"background", b"label", 1), r"column 'label' appears twice"),
-        (replace("manifest.csv", b",background", b"", 1), r"manifest.csv cannot be read"),
-        (replace("manifest.csv", b"\n", b"\na,b,c,d,e,f\n", 1), r"manifest.csv cannot be read"),
-        (replace("manifest.csv", b"\n", b"\nimages/3.png,tall\n", 1), r"cannot be read"),
-        (table(few_of_a_class), r"needs 4 examples of each class; class .* has 3 in the pool"),
-        (table(lambda t: t.drop(columns="split")), r"column 'split' missing from the manifest"),
-        (table(lambda t: t.assign(split="pool")), r"no evaluation split; .* has only 'pool'"),
-        (table(lambda t: t.replace("pool", "Pool")), r"split 'pool' missing; .*\['Pool', 'val'\]"),
-        (
-            table(lambda t: t.assign(path=3), "parquet"),
-            r"148 row.* without a path, first .*3\)? in row 0",
-        ),
-        (cell("path", 1, "images/0.png"), r"1 image.* in the pool twice.* first images/0.png"),
-        (cell("path", 120, "images/0.png"), r"or in an evaluation split too, first images/0.png"),
-        (cell("path", 5, None, "parquet"), r"1 row.* without a path, first .* in row 5"),
-        (cell("path", 5, ""), r"1 row.* without a path, first '' in row 5"),
-        (cell("path", 5, "/etc/hostname"), r"/etc/hostname"),
-        (cell("path", 5, "../../nothing.png"), r"first .*nothing.png"),
-        (cell("split", 5, ""), r"1 row.* without a split, first '' in row 5"),
-        (cell("label", 5, ""), r"1 label.* outside the classes .* first '' in row 5"),
-        (cell("label", 5, None, "parquet"), r"1 label.* outside the classes .* in row 5"),
+        # what reading the folder refuses is in test_datasets.py
+        (describe(classes=["tall"]), r"classes must be two or more, each once; got \['tall'\]"),
+        (few_of_a_class, r"needs 4 examples of each class; class .* has 3 in the pool"),
         (write("images/3.png", b""), UNREADABLE),
-        (write("images/3.png", "a bird"), UNREADABLE),
+        (write("images/3.png", b"a bird"), UNREADABLE),
         (write("images/3.png", enormous_png(60_000)), UNREADABLE),
         (lambda f: write("images/3.png", (f / "images/4.png").read_bytes()[:100])(f), UNREADABLE),
-        (lambda folder: (folder / "images" / "3.png").unlink(), MISSING),
-        (image_becomes_folder, MISSING),
+        (describe(image_size=10**6), r"cannot write .* GB of decoded images to .*; free some sp"),
+        (describe(protocol={"budgets": 3}), r"toybirds protocol setting 'budgets' \(did you mean"),
     ],
 )
 def test_a_bad_dataset_ends_in_one_line(birds_copy, refused, spoil, said):
     spoil(birds_copy)
-    assert re.search(said, message := refused(birds_copy)), message
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"", r"must be a mapping with at least `classes"),
-        (b"- tall", r"must be a mapping with at least `classes"),
-        (b"classes: [tall", r"dataset.yaml is not valid yaml"),
-        (bytes(range(128, 256)), r"dataset.yaml is not valid yaml"),
-        (b"!!python/object/apply:os.abort []", r"not valid yaml: could not determine a construct"),
-    ],
-)
-def test_a_description_that_is_no_mapping_ends_in_one_line(birds_copy, refused, content, said):
-    (birds_copy / "dataset.yaml").write_bytes(content)
-    assert re.search(said, refused(birds_copy))
-
-
-@pytest.mark.parametrize(
-    ("setting", "said"),
-    [
-        ({"imagesize": 32}, r"unknown setting 'imagesize' \(did you mean 'image_size'\?\)"),
-        ({"classes": ["tall"]}, r"classes must be two or more, each once; got \['tall'\]"),
-        ({"classes": ["tall", "long"]}, r"74 label\(s\) outside .*, first 'wide' in row 1"),
-        ({"classes": ["tall", "wide", "tall"]}, r"classes must be two or more, each once"),
-        ({"classes": "tall"}, r"classes must be a valid list; got 'tall'"),
-        ({"classes": {"tall": 0}}, r"classes must be a valid list; got \{'tall': 0\}"),
-        ({"image_size": "32px"}, r"image_size must be a valid integer; got '32px' \(str\)"),
-        ({"image_size": 0}, r"image_size must be greater than or equal to 1; got 0"),
-        ({"image_size": 10**6}, r"cannot write .* GB of decoded images to .*; free some space"),
-        ({"max_tokens": 1}, r"max_tokens must be greater than or equal to 3; got 1"),
-        ({"protocol": [1]}, r"protocol must be a valid dictionary; got \[1\]"),
-        ({"recipe": "fast"}, r"recipe must be a valid dictionary; got 'fast'"),
-        ({"protocol": {"budgets": 3}}, r"toybirds protocol setting 'budgets' \(did you mean 'bu"),
-        ({"subgroups": ["colour"]}, r"column 'colour' missing .*; it has path, label, split, back"),
-        ({"subgroups": "label"}, r"subgroups must be a valid list; got 'label'"),
-        ({"subgroups": None}, r"subgroups must be a valid list; got None"),
-        (
-            {"minority": ["tall/blue"]},
-            r"unknown minority subgroup 'tall/blue'.*; known: tall/green",
-        ),
-        ({"minority": 3}, r"minority must be a valid list; got 3"),
-        ({"percentile_over": ["background"]}, r"percentile_over must be a valid string; got \['ba"),
-        ({"eval_splits": ["dev"]}, r"split 'dev' missing; the manifest has \['pool', 'val'\]"),
-        ({"eval_splits": ["pool"]}, r"must name each evaluation split once, and not 'pool'"),
-        ({"eval_splits": ["val", "val"]}, r"eval_splits must name each evaluation split once"),
-        ({"modality": "video"}, r"unknown modality 'video'; known: image, text"),
-        ({"name": "a/b"}, r"name must be a word without slashes .*; got 'a/b'"),
-    ],
-)
-def test_a_bad_description_ends_in_one_line(birds_copy, refused, setting, said):
-    description = yaml.safe_load((birds_copy / "dataset.yaml").read_text())
-    (birds_copy / "dataset.yaml").write_text(yaml.safe_dump({**description, **setting}))
     assert re.search(said, message := refused(birds_copy)), message
 
 
