@@ -23,7 +23,7 @@ from companion.runs.store import StoredRun
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-SEEDS = [101, 102, 103, 104]  # of no notebook
+SEEDS = [101, 102, 103, 104, 105, 106, 107, 108]  # of no notebook
 Sides = dict[str, tuple[int, str]]  # workers, executor
 
 
@@ -81,6 +81,7 @@ if __name__ == "__main__":
     long = plan(
         chosen.quick,
         datasets=["waterbirds"],
+        seeds=SEEDS[:4],
         acquisitions=["least_confidence"],
         protocol={"budget": 180, "query_batch_size": 5},
     )
