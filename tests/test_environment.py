@@ -1,5 +1,6 @@
 """What stands at the top: environment files, set-up, README and the pages it leads to."""
 
+import html
 import os
 import re
 import shutil
@@ -17,6 +18,8 @@ from packaging.specifiers import SpecifierSet
 
 from alpt_lib.files import REPOSITORY
 from companion.cli import COMMANDS
+from companion.report.readings import answer
+from companion.report.reference import read_reference
 from companion.report.verdicts import verdict_in_words
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -213,3 +216,15 @@ def test_the_reference_names_no_folder_of_the_machine_that_drew_it(name):
     assert len(texts) > 10
     somewhere = re.compile(r"""["' ]/(home|root|Users|tmp|mnt|work|data)/\w""")
     assert [page.name for page in texts if somewhere.search(page.read_text("utf-8"))] == []
+
+
+def test_the_fine_tuned_photographs_are_quoted_as_their_reference_has_them():
+    claims = read_reference("real")
+    page = REPOSITORY / "figures" / "reference" / "mini" / "index.html"
+    quoted = re.sub(r"<[^>]+>", "", html.unescape(page.read_text(encoding="utf-8")))
+    numbers = re.findall(r"[+−][\d.]+ \(.*?\)", answer(claims, "fine-tuned"))
+    assert len(numbers) >= 2
+    assert [number for number in numbers if number not in quoted] == []
+    gain = claims.set_index("claim").loc["Waterbirds: accuracy above random"]
+    ours, low, high = (f"{gain[c]:+.3f}".replace("-", "−") for c in ("ours", "ci_low", "ci_high"))
+    assert f"{ours} ({low} to {high})" in README
