@@ -182,12 +182,12 @@ def renew_reference(options: argparse.Namespace) -> int:
     from companion.report.reference import renew
 
     folder = renew(options.source)
-    # the page of one reference quotes another
-    for each in sorted(folder.parent.glob("*/")):
+    # the page of one reference quotes another; what a killed renewal left behind is hidden
+    for each in sorted(folder.parent.glob("[!.]*/")):
         drawn = sorted(file.parent.name for file in each.glob("*/*.ipynb"))
-        write_gallery(drawn, each.name, each, reference="")
-    n_drawn = len([*folder.glob("*/*.ipynb")])
-    _say(f"{n_drawn} notebooks in {folder}; look at {folder / 'index.html'}, then commit it")
+        page = write_gallery(drawn, each.name, each, reference="")
+        if each == folder:
+            _say(f"{len(drawn)} notebooks in {folder}; look at {page}, then commit it")
     return 0
 
 
