@@ -50,7 +50,7 @@ def write_steps(runs: Iterable[StoredRun], folder: Path) -> None:
 def known_steps() -> dict[Key, float]:
     """Mean steps a fit: of the committed references, then of what is stored here, which counts."""
     tables = []
-    for file in sorted((REPOSITORY / "figures" / "reference").glob(f"*/{FILE}")):
+    for file in sorted((REPOSITORY / "figures" / "reference").glob(f"[!.]*/{FILE}")):
         tables.append(pd.read_csv(file))
     tables.append(mean_steps(stored_runs()))
     known = {}
