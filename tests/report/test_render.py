@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import re
+import shutil
 from unittest.mock import Mock
 
 import matplotlib.pyplot as plt
@@ -16,6 +17,7 @@ from PIL import Image
 
 from alpt_lib.errors import ConfigError
 from companion import notebook_text
+from companion.cli import main
 from companion.report import draw, reference, render, shrink
 from companion.report.claims import HEADLINES
 from companion.report.gallery import write_gallery
@@ -374,6 +376,18 @@ def test_pages_lead_to_their_neighbours_however_often_they_are_linked(drawn):
         text = (drawn / name / f"{name}.html").read_text()
         assert text.count(link) == text.count('href="../index.html"') == 2  # above and below
     assert (drawn / "data_dictionary.csv").exists()
+
+
+def test_a_renewed_reference_rewrites_the_pages_of_all_but_what_a_killed_renewal_left(
+    drawn, tmp_path, monkeypatch
+):
+    references = tmp_path / "reference"
+    monkeypatch.setattr(reference, "REFERENCE", references)
+    for name in ("real", ".mini.old"):
+        shutil.copytree(drawn, references / name, ignore=shutil.ignore_patterns("index.html"))
+    assert main(["reference", "--from", str(drawn)]) == 0
+    pages = {page.parent.name for page in references.glob("**/index.html")}
+    assert pages == {"smoke", "real"}
 
 
 def test_pictures_keep_size_and_flat_colours_in_fewer_bytes():
