@@ -39,6 +39,7 @@ from companion.runs.plan import (
 )
 from companion.runs.steps import Key, key, known_steps
 from companion.runs.store import StoredRun
+from companion.runs.work import before_queries
 
 ROUND_BYTES = 14 * 1024  # of a stored round, the mean over the runs of the mini preset
 # at most so many inputs a batch of a probe on a CPU
@@ -165,32 +166,37 @@ def _sizes(run: StoredRun) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Work:
-    """What a run takes: examples to train on and to score, each as often as it is seen."""
+    """What a run takes: fits, examples to train on and to score, each as often as it is seen."""
 
     run: StoredRun
+    n_fits: int
     trained: float
-    scored: int
+    scored: float
 
 
 def _work(runs: list[Run], steps: dict[Key, float]) -> list[Work]:
-    """The work of each run; the features of a frozen network are computed by the first of them."""
+    """The work of each run; what runs share is done by the first of them."""
     work = []
     embedded = set()
+    seed_sets = set()
     for run, sizes in runs:
         config = run.config
-        trained, scored = _examples(config, sizes, steps.get(key(config)))
+        seed_set = before_queries(config)
+        is_fitted = seed_set in seed_sets and config.recipe.fidelity != "released"
+        seed_sets.add(seed_set)
+        n_fits, trained, scored = _examples(config, sizes, steps.get(key(config)), is_fitted)
         if config.recipe.backbone == "frozen" and run.data.description.modality != "features":
             kind = (_kind(config), config.model)
             scored = 0 if kind in embedded else sum(sizes.values())
             trained = 0
             embedded.add(kind)
-        work.append(Work(run, trained, scored))
+        work.append(Work(run, n_fits, trained, scored))
     return work
 
 
 def _row(name: str, n_planned: int, work: list[Work], costs: dict[tuple, Cost], unit: str) -> str:
-    n_fits = sum(fits(each.run.config) for each in work)
-    disk = human(n_fits * ROUND_BYTES)
+    n_fits = sum(each.n_fits for each in work)
+    disk = human(sum(fits(each.run.config) for each in work) * ROUND_BYTES)
     time = _hours(work, costs) * (60 if unit == "minutes" else 1)
     return f"{name:28} {n_planned:6d} {len(work):6d} {n_fits:8d} {time:9,.2f} {disk:>9}"
 
@@ -215,7 +221,7 @@ def _summary(
         f"where some are stored or in the reference, else all; about {_duration(hours)} with "
         f"{processes} worker(s), and {_duration(rendering)} to render",
         f"examples: {sum(each.trained for each in work):,.0f} to train on, "
-        f"{sum(each.scored for each in work):,} to score",
+        f"{sum(each.scored for each in work):,.0f} to score",
     ]
     if hours > LONG:
         lines.append(_on_a_gpu(work, costs))
@@ -244,20 +250,28 @@ def fits(config: RunConfig) -> int:
     return sum(map(config.trains, range(config.protocol.n_rounds + 1)))
 
 
-def _examples(config: RunConfig, sizes: dict[str, int], steps: float | None) -> tuple[float, int]:
-    """Examples that a run trains on, each as often as it is seen, and that it scores.
+def _examples(
+    config: RunConfig, sizes: dict[str, int], steps: float | None, is_fitted: bool
+) -> tuple[int, float, float]:
+    """Fits of a run, examples that it trains on, each as often as it is seen, and that it scores.
 
     Args:
         steps: a fit, as far as known; None takes as many as there may be.
+        is_fitted: another run fits and evaluates its seed set.
     """
     protocol = config.protocol
     recipe = config.recipe
+    steps = steps or recipe.max_steps
     n_pool = min(protocol.pool_subsample or sizes[POOL], sizes[POOL])
-    evaluations = sum(map(protocol.evaluates, range(protocol.n_rounds + 1)))
-    scored = evaluations * (sum(sizes.values()) - sizes[POOL])
+    evaluations = sum(map(protocol.evaluates, range(is_fitted, protocol.n_rounds + 1)))
+    scored: float = evaluations * (sum(sizes.values()) - sizes[POOL])
     if config.acquisition != "random":
         scored += protocol.n_rounds * n_pool
-    return fits(config) * (steps or recipe.max_steps) * recipe.train_batch_size, scored
+    n_fits = fits(config) - is_fitted
+    if recipe.stopping == "early_stopping":
+        checks = n_fits * steps / recipe.check_every
+        scored += checks * sizes.get(recipe.validation_split, 0)
+    return n_fits, n_fits * steps * recipe.train_batch_size, scored
 
 
 def _kind(config: RunConfig) -> tuple:

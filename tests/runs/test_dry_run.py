@@ -25,12 +25,12 @@ def test_the_paper_preset_is_planned_without_its_data_and_says_what_is_missing(h
     assert main([*RUN, only, "--preset", "paper", "--set", SMALL]) == 0
     said = capsys.readouterr().out
     runs = {name: [int(n) for n in counts[:3]] for name, counts in table(said).items()}
-    # random trains in the 38 evaluated of 74 rounds
-    assert runs["02_acquisition_functions"] == [64, 64, 16 * (38 + 3 * 74)]
+    # random trains in the 38 evaluated of 74 rounds; all four start from one seed-set fit
+    assert runs["02_acquisition_functions"] == [64, 64, 16 * (1 + 37 + 3 * 73)]
     # S, M and deep M of R50 and R101, two of them not pretrained, on three datasets; iWildCam's M
     # is 02's already
     assert runs["04_pretraining"][:2] == [3 * 5 * 2 * 16, 3 * 5 * 2 * 16 - 32]
-    assert runs["07_ambiguity_sweep"] == [6 * 2 * 16, 6 * 2 * 16, 6 * 16 * (33 + 65)]
+    assert runs["07_ambiguity_sweep"] == [6 * 2 * 16, 6 * 2 * 16, 6 * 16 * (1 + 32 + 64)]
     # both of its runs are among those of 04
     assert runs["06_tsne"][1] == 0
     missing = [line for line in said.splitlines() if line.startswith("missing:")]
@@ -56,24 +56,35 @@ def test_an_embedded_dataset_is_not_taken_for_the_published_one_of_its_name(home
         assert len(planned.data.rows("pool")) == 100
 
 
-def test_times_are_those_of_the_probe_times_what_runs_do(home, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("how", "n_fits", "n_scored"),
+    [
+        ("", 6, 5 * 48 + 3 * 100),
+        # every step of a fit looks at the validation images
+        (", stopping: early_stopping, check_every: 1", 6, 5 * 48 + 3 * 100 + 6 * 5 * 48),
+        # there random fits in all rounds, too, and no seed-set fit is shared
+        (", fidelity: released", 8, 6 * 48 + 3 * 100),
+    ],
+)
+def test_times_are_those_of_the_probe_times_what_runs_do(
+    home, monkeypatch, capsys, how, n_fits, n_scored
+):
     folder = write_birds(home / "birds", n_pool=100, n_val=48)
     cost = dry_run.Cost(training=3.0, scoring=1.0, machine="a stopwatch")
     monkeypatch.setattr(dry_run, "cost_of_an_example", lambda run: cost)
     change = (
         f"{{datasets: [{folder}], models: [bit-m-np], seeds: [1], recipe: {{max_steps: 5, "
-        "train_batch_size: 2}, protocol: {seed_set_size: 8, budget: 12, query_batch_size: 4, "
-        "eval_every: 2}}"
+        f"train_batch_size: 2{how}}}, protocol: {{seed_set_size: 8, budget: 12, "
+        "query_batch_size: 4, eval_every: 2}}"
     )
     assert main([*RUN, "01", "--set", change]) == 0
     said = capsys.readouterr().out
-    # rounds 0 to 3, evaluated in 0, 2 and 3; least confidence fits in all of them and scores the
-    # pool in the first three
-    training = (3 + 4) * 5 * 2 * 3.0
-    scoring = (2 * 3 * 48 + 3 * 100) * 1.0
+    # rounds 0 to 3, evaluated in 0, 2 and 3, in which random fits; least confidence fits in all
+    # of them and scores the pool in the first three; round 0 is the same for both
     *counts, minutes = table(said)["01_accuracy_curves"][:4]
-    assert counts == ["2", "2", "7"]
-    assert float(minutes) == pytest.approx((training + scoring) / 60, abs=0.005)
+    assert counts == ["2", "2", str(n_fits)]
+    seconds = n_fits * 5 * 2 * 3.0 + n_scored
+    assert float(minutes) == pytest.approx(seconds / 60, abs=0.005)
     assert "a stopwatch" in said
 
 
