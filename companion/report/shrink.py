@@ -27,7 +27,8 @@ def shrink_png(content: bytes) -> bytes:
         flat = Image.alpha_composite(white, picture).convert("RGB")
         few = flat.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
         target = io.BytesIO()
-        few.save(target, "png", optimize=True, pnginfo=kept, dpi=image.info.get("dpi"))
+        # the highest level takes twice the time of this one, for 1% fewer bytes
+        few.save(target, "png", compress_level=8, pnginfo=kept, dpi=image.info.get("dpi"))
     return min(content, target.getvalue(), key=len)
 
 

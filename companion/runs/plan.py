@@ -376,8 +376,8 @@ def check_protocol(data: Dataset, config: RunConfig) -> None:
             f"pool_subsample {protocol.pool_subsample} is smaller than query_batch_size "
             f"{protocol.query_batch_size}"
         )
-    attributes = list(data.attributes(POOL))
     for attribute in config.probe:
+        attributes = list(data.attributes(POOL))
         if attribute not in attributes:
             raise ConfigError(f"{data.name}: {unknown('probe attribute', attribute, attributes)}")
     _check_recipe(data, config.recipe)
