@@ -45,7 +45,7 @@ datasets = [  # the unchanged one first; data_prep/resampled.py makes the others
 ]
 models = []  # names or timm:NAME, hf:NAME; "-np" is not pretrained; [] takes each dataset's own
 acquisitions = ["random", "least_confidence"]  # random | least_confidence | entropy | margin
-seeds = [1, 11, 21, 31, 41, 51, 61, 71, 81, 91, 101, 111, 121, 131, 141, 151]  # one run per arm
+seeds = [1, 11, 21, 31, 41, 51, 61, 71]  # one run per seed and arm
 weights = None  # file or folder of pretrained weights, or {model: file}; None takes the model's own
 protocol = {"query_batch_size": 20, "eval_every": 2}  # labels; the rest is each dataset's own
 recipe = {"backbone": "frozen"}  # a linear head; {} takes each dataset's own, which may fine-tune
