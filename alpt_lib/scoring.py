@@ -1,6 +1,7 @@
 """A network looks at a dataset: probabilities, features, accuracies. Knows nothing of training."""
 
 import math
+import os
 import platform
 import sys
 import time
@@ -35,6 +36,9 @@ FEATURES_AT_ONCE = 8192
 # so many times the examples a second, or a larger batch is not worth its memory
 FASTER = 1.1
 
+# environment variable: "0" lets a GPU take its fastest kernels, whose sums differ from run to run
+DETERMINISTIC = "ALPT_DETERMINISTIC"
+
 Batch = torch.Tensor | None
 BatchFunction = Callable[[torch.Tensor], torch.Tensor]
 
@@ -52,6 +56,8 @@ class ScoringNetwork:
         self.recipe = config.recipe
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cudnn.allow_tf32 = config.recipe.precision != "fp32"
+        if self.device.type == "cuda":
+            choose_kernels()
         model = create_model(config.model, data, config.weights, config.seed)
         self.model = model.to(self.device)
         # examples a scoring batch at most; halved where the device's memory asks for it
@@ -241,6 +247,21 @@ class ScoringNetwork:
             "differ by rounding at most"
         )
         return None, None
+
+
+def choose_kernels() -> None:
+    """On a GPU, those that add up in the same order each time, unless DETERMINISTIC says no.
+
+    Only then has a run that is done again, or resumed, the same rows. A CPU adds so anyway. An
+    operation without such a kernel warns.
+    """
+    is_repeatable = os.environ.get(DETERMINISTIC) != "0"
+    if is_repeatable:
+        # read by cuBLAS when it starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(is_repeatable, warn_only=True)
+    # a safeguard against reading memory that nothing was written to, which takes time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def forward_precision(recipe: Recipe, device: torch.device) -> torch.autocast:

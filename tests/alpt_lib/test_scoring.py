@@ -1,5 +1,6 @@
 """A network looks at a dataset: probabilities, features, accuracies, within the device's memory."""
 
+import os
 import time
 from unittest.mock import MagicMock
 
@@ -185,3 +186,20 @@ def test_on_a_gpu_the_scoring_batch_is_doubled_while_that_pays_and_measured_once
     birds.config = RunConfig("folder", "another", "random", seed=1)
     with pytest.raises(RuntimeError, match="another fault"):
         birds.fastest_batch(inputs)
+
+
+@pytest.mark.parametrize(("said", "is_repeatable"), [(None, True), ("1", True), ("0", False)])
+def test_a_gpu_takes_kernels_that_repeat_unless_told_otherwise(monkeypatch, said, is_repeatable):
+    workspace = "CUBLAS_WORKSPACE_CONFIG"
+    for name in (workspace, scoring.DETERMINISTIC):
+        # set first, so that it is as before in the end
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    if said is not None:
+        monkeypatch.setenv(scoring.DETERMINISTIC, said)
+    try:
+        scoring.choose_kernels()
+        assert torch.are_deterministic_algorithms_enabled() == is_repeatable
+        assert (workspace in os.environ) == is_repeatable
+    finally:
+        torch.use_deterministic_algorithms(False)
