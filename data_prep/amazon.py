@@ -34,7 +34,7 @@ from tqdm.auto import tqdm
 
 from alpt_lib.datasets import write_dataset
 from alpt_lib.errors import DataError
-from alpt_lib.recipes import ROBERTA_RECIPE
+from companion.recipes import ROBERTA_RECIPE
 
 FOLDER = "amazon_v2.1"
 ARCHIVE = bundle(

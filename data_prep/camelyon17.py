@@ -32,7 +32,7 @@ from release.wilds import (
 )
 
 from alpt_lib.errors import DataError
-from alpt_lib.recipes import BIT_HYPERRULE
+from companion.recipes import BIT_HYPERRULE
 
 FOLDER = "camelyon17_v1.0"
 ARCHIVE = bundle(

@@ -33,7 +33,7 @@ from release.wilds import (
     write_images,
 )
 
-from alpt_lib.recipes import BIT_HYPERRULE
+from companion.recipes import BIT_HYPERRULE
 
 FOLDER = "fmow_v1.1"
 ARCHIVE = bundle(FOLDER, "0xaec91eb7c9d548ebb15e1b5e60f966ab", 53_893_324_800)

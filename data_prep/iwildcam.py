@@ -36,7 +36,7 @@ from release.wilds import (
 )
 
 from alpt_lib.errors import DataError
-from alpt_lib.recipes import BIT_HYPERRULE
+from companion.recipes import BIT_HYPERRULE
 
 FOLDER = "iwildcam_v2.0"
 # size and hash: as its host says of this copy; the bundle of WILDS has other bytes

@@ -39,7 +39,7 @@ from release.download import Archive
 
 from alpt_lib.datasets import write_dataset
 from alpt_lib.errors import DataError
-from alpt_lib.recipes import BIT_HYPERRULE
+from companion.recipes import BIT_HYPERRULE
 
 CLASSES = ["no person", "person"]  # y = 0, 1
 PLACES = ["tree", "building"]  # place = 0, 1

@@ -28,7 +28,7 @@ from release.command import Prepared, command
 from release.download import Archive
 
 from alpt_lib.datasets import write_dataset
-from alpt_lib.recipes import BIT_HYPERRULE
+from companion.recipes import BIT_HYPERRULE
 
 CLASSES = ["landbird", "waterbird"]  # y = 0, 1
 BACKGROUNDS = ["land", "water"]  # place = 0, 1

@@ -20,7 +20,7 @@ Embeddings (.npy, .npz, or lists in a parquet) have a row for each row of the ta
 trained on them, no network is needed. Columns of paths or texts are then for people to look at.
 
 dataset.yaml starts with settings for the size of the pool (`protocol_for`) and the model
-(alpt_lib/recipes.py). They are ours, meant as a start: edit the file, or override them with the
+(companion/recipes.py). They are ours, meant as a start: edit the file, or override them with the
 notebooks' `protocol` and `recipe`. The embedded models are miniatures for a first look without a
 download; give --model for results to rely on.
 """
@@ -46,8 +46,8 @@ from release.report import disk_report, note, one_line_exit, print_table
 from alpt_lib.datasets import write_dataset
 from alpt_lib.errors import DataError
 from alpt_lib.files import whole_file
-from alpt_lib.recipes import recipe_for
 from alpt_lib.registry import split_name
+from companion.recipes import recipe_for
 
 OURS = "prepared by data_prep/your_dataset.py"
 DEFAULT_MODELS = {"image": "bit-m", "text": "roberta-m", "features": "mine"}

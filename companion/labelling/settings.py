@@ -8,9 +8,9 @@ from alpt_lib.acquisition import ACQUISITION_FUNCTIONS, BATCH_FUNCTIONS, CHEATIN
 from alpt_lib.checkpoints import local_weights
 from alpt_lib.config import FROZEN_SETTINGS, Protocol, Recipe, RunConfig, frozen_recipe, override
 from alpt_lib.errors import LabelError, unknown
-from alpt_lib.recipes import recipe_for
 from alpt_lib.registry import FEATURES, reads_texts, resolve
 from companion.labelling.items import Collection
+from companion.recipes import recipe_for
 
 # ours: for a person's own data, where nobody knows yet how hard they are
 SEED_SET = 20
