@@ -55,9 +55,7 @@ class ScoringNetwork:
         self.config = config
         self.recipe = config.recipe
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        torch.backends.cudnn.allow_tf32 = config.recipe.precision != "fp32"
-        if self.device.type == "cuda":
-            choose_kernels()
+        choose_kernels(self.recipe, self.device)
         model = create_model(config.model, data, config.weights, config.seed)
         self.model = model.to(self.device)
         # examples a scoring batch at most; halved where the device's memory asks for it
@@ -249,12 +247,15 @@ class ScoringNetwork:
         return None, None
 
 
-def choose_kernels() -> None:
-    """On a GPU, those that add up in the same order each time, unless DETERMINISTIC says no.
+def choose_kernels(recipe: Recipe, device: torch.device) -> None:
+    """On a GPU, of the recipe's precision, and adding up in the same order each time.
 
-    Only then has a run that is done again, or resumed, the same rows. A CPU adds so anyway. An
-    operation without such a kernel warns.
+    Only so has a run that is done again, or resumed, the same rows; DETERMINISTIC takes it back. A
+    CPU adds so anyway. An operation without such a kernel warns.
     """
+    torch.backends.cudnn.allow_tf32 = recipe.precision != "fp32"
+    if device.type != "cuda":
+        return
     is_repeatable = os.environ.get(DETERMINISTIC) != "0"
     if is_repeatable:
         # read by cuBLAS when it starts

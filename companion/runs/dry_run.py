@@ -314,7 +314,7 @@ def cost_of_an_example(run: StoredRun) -> Cost:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from alpt_lib.scoring import forward_precision
+    from alpt_lib.scoring import choose_kernels, forward_precision
 
     torch.set_num_threads(1)  # as in a worker
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -326,7 +326,7 @@ def cost_of_an_example(run: StoredRun) -> Cost:
         inputs = torch.randint(5, 500, (n, *shape), device=device)
     else:
         inputs = torch.randint(256, (n, *shape), dtype=torch.uint8, device=device)
-    torch.backends.cudnn.allow_tf32 = run.config.recipe.precision != "fp32"
+    choose_kernels(run.config.recipe, device)
     mixed = forward_precision(run.config.recipe, device)
 
     def train() -> None:

@@ -198,7 +198,7 @@ def test_a_gpu_takes_kernels_that_repeat_unless_told_otherwise(monkeypatch, said
     if said is not None:
         monkeypatch.setenv(scoring.DETERMINISTIC, said)
     try:
-        scoring.choose_kernels()
+        scoring.choose_kernels(Recipe(), torch.device("cuda"))
         assert torch.are_deterministic_algorithms_enabled() == is_repeatable
         assert (workspace in os.environ) == is_repeatable
     finally:
