@@ -245,9 +245,9 @@ def _disk(runs: list[Run]) -> str:
     return f"disk: runs and figures as above; decoded images {human(_cache_bytes(runs))}"
 
 
-def fits(config: RunConfig) -> int:
-    """How often a run fine-tunes."""
-    return sum(map(config.trains, range(config.protocol.n_rounds + 1)))
+def fits(config: RunConfig, first: int = 0) -> int:
+    """How often a run fine-tunes from its round `first` on."""
+    return sum(map(config.trains, range(first, config.protocol.n_rounds + 1)))
 
 
 def _examples(
@@ -262,12 +262,13 @@ def _examples(
     protocol = config.protocol
     recipe = config.recipe
     steps = steps or recipe.max_steps
+    first = 1 if is_fitted else 0
     n_pool = min(protocol.pool_subsample or sizes[POOL], sizes[POOL])
-    evaluations = sum(map(protocol.evaluates, range(is_fitted, protocol.n_rounds + 1)))
+    evaluations = sum(map(protocol.evaluates, range(first, protocol.n_rounds + 1)))
     scored: float = evaluations * (sum(sizes.values()) - sizes[POOL])
     if config.acquisition != "random":
         scored += protocol.n_rounds * n_pool
-    n_fits = fits(config) - is_fitted
+    n_fits = fits(config, first)
     if recipe.stopping == "early_stopping":
         checks = n_fits * steps / recipe.check_every
         scored += checks * sizes.get(recipe.validation_split, 0)
