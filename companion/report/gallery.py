@@ -143,6 +143,7 @@ def _answers(claims: pd.DataFrame) -> dict[str, Any]:
         "frozen": answer(claims, "frozen"),
         "fine_tuned": answer(claims, "fine-tuned"),
         "counted": counted(claims),
+        "n_untested": int((~claims["verdict"].isin(JUDGED)).sum()),
         "sizes": compared_in_size(claims),
         "contradicted": [in_words(row) for row in against.to_dict("records")],
         "shown_verdicts": [word for word in VERDICTS if (claims["verdict"] == word).any()],

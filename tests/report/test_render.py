@@ -262,6 +262,7 @@ def test_the_page_shows_every_verdict_with_its_sign_and_what_the_reference_says(
         words = verdict_in_words(verdict, 9.0)
         assert f'<td class="v {verdict}">{shown.sign} {words}</td>' in page
     assert "−0.500" in page
+    assert "1 of 3 claims are supported, 1 contradicted, 1 undecided. The other 2 cannot be" in page
     assert "no reference to compare with" in page
     theirs = pd.read_csv(output / "claims.csv").assign(ours=2.5, ci_low=2.0, ci_high=3.0)
     theirs.loc[0, "ci_low"] = 0.5
