@@ -39,7 +39,7 @@ from companion.runs.plan import (
 )
 from companion.runs.steps import Key, key, known_steps
 from companion.runs.store import StoredRun
-from companion.runs.work import before_queries
+from companion.runs.work import before_queries, shares_seed_set
 
 ROUND_BYTES = 14 * 1024  # of a stored round, the mean over the runs of the mini preset
 # at most so many inputs a batch of a probe on a CPU
@@ -182,7 +182,7 @@ def _work(runs: list[Run], steps: dict[Key, float]) -> list[Work]:
     for run, sizes in runs:
         config = run.config
         seed_set = before_queries(config)
-        is_fitted = seed_set in seed_sets and config.recipe.fidelity != "released"
+        is_fitted = seed_set in seed_sets and shares_seed_set(config)
         seed_sets.add(seed_set)
         n_fits, trained, scored = _examples(config, sizes, steps.get(key(config)), is_fitted)
         if config.recipe.backbone == "frozen" and run.data.description.modality != "features":

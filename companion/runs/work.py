@@ -85,6 +85,11 @@ def before_queries(config: RunConfig) -> RunConfig:
     return override(config, {"acquisition": "random", "probe": (), "protocol": seed_set}, "run")
 
 
+def shares_seed_set(config: RunConfig) -> bool:
+    """Released code goes on with the momentum of earlier fits, so that its runs share none."""
+    return config.recipe.fidelity != "released"
+
+
 def _work_on(group: list[StoredRun], since: float, report: Callable[[int], None]) -> bool:
     """Do what is free of a group; whether there was anything."""
     with _claimed([run for run in group if not is_settled(run, since)]) as ours:
@@ -121,7 +126,7 @@ def do_group(runs: list[StoredRun], since: float, report: Callable[[int], None])
             continue
         try:
             with run.writing() as append:
-                if network is None or run.config.recipe.fidelity == "released":
+                if network is None or not shares_seed_set(run.config):
                     network = _network(run)
                 learner = _learner(run, network, seed_set_fit)
                 pool = run.data.pool()
@@ -152,8 +157,7 @@ def _network(run: StoredRun) -> RestorableLearner:
 def _learner(run: StoredRun, network: RestorableLearner, seed_set_fit: dict) -> Learner:
     """The network, its seed-set fit shared with the other runs of its group; probed if asked to."""
     learner: Learner = network
-    if run.config.recipe.fidelity != "released":
-        # there a fit also leaves the momentum that the next one starts with
+    if shares_seed_set(run.config):
         learner = SharedSeedSet(network, run.config.protocol.seed_set_size, seed_set_fit)
     if run.config.probe:
         from companion.runs.probes import Probed
