@@ -76,10 +76,11 @@ def in_words(row: dict[str, Any]) -> str:
 
 
 def gain_in_words(study: Study, row: dict[str, Any]) -> str:
-    """A row of `paired_gains` as a sentence."""
+    """A row of `paired_gains` as a sentence; it names the stopping rule where rules differ."""
     from companion.report.plotting import name
 
-    metric = f"{study.title(row['dataset'], row['model'])}, {name(row['metric'])}"
+    arm = [name(row[column]) for column in ("stopping", "metric") if column in row]
+    metric = ", ".join([study.title(row["dataset"], row["model"]), *arm])
     ends = f"{name(row['acquisition'])} ends at {row['own']:.2f}, random at {row['random']:.2f}"
     gain = _value(row["gain"], row["ci_low"], row["ci_high"], "{:+.3f}")
     return f"{metric}: {ends}: {gain}, {row['n_seeds']} seeds"

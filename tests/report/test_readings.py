@@ -52,6 +52,12 @@ def test_a_reading_says_what_is_compared_by_how_much_and_how_sure():
     assert str(said).splitlines()[0] == said.lead
 
 
+def test_gains_under_two_stopping_rules_are_told_apart():
+    gains = pd.DataFrame([{**GAIN, "stopping": rule, "n_seeds": 3} for rule in ("a", "b_c")])
+    starts = [line.partition(": margin")[0] for line in reading(STUDY, gains=gains).lines]
+    assert starts == ["mine by m, a, accuracy", "mine by m, b c, accuracy"]
+
+
 def test_what_users_name_is_text_in_a_reading():
     said = reading(STUDY, lines=["<script>alert(1)</script>"])
     assert "<script>" not in said._repr_html_()
