@@ -182,8 +182,9 @@ def renew_reference(options: argparse.Namespace) -> int:
     from companion.report.reference import renew
 
     folder = renew(options.source)
-    # the page of one reference quotes another; what a killed renewal left behind is hidden
-    for each in sorted(folder.parent.glob("[!.]*/")):
+    # the others after it, for they quote it; what a killed renewal left behind is hidden
+    others = sorted(set(folder.parent.glob("[!.]*/")) - {folder})
+    for each in [folder, *others]:
         drawn = sorted(file.parent.name for file in each.glob("*/*.ipynb"))
         page = write_gallery(drawn, each.name, each, reference="")
         if each == folder:
