@@ -139,15 +139,16 @@ def _rounds(output: Path, to_come: Sequence[str]) -> str:
 def _answers(claims: pd.DataFrame) -> dict[str, Any]:
     """What the run answers, in sentences with numbers."""
     against = claims[claims["verdict"] == "contradicted"]
+    is_judged = claims["verdict"].isin(JUDGED)
     return {
         "frozen": answer(claims, "frozen"),
         "fine_tuned": answer(claims, "fine-tuned"),
         "counted": counted(claims),
-        "n_untested": int((~claims["verdict"].isin(JUDGED)).sum()),
+        "n_untested": int((~is_judged).sum()),
         "sizes": compared_in_size(claims),
         "contradicted": [in_words(row) for row in against.to_dict("records")],
         "shown_verdicts": [word for word in VERDICTS if (claims["verdict"] == word).any()],
-        "is_judged": bool(claims["verdict"].isin(JUDGED).any()),
+        "is_judged": bool(is_judged.any()),
     }
 
 

@@ -86,7 +86,7 @@ def before_queries(config: RunConfig) -> RunConfig:
 
 
 def shares_seed_set(config: RunConfig) -> bool:
-    """Released code goes on with the momentum of earlier fits, so that its runs share none."""
+    """Whether runs share a seed set's fit; released code's momentum comes from earlier ones."""
     return config.recipe.fidelity != "released"
 
 
